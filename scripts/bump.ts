@@ -1,0 +1,115 @@
+/** `npm run bump <app> <sha>`: another image of one app in dev, by pull request. docs/bump.md. */
+import {
+  applyBump,
+  type BumpOutcome,
+  type BumpPlan,
+  parseImage,
+  planBump,
+  type Registry,
+  withdrawBump,
+} from "./lib/bump.ts";
+import { command, main, onInterrupt } from "./lib/cli.ts";
+import { RefusedError } from "./lib/errors.ts";
+import { connectRepository } from "./lib/forge-connection.ts";
+import { withForge } from "./lib/forge-session.ts";
+import { imageDigest } from "./lib/registry.ts";
+import { authorOf } from "./lib/remote.ts";
+import { repositoryRoot } from "./lib/repository.ts";
+import { SETTINGS_FILE } from "./lib/settings.ts";
+import { describeProgress, resolveTool, type ToolProgress } from "./lib/tools.ts";
+
+interface Options {
+  digest?: string;
+  direct?: true;
+  dryRun?: true;
+  /** What commander makes of --no-verify. */
+  verify: boolean;
+  root: string;
+}
+
+const program = command("bump", "Put another image of one app into dev.")
+  .usage("[options] <app> <sha>")
+  .argument("<app>", "the app, as in apps/<app>.yaml")
+  .argument("<sha>", "commit of the app's repository, the tag of its image: 40 digits")
+  .option("--digest <digest>", "what the registry must have for it: sha256:…")
+  .option("--no-verify", "do not ask the registry for the image")
+  .option("--direct", "push to the deployed branch, without a pull request")
+  .option("--dry-run", "print what would change, and stop")
+  .option("--root <directory>", "the repository", repositoryRoot())
+  .addHelpText(
+    "after",
+    "\nThe token comes from the environment: FORGE_TOKEN or GITHUB_TOKEN. With npm, options come after --: npm run bump -- --dry-run <app> <sha>",
+  )
+  .action(bump);
+await main(program);
+
+async function bump(app: string, sha: string, options: Options): Promise<void> {
+  const image = parseImage(sha, options.digest);
+  const { root, direct = false } = options;
+  const connection = await connectRepository(root, process.env);
+  const { branch } = connection;
+  const { web } = connection.address;
+  const registry = connectRegistry(connection.registry, options.verify);
+  await withForge(connection, { env: process.env, onInterrupt }, async (remote, forge) => {
+    const plan = await planBump(remote, { app, image, askedAt: new Date(), web, registry });
+    process.stdout.write(describe(plan, branch, direct));
+    if (options.dryRun === true) return;
+    if (plan.edit.changes.length === 0) {
+      const closed = await withdrawBump(remote, forge, plan);
+      if (closed !== undefined) process.stdout.write(`closed: #${closed.number} ${closed.url}\n`);
+      return;
+    }
+    const author = await authorOf(root, process.env);
+    const outcome = await applyBump(remote, plan, { forge, direct, author });
+    process.stdout.write(`${conclude(outcome, plan, branch)}\n`);
+  });
+}
+
+function connectRegistry(host: string | undefined, verify: boolean): Registry {
+  if (!verify) return { unverified: "as --no-verify asks" };
+  if (host === undefined) return { unverified: "the sandbox has no registry" };
+  if (/\bexample\b/.test(host)) {
+    throw new RefusedError(
+      `${SETTINGS_FILE} still has an example as its registry`,
+      "put your own there, or leave the registry out of it with --no-verify",
+    );
+  }
+  return {
+    async digestOf(image) {
+      const onProgress = (event: ToolProgress) => process.stderr.write(`${describeProgress(event)}\n`);
+      const { path } = await resolveTool("crane", { onProgress });
+      // The forge's token is none of the registry's business, nor of a credential helper's.
+      const { FORGE_TOKEN: _, ...env } = process.env;
+      return imageDigest(path, `${host}/${image}`, env);
+    },
+  };
+}
+
+function describe(
+  { record, path, edit, unverified, branch: head }: BumpPlan,
+  branch: string,
+  direct: boolean,
+): string {
+  const { app, environment, image } = record;
+  if (edit.changes.length === 0)
+    return `unchanged: ${environment} on ${branch} has ${image.tag} of ${app} already\n`;
+  const lines = edit.changes.flatMap(({ line, before, after }) => [
+    `${path}:${line}`,
+    `-${before}`,
+    `+${after}`,
+  ]);
+  const looked = unverified === undefined ? [] : [`image in the registry: not verified, ${unverified}`];
+  return [
+    ...lines,
+    ...looked,
+    direct ? `a commit on ${branch}` : `a pull request from ${head} to ${branch}`,
+    "",
+  ].join("\n");
+}
+
+function conclude(outcome: BumpOutcome, { record }: BumpPlan, branch: string): string {
+  if (outcome.kind === "unchanged") return `unchanged: somebody else has just done it`;
+  if (outcome.kind === "pushed") return `pushed: ${outcome.commit.slice(0, 7)} is on ${branch}`;
+  const { number, change, url } = outcome.pull;
+  return `${change}: #${number} ${url} (${record.app} ${record.image.tag.slice(0, 7)})`;
+}

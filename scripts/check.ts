@@ -1,0 +1,97 @@
+/**
+ * `npm run check`: whether every release that a change touches is what a command wrote, and whether its Secrets are sealed.
+ * docs/workflows.md, docs/secrets.md.
+ */
+import { command, main } from "./lib/cli.ts";
+import { UsageError } from "./lib/errors.ts";
+import {
+  allReleases,
+  type CheckedRelease,
+  changedReleases,
+  checkProvenance,
+  type Difference,
+  deployedBranch,
+  type Origin,
+} from "./lib/provenance.ts";
+import { repositoryRoot } from "./lib/repository.ts";
+import { auditSecrets } from "./lib/secrets/audit.ts";
+import { findingLines } from "./lib/secrets/audit-print.ts";
+import { type Finding, findingsError, real } from "./lib/secrets/finding.ts";
+import { plaintextInCommits, plaintextInTree } from "./lib/secrets/history.ts";
+import { readSettings } from "./lib/settings.ts";
+import { table } from "./lib/table.ts";
+import { describeProgress, resolveTool } from "./lib/tools.ts";
+
+interface Options {
+  base?: string;
+  all?: true;
+  root: string;
+}
+
+const program = command("check", "Check the releases that a change touches, and all Secrets.")
+  .option("--base <ref>", "check what HEAD changes since it left this; by default the deployed branch")
+  .option("--all", "check every release of HEAD")
+  .option("--root <directory>", "the repository", repositoryRoot())
+  .action(check);
+await main(program);
+
+async function check({ base, all, root }: Options): Promise<void> {
+  if (all === true && base !== undefined)
+    throw new UsageError("--all needs no --base", "leave one of them away");
+  const scope =
+    all === true ? await allReleases(root) : await changedReleases(root, base ?? (await defaultBase(root)));
+  const releases = await checkProvenance(root, scope, kustomize);
+  const differences = releases.flatMap(({ origin }) =>
+    origin.kind === "unknown" ? [origin.difference] : [],
+  );
+  const secrets = await checkSecrets(root, all === true ? undefined : scope.history);
+  const parts = [describe(releases), differences.map(explain).join("\n"), findingLines(secrets)];
+  process.stdout.write(`${parts.filter((part) => part !== "").join("\n\n")}\n`);
+  const way = "restore it from Git; `npm run promote` and `npm run rollback` write releases";
+  const error = findingsError([
+    ...differences.map(({ path, line, what }) => ({ path, line, what, way, severity: "finding" as const })),
+    ...secrets,
+  ]);
+  if (error !== undefined) throw error;
+}
+
+/** @param base what it has is in Git anyway; undefined: nothing but the tree is looked at */
+async function checkSecrets(root: string, base: string | undefined): Promise<Finding[]> {
+  const { secrets, findings } = await auditSecrets(root, { now: new Date() });
+  const inTree = await plaintextInTree(root, new Set(secrets.map(({ path }) => path)));
+  const inCommits = base === undefined ? [] : await plaintextInCommits(root, base);
+  return real([...findings, ...inTree, ...inCommits]);
+}
+
+async function defaultBase(root: string): Promise<string> {
+  return deployedBranch(root, (await readSettings(root)).revision);
+}
+
+async function kustomize(): Promise<string> {
+  const tool = await resolveTool("kustomize", {
+    onProgress: (event) => process.stderr.write(`${describeProgress(event)}\n`),
+  });
+  return tool.path;
+}
+
+function describe(releases: readonly CheckedRelease[]): string {
+  if (releases.length === 0) return "no release differs";
+  return table(
+    ["RELEASE", "COMES FROM"],
+    releases.map(({ path, origin }) => [path, sourceOf(origin)]),
+  );
+}
+
+function sourceOf(origin: Origin): string {
+  if (origin.kind === "removed") return "removed";
+  if (origin.kind === "unknown") return "NOT KNOWN";
+  const commit = origin.commit.slice(0, 7);
+  if (origin.kind === "rendered") return `${origin.from}, rendered again at ${commit}`;
+  return `${origin.from}, which got it in ${commit}`;
+}
+
+function explain({ path, line, what, expected, found }: Difference): string {
+  const lines = [`${path}:${line}: ${what}`];
+  if (expected !== undefined) lines.push(`  expected: ${expected}`, `  found:    ${found}`);
+  return lines.join("\n");
+}

@@ -1,0 +1,36 @@
+/** A command of this repository as a process of its own, and what came of it. */
+import { type RunResult, tryRun } from "../exec.ts";
+import { programLine } from "../repository.ts";
+import { cacheDir } from "../tools/cache.ts";
+
+export interface CommandRun extends RunResult {
+  seconds: number;
+}
+
+/** Runs a command as a person or a workflow would: no Git configuration, and no token but this one. */
+export async function runCommand(
+  root: string,
+  verb: string,
+  args: readonly string[],
+  token: string,
+): Promise<CommandRun> {
+  const began = performance.now();
+  const result = await tryRun(...programLine(root, verb, args), {
+    cwd: root,
+    env: {
+      PATH: process.env["PATH"],
+      HOME: "/nonexistent",
+      GIT_CONFIG_GLOBAL: "/dev/null",
+      GIT_CONFIG_SYSTEM: "/dev/null",
+      TOOLS_CACHE: cacheDir(process.env, root),
+      FORGE_TOKEN: token,
+    },
+  });
+  return { ...result, seconds: (performance.now() - began) / 1000 };
+}
+
+/** The last line that a command has said. */
+export function lastWord({ stdout, stderr, exitCode }: RunResult): string {
+  const line = `${stdout}\n${stderr}`.trim().split("\n").at(-1) ?? "";
+  return line === "" ? `exit code ${exitCode}, without a word` : line;
+}

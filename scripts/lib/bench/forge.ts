@@ -1,0 +1,146 @@
+/** A forge for a while: a real Gitea with an empty database in a temporary directory, on a port of its own. */
+import { mkdir, mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { z } from "zod";
+import { run } from "../exec.ts";
+import {
+  ensureRepository,
+  ensureToken,
+  FORGE_CREDENTIALS,
+  FORGE_PORTS,
+  forgeUrl,
+  prepareForge,
+  type Repository,
+} from "../sandbox/forge.ts";
+import { layoutOf } from "../sandbox/layout.ts";
+import { isAlive, isReady, killGroup, lastLines, startProcess } from "../sandbox/process.ts";
+import { ensureState } from "../sandbox/state.ts";
+import { resolveTool } from "../tools.ts";
+import { waitFor } from "../wait.ts";
+
+export interface TemporaryForge {
+  /** Where it is, without a slash at its end. */
+  readonly url: string;
+  /** Of an administrator. */
+  readonly token: string;
+}
+
+const READY_TIMEOUT_MS = 60_000;
+const STOP_TIMEOUT_MS = 10_000;
+/** Gitea notices a push in the background. */
+const PUSHED_TIMEOUT_MS = 30_000;
+const PUSHED_LOOK_MS = 50;
+
+/**
+ * Starts a forge.
+ * @param onInterrupt told how to end it when the command is interrupted, from before it answers
+ * @returns once it answers; `stop` ends it and removes all it had
+ * @throws ExternalError with the end of its log when it does not answer
+ */
+export async function startForge(
+  onInterrupt: (undo: () => Promise<unknown>) => void = () => {},
+): Promise<TemporaryForge & { stop: () => Promise<void> }> {
+  const { path, assets } = await resolveTool("gitea");
+  const root = await mkdtemp(join(tmpdir(), "forge-"));
+  const layout = layoutOf(root);
+  const state = await ensureState(layout, FORGE_PORTS, FORGE_CREDENTIALS);
+  await mkdir(layout.home, { recursive: true });
+  const spec = await prepareForge(layout, state, { path, assets });
+  const pid = await startProcess(layout, spec);
+  const stop = async () => {
+    killGroup(pid);
+    await waitFor("the forge has ended", async () => !isAlive(pid) || undefined, {
+      timeoutMs: STOP_TIMEOUT_MS,
+    });
+    await rm(root, { recursive: true, force: true });
+  };
+  onInterrupt(stop);
+  try {
+    const explain = async () => lastLines(layout, spec.name);
+    await waitFor("the forge answers", async () => (await isReady(spec.ready)) || undefined, {
+      timeoutMs: READY_TIMEOUT_MS,
+      explain,
+    });
+    return { url: forgeUrl(state), token: await ensureToken(layout, { path, assets }, "user"), stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+/** Where a repository of the forge is for Git, without a credential. */
+export function gitUrl({ url }: Pick<TemporaryForge, "url">, { owner, name }: Repository): string {
+  return `${url}/${owner}/${name}.git`;
+}
+
+/** Makes a repository on the forge and pushes a checkout's HEAD as its branch `main`; returns when the forge has noticed. */
+export async function publish(
+  forge: TemporaryForge,
+  checkout: string,
+  repository: Repository,
+): Promise<void> {
+  const { url, token } = forge;
+  await ensureRepository(url, token, repository, { urls: [], secret: "" });
+  const address = gitUrl(forge, repository);
+  await run("git", ["push", "--quiet", address, "HEAD:refs/heads/main"], {
+    cwd: checkout,
+    env: gitEnvironment(token),
+  });
+  const api = `/repos/${repository.owner}/${repository.name}`;
+  const Answer = z.object({ empty: z.boolean() });
+  const isThere = async () => (Answer.parse(await ask(forge, api)).empty ? undefined : true);
+  // Until then it has no pull requests.
+  await waitFor("the forge has the tree", isThere, {
+    timeoutMs: PUSHED_TIMEOUT_MS,
+    everyMs: PUSHED_LOOK_MS,
+  });
+}
+
+/**
+ * Calls the forge's REST API.
+ * @param path below /api/v1
+ * @throws Error with what it answered, unless that is a success
+ */
+export async function ask(
+  { url, token }: TemporaryForge,
+  path: string,
+  method = "GET",
+  body?: unknown,
+): Promise<unknown> {
+  const response = await fetch(`${url}/api/v1${path}`, {
+    method,
+    headers: { authorization: `token ${token}`, "content-type": "application/json" },
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+  });
+  const text = await response.text();
+  if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${text}`);
+  return text === "" ? undefined : JSON.parse(text);
+}
+
+/** The environment for git: nobody's configuration, one identity, and the token as a header, which no process list shows. */
+export function gitEnvironment(token?: string): NodeJS.ProcessEnv {
+  const settings: [string, string][] = [
+    ["user.name", "bench"],
+    ["user.email", "bench@ecommerce-gitops.invalid"],
+    ["commit.gpgSign", "false"],
+    ["gc.auto", "0"],
+    ...(token === undefined
+      ? []
+      : [["http.extraHeader", `Authorization: token ${token}`] as [string, string]]),
+  ];
+  return {
+    PATH: process.env["PATH"],
+    HOME: "/nonexistent",
+    GIT_CONFIG_GLOBAL: "/dev/null",
+    GIT_CONFIG_SYSTEM: "/dev/null",
+    GIT_TERMINAL_PROMPT: "0",
+    GIT_CONFIG_COUNT: String(settings.length),
+    ...Object.fromEntries(
+      settings.flatMap(([key, value], index) => [
+        [`GIT_CONFIG_KEY_${index}`, key],
+        [`GIT_CONFIG_VALUE_${index}`, value],
+      ]),
+    ),
+  };
+}

@@ -1,0 +1,142 @@
+/** The figures of Secrets: how long the audit of many sealed files takes without a key, and how long sealing one value does. */
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import pLimit from "p-limit";
+import { readCatalogue } from "../catalogue.ts";
+import { ExternalError } from "../errors.ts";
+import { run } from "../exec.ts";
+import { createIdentity } from "../secrets/age.ts";
+import { credentialsOf, generateValue } from "../secrets/credential.ts";
+import { formatRules } from "../secrets/recipients.ts";
+import { sealCredential, writeSealed } from "../secrets/seal.ts";
+import { connectSops, type Sops } from "../secrets/sops.ts";
+import { resolveTool } from "../tools.ts";
+import { lastWord, runCommand } from "./command.ts";
+import { type Figure, median } from "./figures.ts";
+
+/** Together 1,000 sealed files. */
+const ENVIRONMENTS = ["dev", "prod"];
+const APPS = 100;
+const SECRETS = 5;
+const FILES = ENVIRONMENTS.length * APPS * SECRETS;
+/** In seconds, of the whole process. */
+const LIMITS = { audit: 3, seal: 1 };
+/** sops takes a core for 30 ms. */
+const PARALLEL = 4;
+/** What the bench needs beside git. */
+export const SECRETS_TOOLS = ["sops", "age-keygen"];
+
+export interface SecretsReport {
+  readonly figures: readonly Figure[];
+  readonly files: number;
+  /** In seconds, one for each run. */
+  readonly audit: readonly number[];
+  readonly seal: readonly number[];
+}
+
+/**
+ * Measures.
+ * @param root this repository, with the tools built; it is only read
+ * @param options.runs how often each command is run
+ * @param options.say called with what is being measured
+ * @param options.onInterrupt told what to undo when the command is interrupted
+ * @throws ExternalError when a command fails
+ */
+export async function benchSecrets(
+  root: string,
+  options: { runs: number; say: (line: string) => void; onInterrupt: (undo: () => Promise<unknown>) => void },
+): Promise<SecretsReport> {
+  const { runs, say, onInterrupt } = options;
+  const tree = await mkdtemp(join(tmpdir(), "bench-"));
+  const clear = async () => rm(tree, { recursive: true, force: true, maxRetries: 5 });
+  onInterrupt(clear);
+  try {
+    say(`sealing ${FILES} files`);
+    await writeTree(tree);
+    await sealAll(tree);
+    const times = async (verb: string, ...args: string[]) => {
+      const seconds: number[] = [];
+      for (let index = 0; index < runs; index += 1) {
+        const result = await runCommand(root, verb, ["--root", tree, ...args], "");
+        if (result.exitCode !== 0) throw new ExternalError(`npm run ${verb} failed: ${lastWord(result)}`);
+        seconds.push(result.seconds);
+      }
+      return seconds;
+    };
+    say(`${runs} audits without a key`);
+    const audit = await times("secrets");
+    say(`${runs} times one value`);
+    const seal = await times("seal", "--generate", "dev", appName(0), "--secret", secretName(0, 0));
+    return { figures: figuresOf({ audit, seal }), files: FILES, audit, seal };
+  } finally {
+    await clear();
+  }
+}
+
+/** The figures with their limits. */
+export function figuresOf({ audit, seal }: Pick<SecretsReport, "audit" | "seal">): Figure[] {
+  return [
+    {
+      name: `audit of ${FILES} sealed files without a key`,
+      unit: "s",
+      measured: median(audit),
+      limit: LIMITS.audit,
+    },
+    { name: "sealing one value", unit: "s", measured: median(seal), limit: LIMITS.seal },
+  ];
+}
+
+function appName(index: number): string {
+  return `service-${String(index + 1).padStart(3, "0")}`;
+}
+
+function secretName(app: number, secret: number): string {
+  return `${appName(app)}-${secret + 1}`;
+}
+
+async function writeTree(root: string): Promise<void> {
+  const put = async (path: string, text: string) => {
+    await mkdir(dirname(join(root, path)), { recursive: true });
+    await writeFile(join(root, path), text);
+  };
+  for (const [index, name] of ENVIRONMENTS.entries()) {
+    const from = index === 0 ? {} : { promotesFrom: ENVIRONMENTS[index - 1] };
+    // JSON is YAML.
+    const environment = { kind: "ConfigMap", data: { name, soak: "0s", ...from } };
+    await put(`overlays/${name}/environment.yaml`, JSON.stringify(environment));
+  }
+  for (let app = 0; app < APPS; app += 1) {
+    const names = Array.from({ length: SECRETS }, (_, index) => secretName(app, index));
+    const secrets = names.map((name) => ({ name, keys: { password: { generate: 32 } } }));
+    const entry = { app: appName(app), namespace: "shop", kind: "store", owners: ["shop"], secrets };
+    await put(`apps/${appName(app)}.yaml`, JSON.stringify(entry));
+    for (const environment of ENVIRONMENTS) {
+      const resources = names.map((name) => `${name}.sops.yaml`);
+      const file = `overlays/${environment}/${appName(app)}/kustomization.yaml`;
+      await put(file, JSON.stringify({ resources }));
+    }
+  }
+  const { recipient } = await createIdentity((await resolveTool("age-keygen")).path);
+  const recipients = [{ name: "bench", key: recipient }];
+  const rules = ENVIRONMENTS.map((environment) => ({ environment, recipients }));
+  await put(".sops.yaml", formatRules("", rules));
+  await run("git", ["init", "--quiet"], { cwd: root });
+}
+
+async function sealAll(root: string): Promise<void> {
+  const sops: Sops = connectSops((await resolveTool("sops")).path, root, process.env);
+  const limit = pLimit(PARALLEL);
+  const all = credentialsOf(await readCatalogue(root)).flatMap((credential) =>
+    ENVIRONMENTS.map((environment) =>
+      limit(async () => {
+        const values = new Map(
+          [...credential.keys].map(([name, key]) => [name, generateValue(key) ?? Buffer.alloc(0)]),
+        );
+        const one = { credential, environment, values, placeholders: [] };
+        await writeSealed(root, await sealCredential(root, sops, one));
+      }),
+    ),
+  );
+  await Promise.all(all);
+}

@@ -1,0 +1,44 @@
+/** YAML documents that people write, read against a schema; what is wrong is reported with file and line. */
+import { LineCounter, parseDocument } from "yaml";
+import type { z } from "zod";
+import { UsageError } from "./errors.ts";
+
+/**
+ * Reads a YAML text of one document.
+ * @param text the file's content
+ * @param file its name, for messages
+ * @param schema what it must look like
+ * @throws UsageError with file, line and field, for the first thing that is wrong
+ */
+export function readDocument<T>(text: string, file: string, schema: z.ZodType<T>): T {
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines });
+  const syntax = document.errors[0];
+  if (syntax !== undefined) {
+    const reason = syntax.message.split("\n")[0] ?? "";
+    throw new UsageError(`${file}:${lines.linePos(syntax.pos[0]).line}: ${reason}`, undefined, {
+      cause: syntax,
+    });
+  }
+  const parsed = schema.safeParse(document.toJS());
+  if (parsed.success) return parsed.data;
+  const issue = parsed.error.issues[0];
+  const path = (issue?.path ?? []).filter((key) => typeof key !== "symbol");
+  const field = path.length === 0 ? "" : `${path.join(".")}: `;
+  throw new UsageError(`${file}:${lineOf(document, path, lines)}: ${field}${issue?.message ?? "not valid"}`);
+}
+
+/** The line of the field at the path, or of the nearest parent that is there. */
+function lineOf(
+  document: ReturnType<typeof parseDocument>,
+  path: readonly (string | number)[],
+  lines: LineCounter,
+): number {
+  for (let length = path.length; length > 0; length -= 1) {
+    const node: unknown = document.getIn(path.slice(0, length), true);
+    if (typeof node === "object" && node !== null && "range" in node && Array.isArray(node.range)) {
+      return lines.linePos(Number(node.range[0])).line;
+    }
+  }
+  return 1;
+}

@@ -1,0 +1,55 @@
+/**
+ * The errors a command can end with. Each is one line for a person: what is wrong, where, and (`hint`) what to do.
+ * The exit codes are documented in docs/exit-codes.md; scripts/lib/cli.ts is the only place that exits with them.
+ */
+export class CommandError extends Error {
+  readonly exitCode: number;
+  readonly hint: string | undefined;
+
+  constructor(exitCode: number, message: string, hint?: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = new.target.name;
+    this.exitCode = exitCode;
+    this.hint = hint;
+  }
+}
+
+/** The call itself is wrong: an unknown flag, app or environment. Exit code 2. */
+export class UsageError extends CommandError {
+  constructor(message: string, hint?: string, options?: ErrorOptions) {
+    super(2, message, hint, options);
+  }
+}
+
+/** A precondition does not hold, so nothing was changed. Exit code 3. */
+export class RefusedError extends CommandError {
+  constructor(message: string, hint?: string, options?: ErrorOptions) {
+    super(3, message, hint, options);
+  }
+}
+
+/** A check ran and found differences. Exit code 4. */
+export class FindingsError extends CommandError {
+  constructor(message: string, hint?: string, options?: ErrorOptions) {
+    super(4, message, hint, options);
+  }
+}
+
+/** A program or a server that this repository calls failed. Exit code 5. */
+export class ExternalError extends CommandError {
+  constructor(message: string, hint?: string, options?: ErrorOptions) {
+    super(5, message, hint, options);
+  }
+}
+
+/** The message of anything that was thrown, on one line. */
+export function messageOf(thrown: unknown): string {
+  const message = thrown instanceof Error ? thrown.message : String(thrown);
+  return message.replaceAll(/\s*\n\s*/g, " ").trim();
+}
+
+/** The system error code (`ENOENT`, `EADDRINUSE`, …) of anything that was thrown, if it has one. */
+export function codeOf(thrown: unknown): string | undefined {
+  if (thrown instanceof Error && "code" in thrown && typeof thrown.code === "string") return thrown.code;
+  return undefined;
+}

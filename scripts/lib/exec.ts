@@ -1,0 +1,65 @@
+/** Short-lived programs: the only module that imports zx. Long-running ones belong to the sandbox's supervisor. */
+import { $, type ProcessOutput } from "zx/core";
+import { ExternalError } from "./errors.ts";
+
+export interface RunOptions {
+  /** Working directory; the process's own by default. */
+  cwd?: string;
+  /** The whole environment of the program; the process's own by default. */
+  env?: NodeJS.ProcessEnv;
+  /** What the program reads on standard input; nothing by default. */
+  input?: string;
+  /** Kills the program when it fires. */
+  signal?: AbortSignal;
+}
+
+export interface RunResult {
+  exitCode: number;
+  stdout: string;
+  stderr: string;
+}
+
+/** Runs a program and returns whatever it answers. Only a program that cannot be started throws (`ExternalError`). */
+export async function tryRun(
+  program: string,
+  args: readonly string[],
+  options: RunOptions = {},
+): Promise<RunResult> {
+  const running = $({
+    nothrow: true,
+    quiet: true,
+    ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+    ...(options.env === undefined ? {} : { env: options.env }),
+    ...(options.input === undefined || options.input === ""
+      ? { stdio: ["ignore", "pipe", "pipe"] }
+      : { input: options.input }),
+    ...(options.signal === undefined ? {} : { signal: options.signal }),
+  })`${program} ${args}`;
+  // A program that ends without reading it says why by its exit code.
+  if (options.input) running.stdin.on("error", () => {});
+  const output: ProcessOutput = await running;
+  if (output.exitCode === 127 || (output.exitCode === null && output.cause instanceof Error)) {
+    throw new ExternalError(`${program} cannot be started`, `is ${program} installed and on PATH?`, {
+      cause: output,
+    });
+  }
+  return { exitCode: output.exitCode ?? 1, stdout: output.stdout, stderr: output.stderr };
+}
+
+/**
+ * Runs a program and returns its standard output.
+ * @throws ExternalError naming the command and the last line of its standard error, when it exits with anything but 0.
+ */
+export async function run(
+  program: string,
+  args: readonly string[],
+  options: RunOptions = {},
+): Promise<string> {
+  const result = await tryRun(program, args, options);
+  if (result.exitCode === 0) return result.stdout;
+  const name = program.split("/").at(-1) ?? program;
+  const reason = result.stderr.trim().split("\n").at(-1) || `exit code ${result.exitCode}`;
+  throw new ExternalError(`${name} ${args.slice(0, 3).join(" ")} failed: ${reason}`, undefined, {
+    cause: result,
+  });
+}

@@ -1,0 +1,35 @@
+/** Small things about files. */
+import { readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { codeOf } from "./errors.ts";
+
+/** Whether there is anything at a path. */
+export async function exists(path: string): Promise<boolean> {
+  try {
+    await stat(path);
+    return true;
+  } catch (error) {
+    if (codeOf(error) === "ENOENT") return false;
+    throw error;
+  }
+}
+
+/** The content of a file, or undefined when there is none. */
+export async function readIfThere(file: string): Promise<string | undefined> {
+  try {
+    return await readFile(file, "utf8");
+  } catch (error) {
+    if (codeOf(error) === "ENOENT") return undefined;
+    throw error;
+  }
+}
+
+/** Replaces a file in one step, so that no reader ever sees half of it. */
+export async function replaceFile(file: string, content: string, mode = 0o600): Promise<void> {
+  const half = `${file}.${process.pid}.tmp`;
+  try {
+    await writeFile(half, content, { mode });
+    await rename(half, file);
+  } finally {
+    await rm(half, { force: true });
+  }
+}

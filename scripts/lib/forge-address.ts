@@ -1,0 +1,39 @@
+/** Where a forge has this repository: its API, its pages and its Git, from the settings. */
+import { repositoryOf } from "./sandbox/forge.ts";
+import type { Settings } from "./settings.ts";
+
+export interface ForgeAddress {
+  /** Base of the REST API: GitHub's, or one that ends in /api/v3 (GitHub Enterprise) or /api/v1 (Gitea, Forgejo). */
+  readonly api: string;
+  /** Base of the pages for people, without a slash at its end. */
+  readonly web: string;
+  /** What git fetches from and pushes to, over HTTP and without a credential. */
+  readonly git: string;
+  readonly owner: string;
+  readonly name: string;
+}
+
+/**
+ * Reads the addresses out of the settings.
+ * @throws RefusedError when repoURL does not end in <owner>/<name>
+ */
+export function forgeAddress({ repoURL, forgeAPI }: Pick<Settings, "repoURL" | "forgeAPI">): ForgeAddress {
+  const { owner, name } = repositoryOf(repoURL);
+  const web = pages(forgeAPI);
+  return { api: forgeAPI, web, git: overHTTP(repoURL) ?? `${web}/${owner}/${name}.git`, owner, name };
+}
+
+/** The URL without a credential; undefined for one of SSH, which no token opens. */
+function overHTTP(repoURL: string): string | undefined {
+  if (!/^https?:/.test(repoURL)) return undefined;
+  const url = new URL(repoURL);
+  url.username = "";
+  url.password = "";
+  return url.href;
+}
+
+/** GitHub has its API on a host of its own; the others, GitHub Enterprise too, below a path. */
+function pages(forgeAPI: string): string {
+  if (forgeAPI === "https://api.github.com") return "https://github.com";
+  return forgeAPI.replace(/\/api\/v[13]$/, "");
+}

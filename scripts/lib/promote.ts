@@ -1,0 +1,108 @@
+/** A promotion from beginning to end: review, gates, and the pull request that is kept for it. */
+import type { Argocd } from "./argocd.ts";
+import { ExternalError, RefusedError } from "./errors.ts";
+import type { Forge, PullRequest } from "./forge.ts";
+import { type Review, reviewPromotion } from "./promotion-review.ts";
+import { formatPromotionBranch, promotionBody, promotionTitle } from "./promotion-text.ts";
+import { type ProposalOutcome, propose, withdraw } from "./proposal.ts";
+import { formatRelease } from "./release.ts";
+import type { Author, FileChange, Remote } from "./remote.ts";
+
+export interface PromoteRequest {
+  from: string;
+  to: string;
+  /** None for the whole environment. */
+  apps: readonly string[];
+  /** Why closed gates are passed. */
+  override: string | undefined;
+  /** Gives the path of the program. */
+  kustomize: () => Promise<string>;
+  /** Asked instead of the forge what became of the releases. */
+  argocd: Argocd | undefined;
+  now: Date;
+  author: Author;
+  /** Reviews, and changes nothing. */
+  dryRun: boolean;
+  /** Told what was found, before anything is done about it. */
+  onReview: (review: Review) => Promise<void>;
+}
+
+export type PromoteOutcome =
+  | { kind: "reviewed" }
+  | { kind: "nothing"; closed: PullRequest | undefined }
+  | ({ kind: "proposed"; review: Review } & ProposalOutcome);
+
+/** How often the promotion is made anew because the deployed branch has moved meanwhile. */
+const ATTEMPTS = 5;
+
+/**
+ * Promotes.
+ * @throws UsageError, RefusedError when the call is not in order or a gate is closed
+ * @throws ExternalError when the forge or a program fails
+ */
+export async function promote(
+  remote: Remote,
+  forge: Forge,
+  request: PromoteRequest,
+): Promise<PromoteOutcome> {
+  const branch = formatPromotionBranch(request);
+  for (let attempt = 1; attempt <= ATTEMPTS; attempt += 1) {
+    await remote.fetch("promote/*", { history: true });
+    const review = await reviewPromotion(remote, forge, request);
+    await request.onReview(review);
+    if (request.dryRun) return { kind: "reviewed" };
+    refuseClosed(review, request.override);
+    if (review.steps.length === 0) {
+      const reason = `Nothing is left to promote from ${review.from} to ${review.to} as of ${review.base.slice(0, 7)}.`;
+      return { kind: "nothing", closed: await withdraw(remote, forge, branch, reason) };
+    }
+    const outcome = await propose(
+      remote,
+      forge,
+      proposalOf(review, branch, forge, request.override),
+      request.author,
+      request.now,
+    );
+    await remote.fetch("promote/*");
+    if (!(await hasMoved(remote, review))) return { kind: "proposed", review, ...outcome };
+  }
+  throw new ExternalError(
+    `${remote.branch} moved ${ATTEMPTS} times while this promotion was made`,
+    "run it again",
+  );
+}
+
+function refuseClosed({ refusals }: Review, override: string | undefined): void {
+  const closed = refusals.filter(({ mayOverride }) => override === undefined || !mayOverride);
+  const [first, ...others] = closed;
+  if (first === undefined) return;
+  const more = others.length === 0 ? "" : ` (and ${others.length} more, above)`;
+  throw new RefusedError(`${first.fact}${more}`, first.way);
+}
+
+function proposalOf(review: Review, branch: string, forge: Forge, override: string | undefined) {
+  const { from, to, steps, base } = review;
+  const passed = review.refusals.length > 0 ? override : undefined;
+  return {
+    branch,
+    base,
+    changes: steps.map(
+      ({ path, after }): FileChange => ({ path, file: { mode: "100644", text: formatRelease(after) } }),
+    ),
+    title: promotionTitle(review),
+    body: promotionBody(review, forge.address, passed),
+    trailers: [`Promote: ${from} ${to} ${steps.map(({ app }) => app).join(" ")}`],
+    labels: ["promotion", `env/${to}`, ...(passed === undefined ? [] : ["override"])],
+    reviewers: [...new Set(steps.flatMap(({ owners }) => owners))].toSorted(),
+  };
+}
+
+/** Whether the deployed branch has got something since that the promotion was made from. */
+async function hasMoved(remote: Remote, { from, to, base }: Review): Promise<boolean> {
+  const tip = (await remote.tip(remote.branch)) ?? base;
+  if (tip === base) return false;
+  const matters = new RegExp(
+    `^(apps|base|argocd)/|^overlays/(${from}|${to})/|^overlays/[^/]+/environment\\.yaml$`,
+  );
+  return (await remote.changed(base, tip)).some((path) => matters.test(path));
+}

@@ -1,0 +1,100 @@
+/** A cluster's API server, for a program that reads and writes Secrets all the time: no other program sees them. */
+import { once } from "node:events";
+import { readFile } from "node:fs/promises";
+import type { IncomingMessage } from "node:http";
+import { Agent, request } from "node:https";
+import { z } from "zod";
+import { ExternalError } from "../errors.ts";
+
+/** As `writeKubeconfig` writes it. */
+const Kubeconfig = z.object({
+  clusters: z.tuple([
+    z.object({ cluster: z.object({ server: z.string(), "certificate-authority-data": z.base64() }) }),
+  ]),
+  users: z.tuple([
+    z.object({ user: z.object({ "client-certificate-data": z.base64(), "client-key-data": z.base64() }) }),
+  ]),
+});
+const WatchEvent = z.object({ type: z.string(), object: z.unknown() });
+
+export type WatchEvent = z.infer<typeof WatchEvent>;
+
+export interface ApiServer {
+  /** Asks once; a status such as 404 or 409 is an answer. */
+  call(
+    method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE",
+    path: string,
+    body?: object,
+  ): Promise<{ status: number; body: unknown }>;
+  /**
+   * Everything that there is as ADDED, then what changes; ends when the server ends it.
+   * @param accept the form of the objects; whole ones by default
+   */
+  watch(path: string, signal: AbortSignal, accept?: string): AsyncGenerator<WatchEvent>;
+}
+
+/** What a text of JSON says; undefined when it is none. `JSON.parse` would quote it, and with it a value. */
+export function readJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Who `managedFields` names for what is written. */
+const MANAGER = "sops-secrets-operator";
+
+/** @param kubeconfig path of one with a single context */
+export async function connectApiServer(kubeconfig: string): Promise<ApiServer> {
+  const { clusters, users } = Kubeconfig.parse(JSON.parse(await readFile(kubeconfig, "utf8")));
+  const bytes = (base64: string) => Buffer.from(base64, "base64");
+  const agent = new Agent({
+    ca: bytes(clusters[0].cluster["certificate-authority-data"]),
+    cert: bytes(users[0].user["client-certificate-data"]),
+    key: bytes(users[0].user["client-key-data"]),
+  });
+  const send = async (
+    method: string,
+    path: string,
+    options: { body?: object | undefined; accept?: string; signal?: AbortSignal },
+  ) => {
+    const url = new URL(path, clusters[0].cluster.server);
+    if (method !== "GET") url.searchParams.set("fieldManager", MANAGER);
+    const type = method === "PATCH" ? "application/merge-patch+json" : "application/json";
+    const sent = request(url, {
+      method,
+      agent,
+      headers: { accept: options.accept ?? "application/json", "content-type": type },
+      ...(options.signal === undefined ? {} : { signal: options.signal }),
+    });
+    sent.end(options.body === undefined ? undefined : JSON.stringify(options.body));
+    const [response]: IncomingMessage[] = await once(sent, "response");
+    if (response === undefined) throw new Error("a response is never empty");
+    return response.setEncoding("utf8");
+  };
+  return {
+    async call(method, path, body) {
+      const response = await send(method, path, { body });
+      const text = (await response.toArray()).join("");
+      return { status: response.statusCode ?? 0, body: readJson(text) };
+    },
+    async *watch(path, signal, accept = "application/json") {
+      const response = await send("GET", `${path}?watch=true`, { accept, signal });
+      if (response.statusCode !== 200) {
+        response.destroy();
+        throw new ExternalError(`${path} cannot be watched: status ${response.statusCode}`);
+      }
+      let rest = "";
+      for await (const chunk of response) {
+        const lines = `${rest}${chunk}`.split("\n");
+        rest = lines.pop() ?? "";
+        for (const line of lines) {
+          const event = WatchEvent.parse(readJson(line));
+          if (event.type === "ERROR") throw new ExternalError(`the watch of ${path} has ended`);
+          yield event;
+        }
+      }
+    },
+  };
+}

@@ -1,0 +1,43 @@
+/** CustomResourceDefinitions of the operators that the environments' clusters have, or a stand-in of. */
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { glob } from "tinyglobby";
+import { parseAllDocuments } from "yaml";
+import { z } from "zod";
+import { RefusedError } from "../errors.ts";
+
+const Definition = z.looseObject({
+  kind: z.literal("CustomResourceDefinition"),
+  metadata: z.looseObject({ name: z.string() }),
+});
+
+/**
+ * The definitions for a cluster: this repository's own, of the fields that it uses, or the vendors'.
+ * @param root the repository's root directory
+ * @param vendors a directory, with whose definitions those of the same name are replaced
+ * @throws RefusedError when a file holds something else, or the vendors' directory nothing
+ */
+export async function readDefinitions(root: string, vendors: string | undefined): Promise<object[]> {
+  const own = await definitionsIn(join(root, "sandbox/crds"));
+  const others = vendors === undefined ? [] : await definitionsIn(vendors);
+  if (vendors !== undefined && others.length === 0)
+    throw new RefusedError(
+      `${vendors} has no CustomResourceDefinition`,
+      "SANDBOX_CRDS is a directory with *.yaml files of them",
+    );
+  return [...new Map([...own, ...others].map((found) => [found.metadata.name, found])).values()];
+}
+
+async function definitionsIn(directory: string): Promise<z.infer<typeof Definition>[]> {
+  const files = (await glob("**/*.yaml", { cwd: directory, absolute: true })).toSorted();
+  const found = await Promise.all(
+    files.map(async (file) =>
+      parseAllDocuments(await readFile(file, "utf8")).map((document) => {
+        const parsed = Definition.safeParse(document.toJS());
+        if (parsed.success) return parsed.data;
+        throw new RefusedError(`${file} is no CustomResourceDefinition`, "take it away");
+      }),
+    ),
+  );
+  return found.flat();
+}

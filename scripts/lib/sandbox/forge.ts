@@ -1,0 +1,216 @@
+/** The local Git forge: a real Gitea with SQLite, one user, one repository, and webhooks to Argo CD. */
+import { mkdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { Octokit } from "@octokit/rest";
+import { ExternalError, RefusedError } from "../errors.ts";
+import { tryRun } from "../exec.ts";
+import { exists, replaceFile } from "../file.ts";
+import type { Layout } from "./layout.ts";
+import { type ProcessSpec } from "./process.ts";
+import { credentialOf, portOf, type State } from "./state.ts";
+
+/** What of the forge needs a port. */
+export const FORGE_PORTS = ["forge"];
+export const FORGE_CREDENTIALS = ["forge-secret-key", "forge-lfs-secret", "forge-oauth-secret", "webhook"];
+/** The person or bot that everything in the sandbox's forge belongs to. */
+export const FORGE_USER = "sandbox";
+
+export interface Repository {
+  readonly owner: string;
+  readonly name: string;
+}
+
+export interface ForgeProgram {
+  readonly path: string;
+  /** Gitea's templates and locales. */
+  readonly assets: string;
+}
+
+/** Where people and programs find the forge. */
+export function forgeUrl(state: State): string {
+  return `http://127.0.0.1:${portOf(state, "forge")}`;
+}
+
+/**
+ * The repository that a URL names.
+ * @throws RefusedError when it does not end in <owner>/<name>
+ */
+export function repositoryOf(url: string): Repository {
+  const [, owner, name] = /[/:]([^/:]+)\/([^/]+?)(?:\.git)?\/?$/.exec(url) ?? [];
+  if (owner === undefined || name === undefined) {
+    throw new RefusedError(`repoURL ${url} of argocd/settings/settings.yaml is not <host>/<owner>/<name>`);
+  }
+  return { owner, name };
+}
+
+/** Writes Gitea's configuration, unless it is there, and returns its process. */
+export async function prepareForge(
+  layout: Layout,
+  state: State,
+  program: ForgeProgram,
+): Promise<ProcessSpec> {
+  const directory = join(layout.data, "forge");
+  await mkdir(directory, { recursive: true, mode: 0o700 });
+  const config = configFile(layout);
+  // Written once: Gitea adds secrets of its own to it.
+  if (!(await exists(config))) await replaceFile(config, configuration(directory, state, program));
+  return {
+    name: "forge",
+    command: program.path,
+    args: ["web", "--config", config, "--work-path", directory],
+    env: environment(layout),
+    after: [],
+    ready: { port: portOf(state, "forge") },
+  };
+}
+
+function configuration(directory: string, state: State, program: ForgeProgram): string {
+  return `APP_NAME = ecommerce-gitops sandbox
+RUN_MODE = prod
+; Only read when the sandbox is started by root, as in most build containers. It serves loopback only.
+I_AM_BEING_UNSAFE_RUNNING_AS_ROOT = true
+
+[server]
+PROTOCOL = http
+HTTP_ADDR = 127.0.0.1
+HTTP_PORT = ${portOf(state, "forge")}
+ROOT_URL = ${forgeUrl(state)}/
+STATIC_ROOT_PATH = ${program.assets}
+DISABLE_SSH = true
+OFFLINE_MODE = true
+LFS_START_SERVER = false
+LFS_JWT_SECRET = ${credentialOf(state, "forge-lfs-secret")}
+
+[database]
+DB_TYPE = sqlite3
+PATH = ${join(directory, "gitea.db")}
+SQLITE_JOURNAL_MODE = WAL
+
+[security]
+INSTALL_LOCK = true
+SECRET_KEY = ${credentialOf(state, "forge-secret-key")}
+
+[oauth2]
+ENABLED = false
+JWT_SECRET = ${credentialOf(state, "forge-oauth-secret")}
+
+[service]
+DISABLE_REGISTRATION = true
+REQUIRE_SIGNIN_VIEW = true
+
+[repository]
+DEFAULT_PRIVATE = private
+ENABLE_PUSH_CREATE_USER = false
+
+; Deliveries go to Argo CD, which listens on loopback.
+[webhook]
+ALLOWED_HOST_LIST = loopback
+
+[actions]
+ENABLED = false
+
+[packages]
+ENABLED = false
+
+[indexer]
+ISSUE_INDEXER_TYPE = db
+
+[cron]
+ENABLED = false
+
+[log]
+MODE = console
+LEVEL = Warn
+`;
+}
+
+/** What a token may do: its user everything, Argo CD only read the repository and post statuses on commits. */
+const SCOPES = { user: "all", argocd: "write:repository" };
+
+/** An access token for the forge's user, who is made with the first one. */
+export async function ensureToken(
+  layout: Layout,
+  program: ForgeProgram,
+  holder: keyof typeof SCOPES,
+): Promise<string> {
+  const file = join(layout.data, "forge", `token-${holder}`);
+  if (await exists(file)) return readFile(file, "utf8");
+  const admin = async (...args: string[]) =>
+    tryRun(program.path, ["--config", configFile(layout), "admin", "user", ...args], {
+      env: environment(layout),
+    });
+  const user = ["--username", FORGE_USER, "--email", `${FORGE_USER}@sandbox.invalid`];
+  const created = await admin(
+    "create",
+    ...user,
+    "--admin",
+    "--random-password",
+    "--must-change-password=false",
+  );
+  if (created.exitCode !== 0 && !/already exists/.test(created.stderr)) {
+    throw new ExternalError(`the forge's user cannot be made: ${created.stderr.trim().split("\n").at(-1)}`);
+  }
+  const name = ["--token-name", `${holder}-${Date.now()}`, "--scopes", SCOPES[holder]];
+  const made = await admin("generate-access-token", "--username", FORGE_USER, "--raw", ...name);
+  const value = made.stdout.trim().split("\n").at(-1) ?? "";
+  if (!/^[0-9a-f]{40}$/.test(value)) throw new ExternalError("the forge gave no access token");
+  await replaceFile(file, value);
+  return value;
+}
+
+/** Makes the repository and its webhooks, where they are missing. */
+export async function ensureRepository(
+  forge: string,
+  token: string,
+  repository: Repository,
+  webhooks: { readonly urls: readonly string[]; readonly secret: string },
+): Promise<void> {
+  const octokit = new Octokit({ baseUrl: `${forge}/api/v1`, auth: token, log: quiet });
+  const { owner, name: repo } = repository;
+  await ensure(
+    async () => octokit.request("GET /orgs/{owner}", { owner }),
+    async () => octokit.request("POST /orgs", { username: owner, visibility: "private" }),
+  );
+  await ensure(
+    async () => octokit.request("GET /repos/{owner}/{repo}", { owner, repo }),
+    async () =>
+      octokit.request("POST /orgs/{owner}/repos", {
+        owner,
+        name: repo,
+        private: true,
+        default_branch: "main",
+      }),
+  );
+  const hooks = await octokit.repos.listWebhooks({ owner, repo });
+  const known = new Set(hooks.data.map((hook) => hook.config.url));
+  for (const url of webhooks.urls.filter((candidate) => !known.has(candidate))) {
+    await octokit.request("POST /repos/{owner}/{repo}/hooks", {
+      owner,
+      repo,
+      type: "gitea",
+      active: true,
+      events: ["push"],
+      config: { url, content_type: "json", secret: webhooks.secret },
+    });
+  }
+}
+
+/** octokit prints a line for each 404; here that is how one asks whether something exists. */
+const quiet = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
+
+async function ensure(get: () => Promise<unknown>, create: () => Promise<unknown>): Promise<void> {
+  try {
+    await get();
+  } catch (error) {
+    if (!(error instanceof Error && "status" in error && error.status === 404)) throw error;
+    await create();
+  }
+}
+
+function configFile(layout: Layout): string {
+  return join(layout.data, "forge", "app.ini");
+}
+
+function environment(layout: Layout): Record<string, string> {
+  return { HOME: layout.home, USER: FORGE_USER, PATH: process.env["PATH"] ?? "" };
+}

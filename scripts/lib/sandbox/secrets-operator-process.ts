@@ -1,0 +1,28 @@
+/**
+ * `secrets-operator-process.ts <work>`: the stand-ins for sops-secrets-operator of all clusters, as one process. The
+ * work is JSON: the sops program, and of each cluster a kubeconfig and the file with its private key.
+ */
+import { z } from "zod";
+import { connectApiServer } from "./api-server.ts";
+import { operate } from "./secrets-operator.ts";
+
+const Work = z.strictObject({
+  sops: z.string(),
+  clusters: z.array(z.strictObject({ name: z.string(), kubeconfig: z.string(), keyFile: z.string() })),
+});
+
+export type OperatorWork = z.infer<typeof Work>;
+
+const [work] = process.argv.slice(2);
+if (work === undefined) throw new Error("the work is missing");
+const { sops, clusters } = Work.parse(JSON.parse(work));
+const { PATH, HOME } = process.env;
+await Promise.all(
+  clusters.map(async ({ name, kubeconfig, keyFile }) => {
+    // Each cluster's sops finds the key of this cluster only.
+    const decryption = { program: sops, env: { PATH, HOME, SOPS_AGE_KEY_FILE: keyFile } };
+    await operate(await connectApiServer(kubeconfig), decryption, (line) =>
+      process.stdout.write(`${name}: ${line}\n`),
+    );
+  }),
+);

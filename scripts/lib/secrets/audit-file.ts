@@ -1,0 +1,225 @@
+/** What can be wrong with one sealed file, as far as it shows without a key. */
+import { isDeepStrictEqual } from "node:util";
+import { LineCounter, parseDocument } from "yaml";
+import { z } from "zod";
+import type { Credential, SecretPlace } from "./credential.ts";
+import type { Finding } from "./finding.ts";
+import { sealCommand } from "./keys.ts";
+import { nameOf, type Rule } from "./recipients.ts";
+import { clearOf, isEncrypted, keysOf, type SealedFile } from "./sealed.ts";
+
+/** A sealed file where the catalogue wants it. */
+export interface Look {
+  environment: string;
+  credential: Credential;
+  place: SecretPlace;
+  path: string;
+  text: string;
+  file: SealedFile;
+}
+
+type Path = readonly (string | number)[];
+
+const TEMPLATE = ["spec", "secretTemplates", 0] as const;
+/** The clocks of two machines may differ by this much. */
+const CLOCKS_MS = 24 * 60 * 60 * 1000;
+
+/**
+ * Compares a file with the catalogue and the rules. What is in clear is not under the MAC, so it is compared with what sealing writes.
+ * @param rule of its environment; undefined when there is none
+ */
+export function fileFindings(look: Look, rule: Rule | undefined, now: Date): Finding[] {
+  const { file, text } = look;
+  const { sops } = file;
+  if (sops === undefined)
+    return [fault(look, [], "not encrypted", "change its values where they are used, and seal the new ones")];
+  const comment = /^(.*\s)?#(?!ENC\[)/m.exec(text);
+  return [
+    ...clearFindings(look),
+    ...keyFindings(look),
+    ...valueFindings(look),
+    ...(comment === null
+      ? []
+      : [
+          { ...fault(look, [], "a comment in clear"), line: text.slice(0, comment.index).split("\n").length },
+        ]),
+    ...blockFindings(look, sops),
+    ...recipientFindings(look, sops, rule),
+    ...(sops.lastModified.getTime() > now.getTime() + CLOCKS_MS
+      ? [fault(look, ["sops", "lastmodified"], "sealed in the future")]
+      : []),
+  ];
+}
+
+/** How to seal a place's Secret again. */
+export function sealAgain({ environment, place }: Pick<Look, "environment" | "place">): string {
+  return sealCommand({ environment, app: place.app, secret: place.name });
+}
+
+/** A finding at a field of the file, or at the nearest parent of it that is there. */
+export function fault(
+  look: Omit<Look, "file" | "credential">,
+  path: Path,
+  what: string,
+  way?: string,
+): Finding {
+  const line = lineOf(look.text, path);
+  const usual = `restore it from Git, or seal it again: ${sealAgain(look)}`;
+  return { path: look.path, line, what, way: way ?? usual, severity: "finding" };
+}
+
+function lineOf(text: string, path: Path): number {
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines });
+  for (let length = path.length; length > 0; length -= 1) {
+    const node: unknown = document.getIn(path.slice(0, length), true);
+    if (typeof node === "object" && node !== null && "range" in node && Array.isArray(node.range))
+      return lines.linePos(Number(node.range[0])).line;
+  }
+  return 1;
+}
+
+function clearFindings(look: Look): Finding[] {
+  const { place, credential, file } = look;
+  const expected = clearOf({ ...place, type: credential.type, placeholders: file.placeholders });
+  const path = firstDifference(expected, file.clear);
+  if (path === undefined) return [];
+  const name = path.map(String).join(".");
+  return [fault(look, path, `${name} is not what sealing writes, and no MAC is over it`)];
+}
+
+/** The path of the first field in which two contents differ. */
+function firstDifference(expected: unknown, found: unknown): (string | number)[] | undefined {
+  if (isDeepStrictEqual(expected, found)) return undefined;
+  const one = Fields.safeParse(expected);
+  const other = Fields.safeParse(found);
+  if (!one.success || !other.success) return [];
+  const names = new Set([...Object.keys(one.data), ...Object.keys(other.data)]);
+  for (const name of names) {
+    const deeper = firstDifference(one.data[name], other.data[name]);
+    if (deeper !== undefined) return [/^\d+$/.test(name) ? Number(name) : name, ...deeper];
+  }
+  return [];
+}
+
+const Fields = z.union([
+  z.record(z.string(), z.unknown()),
+  z
+    .array(z.unknown())
+    .transform((items): Record<string, unknown> => Object.fromEntries(Object.entries(items))),
+]);
+
+function keyFindings(look: Look): Finding[] {
+  const { credential, file } = look;
+  const there = keysOf(file);
+  const missing = [...credential.keys.keys()].filter((key) => !there.includes(key));
+  const surplus = there.filter((key) => !credential.keys.has(key));
+  const twice = [...file.data.keys()].filter((key) => file.stringData.has(key));
+  const strange = file.placeholders.filter((key) => {
+    const kind = credential.keys.get(key);
+    return kind === undefined || !("supply" in kind);
+  });
+  return [
+    ...missing.map((key) => fault(look, TEMPLATE, `the key ${key} is missing, which ${credential.id} has`)),
+    ...surplus.map((key) =>
+      fault(look, pathOf(file, key), `the key ${key} is none of the catalogue's ${credential.id}`),
+    ),
+    ...twice.map((key) => fault(look, pathOf(file, key), `the key ${key} is in data and in stringData`)),
+    ...strange.map((key) =>
+      fault(look, ["metadata", "annotations"], `${key} is called a placeholder, and nobody has to bring it`),
+    ),
+  ];
+}
+
+function pathOf(file: SealedFile, key: string): Path {
+  return [...TEMPLATE, file.data.has(key) ? "data" : "stringData", key];
+}
+
+function valueFindings(look: Look): Finding[] {
+  const { file, credential } = look;
+  return [...file.data, ...file.stringData].flatMap(([key, value]) => {
+    const kind = credential.keys.get(key);
+    const path = pathOf(file, key);
+    if (!isEncrypted(value)) {
+      const way = `Git keeps it for ever: make a new value where it is used, and seal that: ${sealAgain(look)}`;
+      return [fault(look, path, `the value of ${key} is not encrypted`, way)];
+    }
+    // SOPS leaves an empty value in clear.
+    if (value !== "" || kind === undefined) return [];
+    if ("generate" in kind)
+      return [fault(look, path, `the value of ${key} is empty, and is to be generated`)];
+    if ("supply" in kind) return [{ ...fault(look, path, `the value of ${key} is empty`), severity: "note" }];
+    return [];
+  });
+}
+
+/** Other ways to open a file than the recipients that .sops.yaml has; the operator's CRD knows these lists, empty ones included. */
+const OTHER_WAYS = ["azure_kv", "gcp_kms", "hc_vault", "kms", "pgp"];
+const EXPECTED: Readonly<Record<string, (value: unknown) => boolean>> = {
+  // Recipients and times have checks of their own.
+  age: () => true,
+  lastmodified: () => true,
+  encrypted_regex: (value) => value === "^(data|stringData)$",
+  mac_only_encrypted: (value) => value === true,
+  mac: (value) => typeof value === "string" && value !== "" && isEncrypted(value),
+  version: (value) => typeof value === "string" && /^\d+\.\d+\.\d+$/.test(value),
+};
+
+function blockFindings(look: Look, { fields }: NonNullable<SealedFile["sops"]>): Finding[] {
+  const wrong = Object.entries(EXPECTED)
+    .filter(([name, isRight]) => !isRight(fields[name]))
+    .map(([name]) => fault(look, ["sops", name], `sops.${name} is not what sealing writes`));
+  const others = Object.entries(fields).flatMap(([name, value]) => {
+    if (name in EXPECTED) return [];
+    if (!OTHER_WAYS.includes(name))
+      return [fault(look, ["sops", name], `sops.${name} is nothing that the operator knows`)];
+    const isEmpty = value === null || (Array.isArray(value) && value.length === 0);
+    return isEmpty ? [] : [fault(look, ["sops", name], `sops.${name} is a way to open it that no rule has`)];
+  });
+  return [...wrong, ...others];
+}
+
+const Ages = z.array(z.strictObject({ recipient: z.string(), enc: z.string() }));
+
+function recipientFindings(
+  look: Look,
+  { recipients, fields }: NonNullable<SealedFile["sops"]>,
+  rule: Rule | undefined,
+): Finding[] {
+  const { environment } = look;
+  const again = `npm run seal -- --rotate ${environment} ${look.place.app} --secret ${look.place.name}`;
+  const at = (index: number, what: string) =>
+    fault(look, ["sops", "age", index], what, `seal it anew: ${again}`);
+  const wanted = rule?.recipients ?? [];
+  const ages = Ages.safeParse(fields["age"]);
+  const damaged = ages.success
+    ? ages.data.flatMap(({ recipient, enc }, index) =>
+        isDataKey(enc) ? [] : [at(index, `no data key is at ${nameOf(wanted, recipient)}`)],
+      )
+    : [at(0, "a recipient has other fields than enc and recipient")];
+  return [
+    ...recipients.flatMap((key, index) => {
+      if (rule !== undefined && !wanted.some((recipient) => recipient.key === key))
+        return [at(index, `${key} can open it, which is no recipient of ${environment}`)];
+      return recipients.indexOf(key) === index ? [] : [at(index, `${nameOf(wanted, key)} is there twice`)];
+    }),
+    ...wanted
+      .filter(({ key }) => !recipients.includes(key))
+      .map(({ name }) => at(0, `it is not sealed for ${name}, a recipient of ${environment}`)),
+    ...damaged,
+  ];
+}
+
+/** Of the encrypted data key: a nonce of 16 bytes, 32 bytes, and a tag of 16 bytes. */
+const PAYLOAD = 64;
+
+/** Whether a text is an age file with as many bytes in it as a data key has. */
+function isDataKey(enc: string): boolean {
+  const armor =
+    /^-----BEGIN AGE ENCRYPTED FILE-----\n([\w+/=\n]+)\n-----END AGE ENCRYPTED FILE-----\n?$/.exec(enc);
+  const bytes = Buffer.from(armor?.[1]?.replaceAll("\n", "") ?? "", "base64");
+  const header = /^age-encryption\.org\/v1\n-> [!-~]+( [!-~]+)*\n[\w+/\n]+\n--- [\w+/]{43}\n/.exec(
+    bytes.toString("latin1"),
+  );
+  return header !== null && bytes.length - header[0].length === PAYLOAD;
+}

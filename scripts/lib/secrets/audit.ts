@@ -1,0 +1,288 @@
+/**
+ * The audit of the sealed Secrets, without a key: against the catalogue, the rules of `.sops.yaml` and each other. Every file has
+ * exactly the keys that the catalogue says, so environments have the same ones.
+ */
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { z } from "zod";
+import { readCatalogue } from "../catalogue.ts";
+import { readEnvironments } from "../environment.ts";
+import { RefusedError } from "../errors.ts";
+import { fault, fileFindings, type Look, sealAgain } from "./audit-file.ts";
+import {
+  type Credential,
+  credentialsOf,
+  placesIn,
+  resourcesOf,
+  type SecretPlace,
+  sealedFiles,
+  sealedPath,
+} from "./credential.ts";
+import type { Finding } from "./finding.ts";
+import { isExample } from "./keys.ts";
+import { nameOf, RULES_FILE, type Rule, readRules } from "./recipients.ts";
+import { keysOf, parseSealed } from "./sealed.ts";
+
+/** One Secret of one environment. What is not known because its file is missing or damaged is empty. */
+export interface AuditedSecret {
+  environment: string;
+  app: string;
+  name: string;
+  namespace: string;
+  path: string;
+  keys: string[];
+  /** Names; a public key that `.sops.yaml` has no name for is there itself. */
+  recipients: string[];
+  /** When it was sealed last. */
+  sealed: string | null;
+  ageDays: number | null;
+  /** Keys whose values nobody has brought yet. */
+  placeholders: string[];
+}
+
+export interface Audit {
+  secrets: AuditedSecret[];
+  findings: Finding[];
+}
+
+/** What the audit has read, for one that has a key. */
+export interface Audited extends Audit {
+  looks: Look[];
+  rules: readonly Rule[];
+}
+
+/** A year: longer than anybody remembers who has seen a value. */
+export const MAX_AGE_DAYS = 365;
+const DAY_MS = 24 * 60 * 60 * 1000;
+
+interface Wanted {
+  environment: string;
+  credential: Credential;
+  place: SecretPlace;
+  path: string;
+}
+
+/**
+ * Looks at every sealed Secret that the catalogue wants, and at every sealed file that is there.
+ * @param root the repository's root directory
+ * @param options.maxAgeDays what was sealed longer ago gets a note
+ * @returns findings in the order of paths and lines; nothing when there is no Secret at all
+ * @throws RefusedError, UsageError when catalogue, environments or `.sops.yaml` cannot be read
+ */
+export async function auditSecrets(
+  root: string,
+  options: { now: Date; maxAgeDays?: number },
+): Promise<Audited> {
+  const { now, maxAgeDays = MAX_AGE_DAYS } = options;
+  const credentials = credentialsOf(await readCatalogue(root));
+  const environments = (await readEnvironments(root)).map(({ name }) => name);
+  const last = environments.at(-1);
+  const files = await sealedFiles(root);
+  const wanted = await wantedIn(root, environments, credentials);
+  if (files.length === 0 && wanted.length === 0) return { secrets: [], findings: [], looks: [], rules: [] };
+
+  const rules = await readRules(root);
+  const texts = new Map(
+    await Promise.all(files.map(async (path) => [path, await readFile(join(root, path), "utf8")] as const)),
+  );
+  const findings = [...ruleFindings(rules, environments), ...strayFindings(files, wanted)];
+  const looks: Look[] = [];
+  const secrets: AuditedSecret[] = [];
+  const listed = await listedResources(root, wanted);
+  for (const want of wanted) {
+    const rule = rules.find(({ environment }) => environment === want.environment);
+    const text = texts.get(want.path);
+    const look = text === undefined ? missing(want) : read(want, text);
+    if ("file" in look) {
+      looks.push(look);
+      findings.push(...fileFindings(look, rule, now), ...timeFindings(look, rule, { now, maxAgeDays, last }));
+    } else findings.push(look);
+    if (text !== undefined && !listed.has(want.path)) findings.push(unlisted(want));
+    secrets.push(describe(want, "file" in look ? look : undefined, rule, now));
+  }
+  findings.push(...copyFindings(looks));
+  return { secrets, findings: findings.toSorted(byPlace), looks, rules };
+}
+
+function byPlace(one: Finding, other: Finding): number {
+  return one.path < other.path ? -1 : one.path > other.path ? 1 : one.line - other.line;
+}
+
+async function wantedIn(
+  root: string,
+  environments: readonly string[],
+  credentials: readonly Credential[],
+): Promise<Wanted[]> {
+  const all = environments.flatMap((environment) =>
+    credentials.map(async (credential) =>
+      (await placesIn(root, environment, credential)).map((place) => {
+        return { environment, credential, place, path: sealedPath(environment, place) };
+      }),
+    ),
+  );
+  const byEnvironment = ({ environment, path }: Wanted) => `${environments.indexOf(environment)} ${path}`;
+  return (await Promise.all(all))
+    .flat()
+    .toSorted((one, other) => (byEnvironment(one) < byEnvironment(other) ? -1 : 1));
+}
+
+function ruleFindings(rules: readonly Rule[], environments: readonly string[]): Finding[] {
+  const at = { path: RULES_FILE, line: 1 };
+  const without = environments.filter((name) => !rules.some(({ environment }) => environment === name));
+  return [
+    ...without.map((name) => {
+      const what = `no rule is for ${name}`;
+      return { ...at, what, way: "npm run init", severity: "finding" as const };
+    }),
+    ...rules.flatMap(({ environment, recipients }, index): Finding[] => {
+      const wrong = (what: string): Finding[] => [
+        { ...at, what, way: "remove the rule", severity: "finding" },
+      ];
+      if (!environments.includes(environment))
+        return wrong(`a rule is for ${environment}, which is no environment`);
+      if (rules.findIndex((rule) => rule.environment === environment) !== index)
+        return wrong(`a second rule is for ${environment}, and SOPS takes the first`);
+      if (!isExample({ environment, recipients })) return [];
+      const names = recipients.map(({ name }) => name).join(", ");
+      const what = `${environment} is sealed for ${names}: nobody has the example's key`;
+      return [{ ...at, what, way: "npm run init", severity: "note" }];
+    }),
+  ];
+}
+
+function strayFindings(files: readonly string[], wanted: readonly Wanted[]): Finding[] {
+  const known = new Set(wanted.map(({ path }) => path));
+  return files
+    .filter((path) => !known.has(path))
+    .map((path) => {
+      const what = "belongs to no Secret that the catalogue has for an overlay";
+      return { path, line: 1, what, way: "say so in apps/<app>.yaml, or remove it", severity: "finding" };
+    });
+}
+
+function missing(want: Wanted): Finding {
+  const { path, environment, credential } = want;
+  const what = `${environment} has no such Secret, and the catalogue's ${credential.id} wants it`;
+  return { path, line: 1, what, way: sealAgain(want), severity: "finding" };
+}
+
+function read(want: Wanted, text: string): Look | Finding {
+  try {
+    return { ...want, text, file: parseSealed(text, want.path) };
+  } catch (error) {
+    if (!(error instanceof RefusedError)) throw error;
+    const [, line = "1", what = error.message] = /^[^:]+(?::(\d+))?: (.*)$/.exec(error.message) ?? [];
+    return {
+      path: want.path,
+      line: Number(line),
+      what,
+      way: error.hint ?? sealAgain(want),
+      severity: "finding",
+    };
+  }
+}
+
+/** The paths of what the overlays of some Secrets list as resources. */
+async function listedResources(root: string, wanted: readonly Wanted[]): Promise<Set<string>> {
+  const overlays = new Set(wanted.map(({ environment, place }) => `overlays/${environment}/${place.app}`));
+  const lists = [...overlays].map(async (overlay) =>
+    (await resourcesOf(root, overlay)).map((resource) => `${overlay}/${resource}`),
+  );
+  return new Set((await Promise.all(lists)).flat());
+}
+
+function unlisted({ path, environment, place }: Wanted): Finding {
+  const file = `overlays/${environment}/${place.app}/kustomization.yaml`;
+  const what = `does not list ${place.name}.sops.yaml, so nobody applies it`;
+  return { path: file, line: 1, what, way: `add it to resources, or remove ${path}`, severity: "finding" };
+}
+
+/**
+ * What is as it should be, and yet not done: too old, or not brought yet. The last environment, which customers use, cannot do
+ * with a placeholder.
+ */
+function timeFindings(
+  look: Look,
+  rule: Rule | undefined,
+  { now, maxAgeDays, last }: { now: Date; maxAgeDays: number; last: string | undefined },
+): Finding[] {
+  const { file } = look;
+  const isReal = rule !== undefined && !isExample(rule);
+  const age = file.sops === undefined ? 0 : ageDays(file.sops.lastModified, now);
+  return [
+    ...file.placeholders.map((key): Finding => {
+      const what = `${key} is a placeholder`;
+      const way = `bring the real value: ${sealAgain(look)} ${key}`;
+      return {
+        ...fault(look, ["metadata", "annotations"], what, way),
+        severity: isReal && look.environment === last ? "finding" : "note",
+      };
+    }),
+    ...(isReal && age > maxAgeDays ? [{ ...oldNote(look, age), severity: "note" as const }] : []),
+  ];
+}
+
+function oldNote(look: Look, age: number): Finding {
+  const way = `change its values where they are used, and seal them: ${sealAgain(look)}`;
+  return fault(look, ["sops", "lastmodified"], `sealed ${age} days ago`, way);
+}
+
+function ageDays(date: Date, now: Date): number {
+  return Math.max(0, Math.floor((now.getTime() - date.getTime()) / DAY_MS));
+}
+
+/** Nonces and data keys are random: one that is there twice was copied, and opens nothing where it is now. */
+function copyFindings(looks: readonly Look[]): Finding[] {
+  const seen = new Map<string, string>();
+  const found: Finding[] = [];
+  for (const look of looks) {
+    const { file } = look;
+    const parts = [
+      ...[...file.data, ...file.stringData, ["the MAC", file.sops?.mac ?? ""] as const].map(
+        ([name, value]) => [name, /,iv:([^,]+),/.exec(value)?.[1] ?? ""] as const,
+      ),
+      ...dataKeys(file.sops?.fields["age"]).map((enc) => ["a data key", enc] as const),
+    ];
+    for (const [name, part] of parts) {
+      if (part === "") continue;
+      const other = seen.get(part);
+      if (other !== undefined) {
+        const what = `${name} is copied from ${other}`;
+        const way = `copies are sealed, not copied: ${sealAgain(look)}`;
+        found.push(fault(look, pathOfPart(look, name), what, way));
+      } else seen.set(part, `${look.path} (${name})`);
+    }
+  }
+  return found;
+}
+
+function pathOfPart({ file }: Look, name: string): (string | number)[] {
+  if (!keysOf(file).includes(name)) return ["sops", name === "the MAC" ? "mac" : "age"];
+  return ["spec", "secretTemplates", 0, file.data.has(name) ? "data" : "stringData", name];
+}
+
+const DataKeys = z.array(z.looseObject({ enc: z.string() }));
+
+function dataKeys(age: unknown): string[] {
+  const parsed = DataKeys.safeParse(age);
+  return parsed.success ? parsed.data.map(({ enc }) => enc) : [];
+}
+
+function describe(
+  { environment, place, path }: Wanted,
+  look: Look | undefined,
+  rule: Rule | undefined,
+  now: Date,
+): AuditedSecret {
+  const sops = look?.file.sops;
+  return {
+    environment,
+    ...place,
+    path,
+    keys: look === undefined ? [] : keysOf(look.file),
+    recipients: (sops?.recipients ?? []).map((key) => nameOf(rule?.recipients ?? [], key)),
+    sealed: sops?.lastModified.toISOString() ?? null,
+    ageDays: sops === undefined ? null : ageDays(sops.lastModified, now),
+    placeholders: [...(look?.file.placeholders ?? [])],
+  };
+}

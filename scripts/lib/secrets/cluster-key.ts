@@ -1,0 +1,92 @@
+/** The private key of a cluster: the Secret that sops-secrets-operator reads (argocd/addons/sops-secrets-operator.yaml). */
+import { z } from "zod";
+import { ExternalError, RefusedError } from "../errors.ts";
+import { tryRun } from "../exec.ts";
+import type { Target } from "../hub.ts";
+import { formatIdentity, type Identity, withIdentity } from "./age.ts";
+
+const NAMESPACE = "sops-secrets-operator";
+const NAME = "sops-age-key-file";
+const KEY = "key";
+const MANAGER = "keys";
+
+/** What is in a cluster. Its `text` holds private keys. */
+export interface ClusterKeys {
+  resourceVersion: string;
+  text: string;
+}
+
+const SecretObject = z.object({
+  metadata: z.object({ resourceVersion: z.string() }),
+  data: z.record(z.string(), z.string()).default({}),
+});
+
+/**
+ * The keys that a cluster has.
+ * @returns undefined when there are none
+ * @throws ExternalError when the cluster does not answer
+ */
+export async function readClusterKeys(target: Target): Promise<ClusterKeys | undefined> {
+  const args = ["get", "secret", NAME, "--namespace", NAMESPACE, "--ignore-not-found", "--output", "json"];
+  const out = await kubectl(target, args);
+  if (out === "") return undefined;
+  const parsed = SecretObject.safeParse(JSON.parse(out));
+  if (!parsed.success)
+    throw new ExternalError(`${target.context}: the Secret ${NAMESPACE}/${NAME} cannot be read`);
+  const { metadata, data } = parsed.data;
+  return { ...metadata, text: Buffer.from(data[KEY] ?? "", "base64").toString() };
+}
+
+/** Refuses to put a key over another one: what is sealed for that could never be opened again. */
+export function refuseOther(target: Target, there: ClusterKeys | undefined): void {
+  if (there === undefined) return;
+  throw new RefusedError(
+    `${target.context} has a key already: the Secret ${NAMESPACE}/${NAME}`,
+    "add --replace for a new one; the old one stays beside it, so that what is sealed for it still opens",
+  );
+}
+
+/**
+ * Puts a new key into a cluster, beside those that are there. It goes through kubectl's standard input.
+ * @param there what `readClusterKeys` has found; when somebody was faster, nothing is changed
+ * @throws ExternalError when the cluster refuses
+ */
+export async function placeClusterKey(
+  target: Target,
+  identity: Identity,
+  there: ClusterKeys | undefined,
+): Promise<void> {
+  const namespace = { apiVersion: "v1", kind: "Namespace", metadata: { name: NAMESPACE } };
+  const manager = `--field-manager=${MANAGER}`;
+  await kubectl(target, ["apply", "--server-side", manager, "--filename", "-"], JSON.stringify(namespace));
+  const text = there === undefined ? formatIdentity(identity) : withIdentity(there.text, identity);
+  const secret = {
+    apiVersion: "v1",
+    kind: "Secret",
+    metadata: {
+      name: NAME,
+      namespace: NAMESPACE,
+      ...(there === undefined ? {} : { resourceVersion: there.resourceVersion }),
+    },
+    data: { [KEY]: Buffer.from(text).toString("base64") },
+  };
+  // Not applied: of two people who do this at the same time one has to fail.
+  const verb = there === undefined ? "create" : "replace";
+  await kubectl(target, [verb, manager, "--filename", "-"], JSON.stringify(secret));
+}
+
+/** Neither input nor output is kept in an error: they may hold a key. */
+async function kubectl(target: Target, args: readonly string[], input = ""): Promise<string> {
+  const result = await tryRun(
+    target.kubectl,
+    [...args, "--context", target.context, "--request-timeout=30s"],
+    { input },
+  );
+  if (result.exitCode === 0) return result.stdout;
+  const line = result.stderr.trim().split("\n").at(-1) ?? "";
+  // An admission webhook may quote what it refuses.
+  const reason = /AGE-SECRET-KEY|[A-Za-z0-9+/]{64}/.test(line) ? "" : line;
+  throw new ExternalError(
+    `${target.context}: kubectl ${args[0]} failed: ${reason || `exit code ${result.exitCode}`}`,
+  );
+}

@@ -1,0 +1,28 @@
+/** All credentials of one environment, sealed with new values: for a team's first day, and for every sandbox. */
+import { readCatalogue } from "../catalogue.ts";
+import { credentialsOf, placeholderValues, suppliedKeys } from "./credential.ts";
+import { type SealedChange, sealCredential } from "./seal.ts";
+import type { Sops } from "./sops.ts";
+
+/**
+ * Seals new values for every credential of the catalogue that the environment has; writes nothing, and needs no private key.
+ * Keys that a person has to bring get random values, and their files say so.
+ * @param root the repository's root directory
+ * @param sops seals for the recipients that its own `.sops.yaml` has
+ * @param host the DNS name for certificates
+ * @throws RefusedError when no rule of `.sops.yaml` is for the environment
+ */
+export async function sealEnvironment(
+  root: string,
+  sops: Sops,
+  environment: string,
+  host: string,
+): Promise<SealedChange[]> {
+  const changes: SealedChange[] = [];
+  for (const credential of credentialsOf(await readCatalogue(root))) {
+    const values = await placeholderValues(credential, host);
+    const placeholders = [...suppliedKeys(credential).keys()];
+    changes.push(...(await sealCredential(root, sops, { credential, environment, values, placeholders })));
+  }
+  return changes;
+}

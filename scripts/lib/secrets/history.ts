@@ -1,0 +1,119 @@
+/** Looks for Secrets in clear in what Git has or is about to get. What was in one commit stays, whatever the next one does. */
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { codeOf } from "../errors.ts";
+import { run } from "../exec.ts";
+import type { Finding } from "./finding.ts";
+import { plaintextFindings } from "./plaintext.ts";
+
+/** A version of a file. */
+interface Version {
+  blob: string;
+  path: string;
+  /** That brought it; undefined for the index. */
+  commit?: string;
+}
+
+/** Texts that one process of git hands over. */
+const AT_ONCE = 500;
+const NOTHING = /^0+$/;
+
+/**
+ * Looks at every file that a commit between a base and HEAD adds or changes, also one that a later commit takes back.
+ * @param base a branch or a commit: what it has is not looked at
+ */
+export async function plaintextInCommits(root: string, base: string): Promise<Finding[]> {
+  // Of a merge (-c) only what is in none of its parents: the rest came with other commits.
+  const log = await git(root, ["log", "--reverse", "-c", "--format=%H", ...RAW, `${base}..HEAD`]);
+  let commit = "";
+  const versions = log.split("\n").flatMap((line): Version[] => {
+    if (/^[0-9a-f]{40,}$/.test(line)) commit = line;
+    return versionOf(line).map((version) => ({ ...version, commit }));
+  });
+  return findIn(root, versions);
+}
+
+/** Looks at every file of the index that differs from HEAD. */
+export async function plaintextStaged(root: string): Promise<Finding[]> {
+  const list = await git(root, ["diff", "--cached", ...RAW]);
+  return findIn(root, list.split("\n").flatMap(versionOf));
+}
+
+/**
+ * Looks at every file of the work tree that Git does not ignore.
+ * @param except paths that something else looks at
+ */
+export async function plaintextInTree(root: string, except: ReadonlySet<string>): Promise<Finding[]> {
+  const list = await run("git", ["ls-files", "-z", "--cached", "--others", "--exclude-standard"], {
+    cwd: root,
+  });
+  const paths = [...new Set(list.split("\0"))].filter((path) => path !== "" && !except.has(path)).toSorted();
+  const found = await Promise.all(
+    paths.map(async (path) => {
+      const text = await readFile(join(root, path), "utf8").catch((error: unknown) => {
+        // Removed and not committed yet, a submodule, or a link to a directory.
+        if (codeOf(error) === "ENOENT" || codeOf(error) === "EISDIR") return "";
+        throw error;
+      });
+      return plaintextFindings(path, text);
+    }),
+  );
+  return found.flat();
+}
+
+const RAW = ["--raw", "--no-abbrev", "--no-renames"];
+
+async function git(root: string, args: readonly string[]): Promise<string> {
+  return run("git", ["-c", "core.quotePath=false", ...args], { cwd: root });
+}
+
+/** `:<modes> <blobs> <status>\t<path>`; a merge has one more mode and blob for each parent. The last blob is the one that is new. */
+function versionOf(line: string): Version[] {
+  const [, modes = "", blobs = "", path = ""] =
+    /^:+((?:\d{6} )+)((?:[0-9a-f]{40,} )+)[A-Z]+\t(.*)$/.exec(line) ?? [];
+  const [mode, blob] = [modes.trim().split(" ").at(-1), blobs.trim().split(" ").at(-1)];
+  // 160000 is a commit of another repository.
+  if (blob === undefined || blob === "" || NOTHING.test(blob) || mode === "160000") return [];
+  return [{ blob, path: path.replaceAll(/^"|"$/g, "") }];
+}
+
+async function findIn(root: string, versions: readonly Version[]): Promise<Finding[]> {
+  const texts = await textsOf(root, [...new Set(versions.map(({ blob }) => blob))]);
+  const found = versions.flatMap(({ blob, path, commit }) =>
+    plaintextFindings(path, texts.get(blob) ?? "").map((finding) =>
+      commit === undefined
+        ? finding
+        : {
+            ...finding,
+            what: `${finding.what}, in commit ${commit.slice(0, 7)}: Git keeps it for ever`,
+            way: `${finding.way}; before it is merged, take the commit out of the branch`,
+          },
+    ),
+  );
+  // The same content may have come several times: the first is the one to name.
+  const first = new Map(
+    found.toReversed().map((finding) => [`${finding.path}:${finding.line}:${finding.what}`, finding]),
+  );
+  return [...first.values()].toReversed();
+}
+
+/**
+ * The texts of blobs. They are cut at the lines with which git starts each one, not by size: what is not UTF-8 has other sizes
+ * once it is a text, and nothing is left out, whatever the contents look like.
+ */
+async function textsOf(root: string, blobs: readonly string[]): Promise<Map<string, string>> {
+  const texts = new Map<string, string>();
+  for (let start = 0; start < blobs.length; start += AT_ONCE) {
+    const some = blobs.slice(start, start + AT_ONCE);
+    const output = await run("git", ["cat-file", "--batch"], { cwd: root, input: `${some.join("\n")}\n` });
+    let from = 0;
+    for (const [index, blob] of some.entries()) {
+      const next = some[index + 1];
+      const end = next === undefined ? output.length : output.indexOf(`\n${next} blob `, from) + 1;
+      const text = output.slice(from, end);
+      texts.set(blob, text.slice(text.indexOf("\n") + 1, -1));
+      from = end;
+    }
+  }
+  return texts;
+}

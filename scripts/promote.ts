@@ -1,0 +1,83 @@
+/** `npm run promote <from> <to> [app…]`: carries releases to the next environment, by pull request. docs/promote.md. */
+import { command, main, onInterrupt } from "./lib/cli.ts";
+import { connectArgocd } from "./lib/connection.ts";
+import { UsageError } from "./lib/errors.ts";
+import { connectRepository } from "./lib/forge-connection.ts";
+import { withForge } from "./lib/forge-session.ts";
+import { promote } from "./lib/promote.ts";
+import { applyPromotion, checkoutHistory, planPromotion } from "./lib/promotion.ts";
+import { describeOutcome, describePlan, describeReview } from "./lib/promotion-print.ts";
+import { authorOf } from "./lib/remote.ts";
+import { repositoryRoot } from "./lib/repository.ts";
+import { describeProgress, resolveTool } from "./lib/tools.ts";
+
+interface Options {
+  dryRun?: true;
+  override?: string;
+  server?: true;
+  local?: true;
+  root: string;
+}
+
+const program = command("promote", "Carry the releases of one environment to the next, by pull request.")
+  .usage("[options] <from> <to> [app…]")
+  .argument("<from>", "environment that has the releases")
+  .argument("<to>", "the environment after it")
+  .argument("[app...]", "apps; all that differ when none is named")
+  .option("--dry-run", "print the plan and the rendered difference, and stop")
+  .option("--override <reason>", "pass gates that are closed; the reason is written into the pull request")
+  .option("--server", "ask Argo CD what became of the releases, instead of the forge's commit statuses")
+  .option("--local", "write the releases into this checkout instead: no forge, no gates, no pull request")
+  .option("--root <directory>", "the repository", repositoryRoot())
+  .addHelpText(
+    "after",
+    "\nThe token comes from the environment: FORGE_TOKEN or GITHUB_TOKEN. With npm, options come after --: npm run promote -- --dry-run staging prod",
+  )
+  .action(run);
+await main(program);
+
+async function run(from: string, to: string, apps: string[], options: Options): Promise<void> {
+  const { root, override } = options;
+  if (override?.trim() === "") throw new UsageError("--override has no reason", "say why, in a few words");
+  if (options.local === true) return promoteLocally(root, from, to, apps, options.dryRun === true);
+  const now = new Date();
+  const connection = await connectRepository(root, process.env);
+  await withForge(connection, { env: process.env, onInterrupt }, async (remote, forge) => {
+    const outcome = await promote(remote, forge, {
+      from,
+      to,
+      apps: [...new Set(apps)],
+      override,
+      kustomize,
+      argocd: options.server === true ? await connectArgocd(root, process.env) : undefined,
+      now,
+      author: await authorOf(root, process.env),
+      dryRun: options.dryRun === true,
+      onReview: async (review) => {
+        const style = { now, difference: options.dryRun === true, overridden: override !== undefined };
+        process.stdout.write(await describeReview(review, style));
+      },
+    });
+    process.stdout.write(describeOutcome(outcome));
+  });
+}
+
+async function promoteLocally(
+  root: string,
+  from: string,
+  to: string,
+  apps: string[],
+  isDry: boolean,
+): Promise<void> {
+  const history = await checkoutHistory(root);
+  const plan = await planPromotion({ root, history, from, to, apps, kustomize });
+  process.stdout.write(describePlan(plan));
+  if (!isDry) await applyPromotion(root, plan);
+}
+
+async function kustomize(): Promise<string> {
+  const tool = await resolveTool("kustomize", {
+    onProgress: (event) => process.stderr.write(`${describeProgress(event)}\n`),
+  });
+  return tool.path;
+}

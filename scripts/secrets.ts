@@ -1,0 +1,74 @@
+/** `npm run secrets`: whether every Secret is sealed as it should be, and none is in clear. docs/secrets.md. */
+import { command, main } from "./lib/cli.ts";
+import { UsageError } from "./lib/errors.ts";
+import { repositoryRoot } from "./lib/repository.ts";
+import { auditSecrets, MAX_AGE_DAYS } from "./lib/secrets/audit.ts";
+import { type Opened, openSecrets } from "./lib/secrets/audit-open.ts";
+import { describeAudit, describeOpened, findingLines } from "./lib/secrets/audit-print.ts";
+import { type Finding, findingsError } from "./lib/secrets/finding.ts";
+import { plaintextInTree, plaintextStaged } from "./lib/secrets/history.ts";
+import { connectSops } from "./lib/secrets/sops.ts";
+import { describeProgress, resolveTool } from "./lib/tools.ts";
+
+interface Options {
+  open?: true;
+  staged?: true;
+  json?: true;
+  maxAge: string;
+  root: string;
+}
+
+const program = command("secrets", "Check that every Secret is sealed as it should be, and none is in clear.")
+  .option("--open", "look into the files as well, with the private keys that sops finds here")
+  .option("--staged", "look only for Secrets in clear in what the next commit brings")
+  .option("--max-age <days>", "note what was sealed longer ago", String(MAX_AGE_DAYS))
+  .option("--json", "an object with a list of the Secrets, and one of the findings")
+  .option("--root <directory>", "the repository", repositoryRoot())
+  .addHelpText(
+    "after",
+    "\nIt needs no key; --open does: SOPS_AGE_KEY_FILE, or your own file. With npm, options come after --: npm run secrets -- --open",
+  )
+  .action(secrets);
+await main(program);
+
+async function secrets(options: Options): Promise<void> {
+  const { root, json, open, staged, maxAge } = options;
+  if (staged) {
+    if (open) throw new UsageError("--staged opens nothing", "leave --open away");
+    const findings = await plaintextStaged(root);
+    return conclude(findings, json ? inJson({ findings }) : findingLines(findings));
+  }
+  if (!/^[1-9]\d{0,4}$/.test(maxAge))
+    throw new UsageError(`--max-age ${maxAge} is not a number of days from 1 to 99999`);
+  const audited = await auditSecrets(root, { now: new Date(), maxAgeDays: Number(maxAge) });
+  const inTree = await plaintextInTree(root, new Set(audited.secrets.map(({ path }) => path)));
+  const opened = open ? await openSecrets(audited, connectSops(await sops(), root, process.env)) : undefined;
+  const audit = {
+    secrets: audited.secrets,
+    findings: [...audited.findings, ...inTree, ...(opened?.findings ?? [])],
+  };
+  if (json) return conclude(audit.findings, inJson({ ...audit, ...(opened && { opened: seen(opened) }) }));
+  const text = [describeAudit(audit), ...(opened === undefined ? [] : [describeOpened(opened)])];
+  return conclude(audit.findings, text.join("\n\n"));
+}
+
+function conclude(findings: readonly Finding[], text: string): void {
+  if (text !== "") process.stdout.write(`${text}\n`);
+  const error = findingsError(findings);
+  if (error !== undefined) throw error;
+}
+
+function inJson(data: unknown): string {
+  return JSON.stringify(data, null, 2);
+}
+
+function seen({ opened, closed }: Opened): { files: string[]; closed: Record<string, string[]> } {
+  return { files: opened, closed: Object.fromEntries(closed) };
+}
+
+async function sops(): Promise<string> {
+  const tool = await resolveTool("sops", {
+    onProgress: (event) => process.stderr.write(`${describeProgress(event)}\n`),
+  });
+  return tool.path;
+}

@@ -1,0 +1,116 @@
+/** `npm start`: bring up the whole delivery loop on this machine, or repair what of it does not run. */
+import type { Application } from "./lib/argocd.ts";
+import { command, main, onInterrupt } from "./lib/cli.ts";
+import { type Environment, readEnvironments } from "./lib/environment.ts";
+import { repositoryRoot } from "./lib/repository.ts";
+import { type Layout, layoutOf } from "./lib/sandbox/layout.ts";
+import { holdSandbox, refuseUnfitMachine, removeFailedStart, sandboxExists } from "./lib/sandbox/lifetime.ts";
+import { SANDBOX_TOOLS, Sandbox } from "./lib/sandbox/sandbox.ts";
+import { statusTable } from "./lib/status-print.ts";
+import { runSteps } from "./lib/steps.ts";
+import { describeProgress, type ResolvedTool, resolveTools } from "./lib/tools.ts";
+
+const program = command("start", "bring up the whole delivery loop on this machine")
+  .option("--keep", "leave a failed start as it is, to look at it")
+  .action(start);
+await main(program);
+
+async function start(options: { keep?: true }): Promise<void> {
+  const layout = layoutOf(repositoryRoot());
+  const began = Date.now();
+  await refuseUnfitMachine(layout);
+  const release = await holdSandbox(layout);
+  const keep = options.keep === true || (await sandboxExists(layout));
+  const undo = () => {
+    if (!keep) removeFailedStart(layout);
+  };
+  onInterrupt(async () => undo());
+  try {
+    const environments = await readEnvironments(layout.root);
+    const { sandbox, applications } = await bringUp(layout, environments);
+    const seconds = ((Date.now() - began) / 1000).toFixed(0);
+    const names = environments.map(({ name }) => name);
+    process.stdout.write(`\n${statusTable(applications, names)}\n\n`);
+    process.stdout.write(
+      `The loop runs (${seconds} s).${whoWaits(environments, applications)}\n\n${whatNext(sandbox)}\n`,
+    );
+  } catch (error) {
+    undo();
+    throw error;
+  } finally {
+    await release();
+  }
+}
+
+async function bringUp(
+  layout: Layout,
+  environments: readonly Environment[],
+): Promise<{ sandbox: Sandbox; applications: Application[] }> {
+  const healing = environments.filter(({ syncsItself }) => syncsItself).map(({ name }) => name);
+  let tools: ResolvedTool[] = [];
+  let applications: Application[] = [];
+  await runSteps([
+    {
+      title: "Tools",
+      run: async (progress) => {
+        tools = await resolveTools(SANDBOX_TOOLS, {
+          onProgress: (event) => progress(describeProgress(event)),
+        });
+      },
+    },
+  ]);
+  const sandbox = await Sandbox.prepare(layout, tools, process.env["SANDBOX_CRDS"]);
+  await runSteps([
+    { title: "Processes", run: async () => sandbox.startProcesses() },
+    {
+      title: "Forge and clusters",
+      run: async () => [
+        { title: "forge, with this checkout", run: async () => sandbox.deliverCheckout() },
+        ...[sandbox.hub, ...sandbox.clusters.values()].map((cluster) => ({
+          title: `cluster ${cluster.name}`,
+          run: async () => sandbox.furnishCluster(cluster),
+        })),
+      ],
+    },
+    {
+      title: "Argo CD",
+      run: async () => {
+        await sandbox.startArgocd();
+        await Promise.all([sandbox.handOver(), sandbox.startSecretsOperator()]);
+      },
+    },
+    {
+      title: `${healing.join(" and ")}: Synced and Healthy`,
+      run: async (progress) => {
+        applications = await sandbox.untilHealthy(healing, (seen) => {
+          const own = seen.filter(({ env }) => healing.includes(env));
+          const done = own.filter(({ sync, health }) => sync === "Synced" && health === "Healthy");
+          progress(`${done.length} of ${own.length}`);
+        });
+        await sandbox.untilAllReady();
+      },
+    },
+  ]);
+  return { sandbox, applications };
+}
+
+function whoWaits(environments: readonly Environment[], applications: readonly Application[]): string {
+  const unsynced = new Set(applications.filter(({ sync }) => sync !== "Synced").map(({ env }) => env));
+  return environments
+    .filter(({ name, syncsItself }) => !syncsItself && unsynced.has(name))
+    .map(({ name }) => ` ${name} waits for a human.`)
+    .join("");
+}
+
+function whatNext({ forge, argocdServer }: Sandbox): string {
+  return `Next:
+  npm run sync prod       start prod's syncs and wait until they are Healthy
+  . .sandbox/env          kubectl --context dev get pods -A, argocd app list, $FORGE_URL
+  cd .sandbox/work        a clone of the local forge: edit, commit, push, and see dev follow
+  npm run status          what runs where
+  npm run demo            the whole loop, told: bump, promote, sync, a bad release, its rollback
+  npm stop                end and remove all of it
+
+  forge    ${forge}
+  Argo CD  http://${argocdServer}`;
+}

@@ -1,0 +1,44 @@
+/** `npm run status`: which release of which app is where. docs/status.md. */
+import { command, main, onInterrupt } from "./lib/cli.ts";
+import { UsageError } from "./lib/errors.ts";
+import { repositoryRoot } from "./lib/repository.ts";
+import { describeStatus, statusMarkdown } from "./lib/status-print.ts";
+import { findStatus } from "./lib/status-sources.ts";
+
+interface Options {
+  json?: true;
+  markdown?: true;
+  commits?: true;
+  root: string;
+}
+
+const program = command("status", "Which release of which app is where.")
+  .usage("[options] [app…]")
+  .argument("[app...]", "apps; all when none is named")
+  .option("--json", "a list of objects, one for each app, environment and cluster")
+  .option("--markdown", "the table for a pull request's comment or a job's summary")
+  .option("--commits", "count how many commits of its own repository an app is behind")
+  .option("--root <directory>", "the repository", repositoryRoot())
+  .addHelpText(
+    "after",
+    "\nThe token comes from the environment: FORGE_TOKEN or GITHUB_TOKEN. With npm, options come after --: npm run status -- --json",
+  )
+  .action(show);
+await main(program);
+
+async function show(apps: string[], options: Options): Promise<void> {
+  const { root, json, markdown } = options;
+  if (json && markdown)
+    throw new UsageError("--json and --markdown are two things", "leave one of them away");
+  const now = new Date();
+  const commits = options.commits === true;
+  const found = await findStatus({ root, env: process.env, onInterrupt, apps, commits, now });
+  const { rows, notes } = found.status;
+  if (json) {
+    process.stdout.write(`${JSON.stringify(rows, null, 2)}\n`);
+    process.stderr.write(notes.map((note) => `${note}\n`).join(""));
+    return;
+  }
+  const print = markdown ? statusMarkdown : describeStatus;
+  process.stdout.write(print(found.status, { ...found, now }));
+}

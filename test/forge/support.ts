@@ -1,0 +1,270 @@
+/** A repository on the real forge, the command that works on it, and a look at what is there. */
+import { spawn } from "node:child_process";
+import { request as call, createServer, type RequestListener, type Server } from "node:http";
+import { inject, onTestFinished } from "vitest";
+import { z } from "zod";
+import { programLine, repositoryRoot } from "../../scripts/lib/repository.ts";
+import { ensureRepository } from "../../scripts/lib/sandbox/forge.ts";
+import { waitFor } from "../../scripts/lib/wait.ts";
+import { git, smallTree, temporary, write } from "../unit/support/tree.ts";
+
+export const OLD = "0123456789abcdef0123456789abcdef01234567";
+export const NEW = "89abcdef0123456789abcdef0123456789abcdef";
+export const NEWER = "fedcba9876543210fedcba9876543210fedcba98";
+export const FILE = "overlays/dev/web/kustomization.yaml";
+
+export const OWNER = "shop";
+
+export interface TestRepository {
+  /** A checkout, its remote the forge. */
+  readonly root: string;
+  readonly name: string;
+  /** Of the repository's REST API. */
+  readonly api: string;
+}
+
+/** The settings of a checkout. */
+export function settings(repoURL: string, forgeAPI: string): string {
+  return `kind: ConfigMap\ndata:\n  repoURL: ${repoURL}\n  revision: main\n  forgeAPI: ${forgeAPI}\n  registry: registry.shop.test\n  domain: shop.test\n`;
+}
+
+const Repository = z.object({ empty: z.boolean() });
+let count = 0;
+
+/**
+ * Makes a repository of the small tree on the forge.
+ * @param files put over those of the tree
+ * @param directory for the checkout; by default one that is gone after the test
+ */
+export async function repository(
+  files: Record<string, string> = {},
+  directory?: string,
+): Promise<TestRepository> {
+  const root = directory ?? (await temporary());
+  await write(root, smallTree());
+  await git(root, "init", "--quiet", "--initial-branch=main");
+  return publish(root, files);
+}
+
+/**
+ * Makes a repository on the forge of a checkout, which may have a history already.
+ * @param files to be committed first, with the settings
+ */
+export async function publish(root: string, files: Record<string, string> = {}): Promise<TestRepository> {
+  const forge = inject("forge");
+  const token = inject("token");
+  count += 1;
+  const name = `gitops-${process.pid}-${count}`;
+  await ensureRepository(forge, token, { owner: OWNER, name }, { urls: [], secret: "" });
+  const url = `${forge}/${OWNER}/${name}.git`;
+  await write(root, { "argocd/settings/settings.yaml": settings(url, `${forge}/api/v1`), ...files });
+  await git(root, "add", "--all");
+  await git(root, "commit", "--quiet", "--message", "The tree");
+  await git(root, "remote", "add", "origin", url);
+  await push(root, "main");
+  const api = `${forge}/api/v1/repos/${OWNER}/${name}`;
+  // Until Gitea has noticed the first push it has no pull requests.
+  const isThere = async () => (Repository.parse(await ask(api)).empty ? undefined : true);
+  await waitFor("the forge has the tree", isThere, { timeoutMs: 30_000, everyMs: 50 });
+  return { root, name, api };
+}
+
+/** Git's options for the forge's token. */
+export function withToken(): string[] {
+  return ["-c", `http.extraHeader=Authorization: token ${inject("token")}`];
+}
+
+/** Pushes a checkout's HEAD. */
+export async function push(root: string, branch: string): Promise<void> {
+  await git(root, ...withToken(), "push", "--quiet", "origin", `HEAD:refs/heads/${branch}`);
+}
+
+/** Commits files on top of a branch of the forge, as a person does. */
+export async function personCommits(
+  root: string,
+  branch: string,
+  files: Record<string, string>,
+): Promise<void> {
+  await fetch(root);
+  await git(root, "checkout", "--quiet", "--force", "--detach", `origin/${branch}`);
+  await write(root, files);
+  await git(root, "add", "--all");
+  await git(root, "commit", "--quiet", "--message", "By hand");
+  await push(root, branch);
+}
+
+async function fetch(root: string): Promise<void> {
+  await git(root, ...withToken(), "fetch", "--quiet", "--prune", "origin");
+}
+
+/** A file as a branch of the forge has it. */
+export async function fileAt(root: string, branch: string, path = FILE): Promise<string> {
+  await fetch(root);
+  return git(root, "cat-file", "blob", `origin/${branch}:${path}`);
+}
+
+/** Git in the checkout after a fetch. */
+export async function history(root: string, ...args: string[]): Promise<string> {
+  await fetch(root);
+  return (await git(root, ...args)).trim();
+}
+
+/** Every branch, tag and pull request of the repository. */
+export async function references(root: string): Promise<string> {
+  return git(root, ...withToken(), "ls-remote", "origin");
+}
+
+export interface Result {
+  exitCode: number | null;
+  stdout: string;
+  stderr: string;
+}
+
+/** What a person or a workflow has in the environment: no Git configuration, no token but the one that is given. */
+export function environment(extra: Record<string, string> = {}): NodeJS.ProcessEnv {
+  return {
+    PATH: process.env["PATH"],
+    HOME: "/nonexistent",
+    GIT_CONFIG_GLOBAL: "/dev/null",
+    GIT_CONFIG_SYSTEM: "/dev/null",
+    TZ: "UTC",
+    ...extra,
+  };
+}
+
+type Started = (kill: (signal: NodeJS.Signals) => void) => void;
+
+/** Runs a command as a process of its own, with the forge's token unless another environment is given. */
+export async function commandLine(
+  verb: string,
+  root: string,
+  args: readonly string[],
+  env: Record<string, string> = { FORGE_TOKEN: inject("token") },
+  started: Started = () => {},
+): Promise<Result> {
+  const child = spawn(...programLine(repositoryRoot(), verb, ["--root", root, ...args]), {
+    cwd: root,
+    env: environment(env),
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  started((signal) => child.kill(signal));
+  const result: Result = { exitCode: null, stdout: "", stderr: "" };
+  child.stdout.on("data", (chunk) => (result.stdout += String(chunk)));
+  child.stderr.on("data", (chunk) => (result.stderr += String(chunk)));
+  result.exitCode = await new Promise((resolve, reject) => {
+    child.once("error", reject);
+    child.once("close", resolve);
+  });
+  return result;
+}
+
+/** Runs `bump`. */
+export async function bump(
+  root: string,
+  args: readonly string[],
+  env?: Record<string, string>,
+  started?: Started,
+): Promise<Result> {
+  return commandLine("bump", root, args, env, started);
+}
+
+const Pulls = z.array(
+  z.object({
+    number: z.number(),
+    title: z.string(),
+    body: z.string(),
+    state: z.string(),
+    head: z.object({ ref: z.string(), sha: z.string() }),
+  }),
+);
+
+/** All pull requests of a repository, the closed ones too, the newest first. */
+export async function pullRequests({ api }: TestRepository): Promise<z.infer<typeof Pulls>> {
+  return Pulls.parse(await ask(`${api}/pulls?state=all`));
+}
+
+/** Calls the forge's REST API. */
+export async function ask(url: string, method = "GET", body?: unknown): Promise<unknown> {
+  const response = await globalThis.fetch(url, {
+    method,
+    headers: { authorization: `token ${inject("token")}`, "content-type": "application/json" },
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+  });
+  const text = await response.text();
+  if (!response.ok) throw new Error(`${method} ${url}: ${response.status} ${text}`);
+  return text === "" ? undefined : JSON.parse(text);
+}
+
+export interface StandIn {
+  readonly url: string;
+  /** Method and path of every request. */
+  readonly requests: string[];
+}
+
+/** A stand-in for a forge that fails, because a real one does not do so when asked to. */
+export async function standIn(answer: RequestListener): Promise<StandIn> {
+  const requests: string[] = [];
+  const server = createServer((request, response) => {
+    requests.push(`${request.method} ${request.url}`);
+    answer(request, response);
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  onTestFinished(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  const port = portOf(server);
+  return { url: `http://127.0.0.1:${port}`, requests };
+}
+
+function portOf(server: Server): number {
+  const address = server.address();
+  if (address === null || typeof address === "string") throw new Error("the stand-in does not listen");
+  return address.port;
+}
+
+/** A port on which nothing listens. */
+export async function deadPort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const port = portOf(server);
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+/**
+ * Stands between the command and the real forge.
+ * @param before sees each request first; the status it returns is the answer, and the forge never sees the request
+ * @param after is told when the forge has answered, before the command is
+ */
+export async function between(
+  before: (method: string, path: string) => Promise<number | undefined>,
+  after: (method: string, path: string) => void = () => {},
+): Promise<StandIn> {
+  const forge = new URL(inject("forge"));
+  return standIn((incoming, outgoing) => {
+    const { method = "", url: path = "", headers } = incoming;
+    const forward = async () => {
+      const status = await before(method, path);
+      if (status !== undefined) {
+        outgoing.writeHead(status).end("<html>\n</html>\n");
+        return;
+      }
+      const options = { host: forge.hostname, port: forge.port, method, path, headers };
+      const request = call(options, (response) => {
+        after(method, path);
+        outgoing.writeHead(response.statusCode ?? 502, response.headers);
+        response.pipe(outgoing);
+      });
+      request.once("error", () => outgoing.destroy());
+      incoming.pipe(request);
+    };
+    forward().catch(() => outgoing.destroy());
+  });
+}
+
+/** Points a checkout's settings at the address of a stand-in. */
+export async function pointAt(repo: TestRepository, url: string): Promise<void> {
+  const text = settings(`${url}/${OWNER}/${repo.name}.git`, `${url}/api/v1`);
+  await write(repo.root, { "argocd/settings/settings.yaml": text });
+}

@@ -1,0 +1,252 @@
+import { readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { z } from "zod";
+import { run, tryRun } from "../../scripts/lib/exec.ts";
+import { repositoryOf } from "../../scripts/lib/sandbox/forge.ts";
+import { readSettings } from "../../scripts/lib/settings.ts";
+import {
+  applications,
+  env,
+  home,
+  kubectl,
+  npm,
+  push,
+  root,
+  startOutput,
+  until,
+  untilHealthy,
+  untilRuns,
+  work,
+} from "./support.ts";
+
+const settings = await readSettings(root);
+const TAG = "f1e2d3c4b5a697887766554433221100ffeeddcc";
+const USER_SERVICE = join(work, "overlays/dev/user-service/kustomization.yaml");
+
+async function bump(tag: string): Promise<string> {
+  const text = await readFile(USER_SERVICE, "utf8");
+  await writeFile(USER_SERVICE, text.replace(/newTag: .*/, `newTag: "${tag}"`));
+  return push(`user-service: ${tag}`);
+}
+
+describe("npm start", () => {
+  it("ends with every app of dev and staging Synced and Healthy, and prod waiting", async () => {
+    const all = await applications();
+    const states = (name: string) =>
+      new Set(all.filter((app) => app.env === name).map((app) => `${app.sync} ${app.health}`));
+    expect(states("dev")).toEqual(new Set(["Synced Healthy"]));
+    expect(states("staging")).toEqual(new Set(["Synced Healthy"]));
+    expect(states("prod")).toEqual(new Set(["OutOfSync Missing"]));
+  });
+
+  it("prints a table of every app in every environment, and what to try next", async () => {
+    const apps = (await readdir(join(root, "apps"))).map((file) => file.replace(".yaml", ""));
+    for (const app of apps)
+      expect(startOutput).toMatch(new RegExp(`^${app} .*Synced Healthy.* OutOfSync`, "m"));
+    expect(startOutput).toContain("npm run sync prod");
+  });
+
+  it("writes nothing outside the checkout", async () => {
+    // npm's own cache and logs are npm's.
+    expect((await readdir(home)).filter((name) => name !== ".npm")).toEqual([]);
+  });
+});
+
+describe("npm run status -- --json", () => {
+  it("lists what Git, the forge and Argo CD know of each app in each environment", async () => {
+    const { stdout } = await npm("run", "status", "--", "--json");
+    const rows: Record<string, unknown>[] = JSON.parse(stdout);
+    expect(rows).toHaveLength(27);
+    expect(rows.find((row) => row["app"] === "user-service" && row["env"] === "dev")).toMatchObject({
+      cluster: "dev",
+      release: expect.stringMatching(/^[0-9a-f]{7}$/),
+      image: expect.stringMatching(/^ecommerce\/user-service:[0-9a-f]{40}/),
+      sync: "Synced",
+      health: "Healthy",
+      revision: expect.stringMatching(/^[0-9a-f]{40}$/),
+      running: [expect.stringContaining(`${settings.registry}/ecommerce/user-service:`)],
+      pullRequests: [],
+    });
+  });
+
+  it("works in the work clone too", async () => {
+    const { stdout } = await tryRun("npm", ["--silent", "run", "status", "--", "--json"], { cwd: work, env });
+    expect(JSON.parse(stdout)).toHaveLength(27);
+  });
+});
+
+describe("npm run sync", () => {
+  it.each([
+    [["nowhere"], 2, "sync: there is no environment nowhere; the environments are dev, staging, prod\n"],
+    [["prod", "nothing"], 2, /^sync: there is no app nothing; apps\/ has apisix, /],
+    [["prod", "--timeout", "soon"], 2, "sync: --timeout soon is not a number of seconds\n"],
+  ])("refuses %j", async (args, code, message) => {
+    const { exitCode, stderr } = await npm("run", "sync", "--", ...args);
+    expect(exitCode).toBe(code);
+    expect(stderr).toMatch(message);
+  });
+
+  it("brings prod to Healthy", async () => {
+    const { exitCode, stderr } = await npm("run", "sync", "prod");
+    expect(stderr).toBe("");
+    expect(exitCode).toBe(0);
+    const prod = (await applications()).filter((app) => app.env === "prod");
+    expect(new Set(prod.map((app) => `${app.sync} ${app.health}`))).toEqual(new Set(["Synced Healthy"]));
+  });
+});
+
+describe("a merge", () => {
+  it("reaches dev by itself, and prod not", async () => {
+    await bump(TAG);
+    await untilRuns("dev-user-service", TAG);
+    const prod = (await applications()).find((app) => app.name === "prod-user-service");
+    expect(prod?.images.join()).not.toContain(TAG);
+  });
+
+  it("gets its result as a commit status in the forge", async () => {
+    const revision = await bump(TAG.replace("f", "0"));
+    await untilHealthy("dev-user-service", revision);
+    const { origin } = new URL(String(env["FORGE_URL"]));
+    const { owner, name } = repositoryOf(settings.repoURL);
+    const url = `${origin}/api/v1/repos/${owner}/${name}/commits/${revision}/statuses`;
+    const status = await until("the commit has a status", async () => {
+      const response = await fetch(url, { headers: { authorization: `token ${env["FORGE_TOKEN"]}` } });
+      const statuses = z
+        .array(z.object({ context: z.string(), status: z.string() }))
+        .parse(await response.json());
+      return statuses.find(
+        ({ context, status: state }) => context === "argocd/dev/user-service" && state === "success",
+      );
+    });
+    expect(status.context).toBe("argocd/dev/user-service");
+  });
+});
+
+describe("dev and staging heal; prod reports", () => {
+  const FOREIGN = "registry.example.com/somebody/else:1";
+  const imageOf = async (context: string) => {
+    const path = "jsonpath={.spec.template.spec.containers[0].image}";
+    return kubectl(context, "-n", "microservices", "get", "deployment", "user-service", "-o", path);
+  };
+  const change = async (context: string) =>
+    kubectl(context, "-n", "microservices", "set", "image", "deployment/user-service", `app=${FOREIGN}`);
+
+  it.each(["dev", "staging"])("a change of an object in %s is undone", async (context) => {
+    const before = await imageOf(context);
+    await change(context);
+    await until("the image is back", async () => ((await imageOf(context)) === before ? true : undefined));
+  });
+
+  it.each(["dev", "staging"])("a deletion in %s is undone", async (context) => {
+    await kubectl(context, "-n", "microservices", "delete", "service", "product-service");
+    await until("the Service is back", async () => {
+      const found = await kubectl(context, "-n", "microservices", "get", "service", "-o", "name");
+      return found.includes("service/product-service") ? true : undefined;
+    });
+  });
+
+  it("a deletion in prod stays, and is reported", async () => {
+    await kubectl("prod", "-n", "microservices", "delete", "service", "product-service");
+    await until("prod-product-service is OutOfSync", async () => {
+      const app = (await applications()).find(({ name }) => name === "prod-product-service");
+      return app?.sync === "OutOfSync" ? true : undefined;
+    });
+    const left = await kubectl("prod", "-n", "microservices", "get", "service", "-o", "name");
+    expect(left).not.toContain("product-service");
+    expect((await npm("run", "sync", "prod", "product-service")).exitCode).toBe(0);
+  });
+
+  it("a change in prod stays, and is reported", async () => {
+    const before = await imageOf("prod");
+    await change("prod");
+    await until("prod-user-service is OutOfSync", async () => {
+      const app = (await applications()).find(({ name }) => name === "prod-user-service");
+      return app?.sync === "OutOfSync" ? true : undefined;
+    });
+    expect(await imageOf("prod")).toBe(FOREIGN);
+    expect((await npm("run", "sync", "prod", "user-service")).exitCode).toBe(0);
+    expect(await imageOf("prod")).toBe(before);
+  });
+});
+
+describe("removing an overlay directory in Git", () => {
+  it("removes the app in dev; prod keeps it running and reports it", async () => {
+    for (const name of ["dev", "prod"])
+      await rm(join(work, "overlays", name, "product-service"), { recursive: true });
+    await push("product-service is given up");
+    await until("dev-product-service is gone", async () => {
+      const gone = (await applications()).every(({ name }) => name !== "dev-product-service");
+      return gone ? true : undefined;
+    });
+    const left = await kubectl("dev", "-n", "microservices", "get", "deployments,services", "-o", "name");
+    expect(left).not.toContain("product-service");
+
+    const prod = await until("prod-product-service is reported", async () => {
+      const app = (await applications()).find(({ name }) => name === "prod-product-service");
+      return app?.sync === "Unknown" && /app path does not exist/.test(app.message) ? app : undefined;
+    });
+    expect(prod.message).toContain("overlays/prod/product-service");
+    expect(await kubectl("prod", "-n", "microservices", "get", "deployment", "-o", "name")).toContain(
+      "product-service",
+    );
+
+    await run("git", ["revert", "--no-edit", "HEAD"], { cwd: work, env });
+    await run("git", ["push", "--quiet"], { cwd: work, env });
+    await untilHealthy("dev-product-service");
+    await untilHealthy("prod-product-service");
+  });
+});
+
+describe("autoscaling and quota", () => {
+  const Autoscaler = z.object({
+    spec: z.object({ minReplicas: z.number(), maxReplicas: z.number() }),
+    status: z.object({
+      currentReplicas: z.number(),
+      currentMetrics: z.array(
+        z
+          .object({
+            resource: z.object({ current: z.object({ averageUtilization: z.number() }) }).optional(),
+          })
+          .nullable(),
+      ),
+    }),
+  });
+  const autoscaler = async () =>
+    Autoscaler.parse(
+      JSON.parse(await kubectl("dev", "-n", "microservices", "get", "hpa", "user-service", "-o", "json")),
+    );
+
+  it("a pod that is busy gets company, up to what its environment allows", async () => {
+    const { spec } = await autoscaler();
+    expect(spec.maxReplicas).toBeGreaterThan(spec.minReplicas);
+    const busy = ["annotate", "--overwrite", "pod", "-l", "app.kubernetes.io/name=user-service"];
+    await until(
+      "user-service runs at its maximum",
+      async () => {
+        await kubectl("dev", "-n", "microservices", ...busy, "kwok.x-k8s.io/usage-cpu=400m");
+        const { status } = await autoscaler();
+        return status.currentReplicas === spec.maxReplicas ? true : undefined;
+      },
+      180,
+    );
+    const { status } = await autoscaler();
+    const used = status.currentMetrics.flatMap(
+      (metric) => metric?.resource?.current.averageUtilization ?? [],
+    );
+    expect(Math.max(...used)).toBeGreaterThan(70);
+  });
+
+  it("the quota counts what runs, and has room for it", async () => {
+    const Quota = z.object({
+      status: z.object({ hard: z.record(z.string(), z.string()), used: z.record(z.string(), z.string()) }),
+    });
+    const [quota] = z
+      .object({ items: z.array(Quota) })
+      .parse(
+        JSON.parse(await kubectl("dev", "-n", "microservices", "get", "resourcequota", "-o", "json")),
+      ).items;
+    expect(Number(quota?.status.used["pods"])).toBeGreaterThanOrEqual(5);
+    expect(Number(quota?.status.used["pods"])).toBeLessThan(Number(quota?.status.hard["pods"]));
+  });
+});

@@ -1,0 +1,117 @@
+import { readdir, readFile, readlink, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { run } from "../../scripts/lib/exec.ts";
+import { layoutOf } from "../../scripts/lib/sandbox/layout.ts";
+import { isPortOpen, isReady, startedProcesses } from "../../scripts/lib/sandbox/process.ts";
+import { env, kubectl, root, secretValues, work } from "./support.ts";
+
+const sandbox = join(root, ".sandbox");
+const values = await secretValues();
+
+function leaks(text: string): string[] {
+  return values.filter((value) => text.includes(value));
+}
+
+describe("generated credentials", () => {
+  it("are many enough for this test to mean something", () => {
+    expect(values.length).toBeGreaterThan(12);
+    expect(leaks(`a line with ${values[0]} in it`)).toEqual([values[0]]);
+  });
+
+  it("are in no log", async () => {
+    const logs = await readdir(join(sandbox, "logs"));
+    expect(logs.length).toBeGreaterThan(30);
+    for (const log of logs)
+      expect(leaks(await readFile(join(sandbox, "logs", log), "utf8")), log).toEqual([]);
+  });
+
+  it("are in no process's arguments", async () => {
+    expect(leaks(await run("ps", ["-eww", "-o", "args"]))).toEqual([]);
+  });
+
+  it("are in no commit, and not in the clone's configuration", async () => {
+    expect(leaks(await run("git", ["log", "--all", "--patch"], { cwd: work, env }))).toEqual([]);
+    expect(leaks(await readFile(join(work, ".git/config"), "utf8"))).toEqual([]);
+  });
+
+  it("are in a folder that only its owner may enter", async () => {
+    expect(((await stat(sandbox)).mode & 0o777).toString(8)).toBe("700");
+  });
+
+  it("are the same for one credential in two namespaces, and others in each environment", async () => {
+    const password = async (context: string, namespace: string, name: string) =>
+      kubectl(context, "-n", namespace, "get", "secret", name, "-o", "jsonpath={.data.password}");
+    const own = await password("dev", "data", "database");
+    expect(await password("dev", "microservices", "user-service-database")).toBe(own);
+    expect(await password("staging", "data", "database")).not.toBe(own);
+  });
+});
+
+describe("the network", () => {
+  it("sees nothing of the sandbox: every process listens on loopback only", async () => {
+    const sockets = await listening();
+    expect(sockets.length).toBeGreaterThan(30);
+    expect(sockets.filter((address) => !address.startsWith("127.0.0.1:"))).toEqual([]);
+  });
+
+  it("gets no answer from etcd or an API server without a certificate", async () => {
+    const anonymous = { ...env, KUBECONFIG: "/dev/null" };
+    const state: { ports: Record<string, number> } = JSON.parse(
+      await readFile(join(sandbox, "state.json"), "utf8"),
+    );
+    const server = `https://127.0.0.1:${state.ports["dev-apiserver"]}`;
+    await expect(
+      run(
+        "kubectl",
+        ["--server", server, "--insecure-skip-tls-verify", "--token=guessed", "get", "secrets", "-A"],
+        {
+          env: anonymous,
+        },
+      ),
+    ).rejects.toThrow(/Unauthorized/);
+    const etcd = Number(state.ports["dev-etcd"]);
+    expect(await isPortOpen(etcd)).toBe(true);
+    // Any server certificate will do for this question; etcd ends the connection for want of a client's.
+    expect(await isReady({ port: etcd, path: "/health" })).toBe(false);
+  });
+
+  it("cannot use the certificate of dev in prod", async () => {
+    const server = (
+      await kubectl("prod", "config", "view", "--minify", "-o", "jsonpath={.clusters[0].cluster.server}")
+    ).trim();
+    await expect(
+      kubectl("dev", "--server", server, "--insecure-skip-tls-verify", "get", "namespaces"),
+    ).rejects.toThrow(/Unauthorized|must be logged in|provide credentials/);
+  });
+});
+
+/** Where the sandbox's processes listen: from /proc on Linux, from lsof elsewhere. */
+async function listening(): Promise<string[]> {
+  const pids = [...(await startedProcesses(layoutOf(root))).values()].map(({ pid }) => String(pid));
+  if (process.platform !== "linux") {
+    const lines = (await run("lsof", ["-nP", "-a", "-iTCP", "-sTCP:LISTEN", "-p", pids.join(",")])).split(
+      "\n",
+    );
+    return lines.flatMap((line) => /TCP (\S+:\d+) \(LISTEN\)/.exec(line)?.[1] ?? []);
+  }
+  const links = await Promise.all(
+    pids.map(async (pid) => {
+      const files = await readdir(`/proc/${pid}/fd`).catch(() => []);
+      return Promise.all(files.map(async (file) => readlink(`/proc/${pid}/fd/${file}`).catch(() => "")));
+    }),
+  );
+  const own = new Set(links.flat());
+  const tables = await Promise.all(
+    ["tcp", "tcp6"].map(async (name) => readFile(`/proc/net/${name}`, "utf8")),
+  );
+  // "  0: 0100007F:59DA 00000000:0000 0A … <inode>": address and port in hexadecimal, 0A is LISTEN, the inode is field 10.
+  return tables
+    .flatMap((table) => table.split("\n").slice(1))
+    .map((line) => line.trim().split(/\s+/))
+    .filter(([, , , state, , , , , , inode]) => state === "0A" && own.has(`socket:[${inode}]`))
+    .map(([, local = ""]) => {
+      const [address = "", port = ""] = local.split(":");
+      return `${address === "0100007F" ? "127.0.0.1" : address}:${Number.parseInt(port, 16)}`;
+    });
+}

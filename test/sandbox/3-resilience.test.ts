@@ -1,0 +1,97 @@
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { tryRun } from "../../scripts/lib/exec.ts";
+import { layoutOf } from "../../scripts/lib/sandbox/layout.ts";
+import { declaredProcesses, isReady, running, startedProcesses } from "../../scripts/lib/sandbox/process.ts";
+import { newcomer } from "./setup.ts";
+import {
+  applications,
+  home,
+  kubectl,
+  npm,
+  push,
+  root,
+  until,
+  untilHealthy,
+  untilRuns,
+  work,
+} from "./support.ts";
+
+const layout = layoutOf(root);
+const specs = await declaredProcesses(layout);
+const names = [...specs.map(({ name }) => name), "supervisor"];
+const USER_SERVICE = join(work, "overlays/dev/user-service/kustomization.yaml");
+
+/** Kills one process and waits until another one has taken its place and answers. */
+async function killAndAwait(name: string): Promise<void> {
+  const pid = (await startedProcesses(layout)).get(name)?.pid;
+  expect(pid, name).toBeGreaterThan(1);
+  process.kill(Number(pid), "SIGKILL");
+  await until(
+    `${name} is back`,
+    async () => {
+      const started = await startedProcesses(layout);
+      if (started.get(name)?.pid === pid || !(await running(started)).has(name)) return undefined;
+      const ready = await isReady(specs.find((spec) => spec.name === name)?.ready);
+      return ready ? true : undefined;
+    },
+    30,
+  );
+}
+
+describe("a process that is killed", () => {
+  it("is one of many", () => {
+    expect(names.length).toBeGreaterThan(30);
+    expect(names).toContain("watchdog");
+  });
+
+  it.each(names)("%s is back within 30 s", async (name) => {
+    await killAndAwait(name);
+  });
+
+  it("has lost nothing: the loop works, and what was there is there", async () => {
+    const before = (await kubectl("dev", "-n", "data", "get", "pvc", "-o", "name")).split("\n").length;
+    expect(before).toBeGreaterThan(2);
+    const text = await readFile(USER_SERVICE, "utf8");
+    const tag = "00112233445566778899aabbccddeeff00112233";
+    await writeFile(USER_SERVICE, text.replace(/newTag: .*/, `newTag: "${tag}"`));
+    await push("user-service after many deaths");
+    await untilRuns("dev-user-service", tag);
+    for (const { name, env } of await applications()) {
+      if (env !== "prod") await untilHealthy(name, undefined, 60);
+    }
+  });
+});
+
+describe("a second npm start", () => {
+  it("repairs: what was deleted from the hub is back, and nothing else has changed", async () => {
+    const password = async () =>
+      kubectl("dev", "-n", "data", "get", "secret", "database", "-o", "jsonpath={.data.password}");
+    const before = await password();
+    await kubectl("hub", "-n", "argocd", "delete", "secret", "cluster-staging");
+    const { exitCode, stdout } = await npm("start");
+    expect(exitCode).toBe(0);
+    expect(stdout).toMatch(/^user-service +[0-9a-f]{7} Synced Healthy/m);
+    expect(await kubectl("hub", "-n", "argocd", "get", "secret", "cluster-staging", "-o", "name")).toContain(
+      "staging",
+    );
+    expect(await password()).toBe(before);
+  });
+
+  it("is refused while another one runs", async () => {
+    const both = await Promise.all([npm("start"), npm("start")]);
+    expect(new Set(both.map(({ exitCode }) => exitCode))).toEqual(new Set([0, 3]));
+    expect(both.map(({ stderr }) => stderr).join("")).toContain(
+      "start: another `npm start` or `npm stop` of this checkout is running; wait until it has ended\n",
+    );
+  });
+
+  it("does nothing to the sandbox when it is called from the work clone", async () => {
+    const inside = await tryRun("npm", ["--silent", "start"], { cwd: work, env: newcomer(home) });
+    expect(inside.exitCode).toBe(3);
+    expect(inside.stderr).toBe(
+      "start: this is the work clone of a sandbox; start and stop it from its checkout\n",
+    );
+  });
+});

@@ -1,0 +1,98 @@
+/** The running sandbox, as its user sees it. */
+import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { inject } from "vitest";
+import { type Application, listApplications } from "../../scripts/lib/argocd.ts";
+import { type RunResult, run, tryRun } from "../../scripts/lib/exec.ts";
+import { readVariables } from "../../scripts/lib/sandbox/variables.ts";
+import { waitFor } from "../../scripts/lib/wait.ts";
+import { newcomer } from "./setup.ts";
+
+export const root = inject("root");
+export const home = inject("home");
+export const startOutput = inject("startOutput");
+export const work = join(root, ".sandbox/work");
+
+const variables = await readVariables(root);
+if (variables === undefined) throw new Error("the sandbox has no .sandbox/env");
+export const env: NodeJS.ProcessEnv = { ...newcomer(home), ...variables };
+
+/** A command of the repository, called in the clone by its user. */
+export async function npm(...args: string[]): Promise<RunResult> {
+  return tryRun("npm", ["--silent", ...args], { cwd: root, env: { ...newcomer(home), ...inject("crds") } });
+}
+
+export async function kubectl(context: string, ...args: string[]): Promise<string> {
+  return run("kubectl", ["--context", context, ...args], { env });
+}
+
+export async function applications(): Promise<Application[]> {
+  return listApplications({ program: "argocd", env });
+}
+
+/** Commits everything in the work clone and pushes it to the forge's main branch; returns the commit. */
+export async function push(message: string): Promise<string> {
+  const git = async (...args: string[]) => run("git", args, { cwd: work, env });
+  await git("add", "--all");
+  await git("commit", "--quiet", "-m", message);
+  await git("push", "--quiet");
+  return (await git("rev-parse", "HEAD")).trim();
+}
+
+export async function until<T>(what: string, look: () => Promise<T | undefined>, seconds = 60): Promise<T> {
+  return waitFor(what, look, { timeoutMs: seconds * 1000 });
+}
+
+/** Waits until an application is Synced and Healthy, at a commit if one is given. */
+export async function untilHealthy(name: string, revision?: string, seconds?: number): Promise<Application> {
+  return until(
+    `${name} is Synced and Healthy`,
+    async () => {
+      const found = (await applications()).find((application) => application.name === name);
+      const done = found?.sync === "Synced" && found.health === "Healthy";
+      return done && (revision === undefined || found.revision === revision) ? found : undefined;
+    },
+    seconds,
+  );
+}
+
+/** Waits until an application is Synced and Healthy, and runs one image only: that with this tag. */
+export async function untilRuns(name: string, tag: string, seconds?: number): Promise<void> {
+  await until(
+    `${name} runs ${tag}`,
+    async () => {
+      const found = (await applications()).find((application) => application.name === name);
+      const done = found?.sync === "Synced" && found.health === "Healthy";
+      // Pods of the release before are counted until they are gone.
+      return done && found.images.length === 1 && found.images[0]?.includes(tag) ? true : undefined;
+    },
+    seconds,
+  );
+}
+
+/** Everything the sandbox generated that nobody else may know. */
+export async function secretValues(): Promise<string[]> {
+  const sandbox = join(root, ".sandbox");
+  const state: { credentials: Record<string, string> } = JSON.parse(
+    await readFile(join(sandbox, "state.json"), "utf8"),
+  );
+  const keyFiles = await readdir(join(sandbox, "data/keys"));
+  const keys = await Promise.all(
+    keyFiles.map(async (file) => readFile(join(sandbox, "data/keys", file), "utf8")),
+  );
+  const privateKeys = keys.flatMap((text) => text.match(/^AGE-SECRET-KEY-\S+$/gm) ?? []);
+  const sealed = await Promise.all(
+    ["dev", "staging"].map(async (context) => {
+      const list: { items: { data: Record<string, string> }[] } = JSON.parse(
+        await kubectl(context, "get", "secrets", "-A", "-o", "json"),
+      );
+      return list.items.flatMap(({ data }) =>
+        Object.values(data).map((value) => Buffer.from(value, "base64").toString()),
+      );
+    }),
+  );
+  // What is shorter is a name, and no secret.
+  const values = sealed.flat().filter((value) => value.length >= 32);
+  const tokens = [env["FORGE_TOKEN"], env["ARGOCD_AUTH_TOKEN"]].filter((token) => token !== undefined);
+  return [...new Set([...Object.values(state.credentials), ...privateKeys, ...values, ...tokens])];
+}

@@ -1,0 +1,241 @@
+import { existsSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { join, relative } from "node:path";
+import { describe, expect, it } from "vitest";
+import { parse } from "yaml";
+import { z } from "zod";
+import { readSettings } from "../../../scripts/lib/settings.ts";
+import { manifestsOf, ROOT, renderTree } from "../support.ts";
+import { only, render } from "./support.ts";
+
+const AUTOMATED = { prune: true, selfHeal: true, allowEmpty: false };
+const FINALIZER = "resources-finalizer.argocd.argoproj.io";
+
+const Project = z.object({
+  clusterResourceWhitelist: z.array(
+    z.object({ group: z.string(), kind: z.string(), name: z.string().optional() }),
+  ),
+});
+const ApplicationSet = z.object({
+  template: z.object({ metadata: z.object({ annotations: z.record(z.string(), z.string()) }) }),
+});
+
+const tree = await renderTree();
+const settings = await readSettings(ROOT);
+const rendered = new Map<string, Awaited<ReturnType<typeof render>>>();
+for (const { name } of tree.environments) rendered.set(name, await render(`overlays/${name}`));
+const names = [...rendered.keys()];
+const of = (env: string, kind: string) => only(rendered.get(env) ?? [], kind);
+
+describe.each(names)("%s", (env) => {
+  const set = of(env, "ApplicationSet");
+  const project = of(env, "AppProject");
+  const root = of(env, "Application");
+
+  it("renders its ApplicationSet, its AppProject and its root, in Argo CD's namespace, and nothing else", () => {
+    const all = rendered.get(env)?.map(({ kind, metadata }) => [kind, metadata.name, metadata.namespace]);
+    expect(all?.toSorted()).toEqual([
+      ["AppProject", env, "argocd"],
+      ["Application", `root-${env}`, "argocd"],
+      ["ApplicationSet", env, "argocd"],
+    ]);
+  });
+
+  it("finds its own directories, their facts and its own clusters", () => {
+    const git = { repoURL: settings.repoURL, revision: settings.revision, requeueAfterSeconds: 30 };
+    const files = [{ path: "apps/{{.path.basename}}.yaml" }];
+    const both = [
+      { git: { ...git, directories: [{ path: `overlays/${env}/*` }] } },
+      { git: { ...git, pathParamPrefix: "catalogue", files } },
+    ];
+    const clusters = { selector: { matchLabels: { environment: env } } };
+    expect(set.spec).toMatchObject({
+      goTemplate: true,
+      goTemplateOptions: ["missingkey=error"],
+      generators: [{ matrix: { generators: [{ matrix: { generators: both } }, { clusters }] } }],
+    });
+  });
+
+  it("makes Applications of its own project, from its own branch, to the cluster and namespace that were found", () => {
+    expect(set.spec).toHaveProperty("template.metadata.name", "{{.name}}-{{.path.basename}}");
+    expect(set.spec).toHaveProperty("template.metadata.labels", {
+      environment: env,
+      app: "{{.path.basename}}",
+      cluster: "{{.name}}",
+    });
+    expect(set.spec).toMatchObject({
+      template: {
+        spec: {
+          project: env,
+          source: { repoURL: settings.repoURL, targetRevision: settings.revision, path: "{{.path.path}}" },
+          destination: { name: "{{.name}}", namespace: "{{.namespace}}" },
+          syncPolicy: {
+            syncOptions: ["PrunePropagationPolicy=foreground", "PruneLast=true", "ServerSideApply=true"],
+            retry: { limit: 10, backoff: { duration: "5s", factor: 2, maxDuration: "3m" } },
+          },
+        },
+      },
+    });
+  });
+
+  it("has a root that brings this directory with the project of the roots", () => {
+    expect(root.spec).toMatchObject({
+      project: "platform",
+      source: { repoURL: settings.repoURL, targetRevision: settings.revision, path: `overlays/${env}` },
+      destination: { name: "in-cluster", namespace: "argocd" },
+    });
+  });
+
+  it("has a project that admits this repository and this environment's clusters and namespaces only", () => {
+    expect(project.spec).toHaveProperty("sourceRepos", [settings.repoURL]);
+    const namespaces = ["gateway", "microservices", "data", "logging", "monitoring"];
+    expect(project.spec).toHaveProperty(
+      "destinations",
+      namespaces.map((namespace) => ({ name: `${env}*`, namespace })),
+    );
+    const wanted = [
+      ...tree.catalogue.map(({ namespace }) => namespace),
+      ...manifestsOf(tree, env).flatMap(({ metadata }) => metadata.namespace ?? []),
+    ];
+    expect(wanted.filter((namespace) => !namespaces.includes(namespace))).toEqual([]);
+  });
+
+  it("admits no cluster of another environment", () => {
+    for (const other of names.filter((name) => name !== env)) expect(other.startsWith(env)).toBe(false);
+  });
+
+  it("has a project that admits the cluster-scoped objects of the tree, and namespaces by name", () => {
+    const { clusterResourceWhitelist: admitted } = Project.parse(project.spec);
+    const scoped = manifestsOf(tree, env).filter(({ metadata }) => metadata.namespace === undefined);
+    const refused = scoped.filter(({ apiVersion, kind, metadata }) => {
+      const group = apiVersion.includes("/") ? apiVersion.split("/")[0] : "";
+      return !admitted.some(
+        (rule) =>
+          rule.group === group && rule.kind === kind && (rule.name ?? metadata.name) === metadata.name,
+      );
+    });
+    expect(scoped.length).toBeGreaterThan(0);
+    expect(refused.map(({ kind, metadata }) => `${kind} ${metadata.name}`)).toEqual([]);
+    expect(admitted.filter(({ kind, name }) => kind === "Namespace" && name === undefined)).toEqual([]);
+  });
+
+  it("reports orphans without counting them as ill", () => {
+    expect(project.spec).toHaveProperty("orphanedResources.warn", true);
+  });
+
+  it("names every directory that an application is rendered from in manifest-generate-paths", async () => {
+    const { annotations } = ApplicationSet.parse(set.spec).template.metadata;
+    const template = annotations["argocd.argoproj.io/manifest-generate-paths"] ?? "";
+    for (const { app } of tree.overlays.filter((overlay) => overlay.env === env)) {
+      const own = `overlays/${env}/${app}`;
+      const paths = template.replaceAll("{{.path.basename}}", app).split(";");
+      expect(
+        await outside(
+          own,
+          paths.map((path) => (path === "." ? own : path.slice(1))),
+        ),
+      ).toEqual([]);
+    }
+  });
+
+  it("names every directory that its root is rendered from in manifest-generate-paths", async () => {
+    const own = `overlays/${env}`;
+    const paths = (root.metadata.annotations?.["argocd.argoproj.io/manifest-generate-paths"] ?? "").split(
+      ";",
+    );
+    expect(
+      await outside(
+        own,
+        paths.map((path) => (path === "." ? own : path.slice(1))),
+      ),
+    ).toEqual([]);
+  });
+});
+
+describe.each(["dev", "staging"])("%s follows Git by itself", (env) => {
+  const set = of(env, "ApplicationSet");
+
+  it("syncs, prunes and heals, its root too", () => {
+    expect(set.spec).toHaveProperty("template.spec.syncPolicy.automated", AUTOMATED);
+    expect(of(env, "Application").spec).toHaveProperty("syncPolicy.automated", AUTOMATED);
+  });
+
+  it("removes an application with what it deployed when its directory leaves Git", () => {
+    expect(set.spec).toHaveProperty("syncPolicy", {
+      applicationsSync: "sync",
+      preserveResourcesOnDeletion: false,
+    });
+    expect(set.spec).toHaveProperty("template.metadata.finalizers", [FINALIZER]);
+  });
+
+  it("lets a person pause one application, and nothing else of it", () => {
+    expect(set.spec).toHaveProperty("ignoreApplicationDifferences", [
+      { jsonPointers: ["/spec/syncPolicy/automated/enabled"] },
+    ]);
+  });
+});
+
+describe("prod waits", () => {
+  const set = of("prod", "ApplicationSet");
+
+  it("syncs nothing by itself, its root included", () => {
+    expect(set.spec).not.toHaveProperty("template.spec.syncPolicy.automated");
+    expect(set.spec).not.toHaveProperty("templatePatch");
+    expect(of("prod", "Application").spec).not.toHaveProperty("syncPolicy.automated");
+  });
+
+  it("retries what was approved, not what came later", () => {
+    expect(set.spec).not.toHaveProperty("template.spec.syncPolicy.retry.refresh");
+    expect(of("prod", "Application").spec).not.toHaveProperty("syncPolicy.retry.refresh");
+  });
+
+  it("deletes nothing because a generator changed", () => {
+    expect(set.spec).toHaveProperty("syncPolicy", {
+      applicationsSync: "create-update",
+      preserveResourcesOnDeletion: true,
+    });
+    expect(set.spec).not.toHaveProperty("template.metadata.finalizers");
+    expect(of("prod", "Application").metadata.finalizers).toBeUndefined();
+  });
+
+  it("keeps its applications when the ApplicationSet itself is deleted, and asks before that", () => {
+    expect(set.metadata.finalizers).toEqual([FINALIZER]);
+    expect(set.metadata.annotations).toMatchObject({
+      "argocd.argoproj.io/sync-options": "Prune=confirm,Delete=confirm",
+    });
+  });
+
+  it("has a window for every application, which a person may override", () => {
+    expect(of("prod", "AppProject").spec).toMatchObject({
+      syncWindows: [{ kind: "allow", applications: ["*"], manualSync: true }],
+    });
+  });
+});
+
+/** The files of a kustomization and of all it refers to that lie in none of the paths. */
+async function outside(directory: string, paths: readonly string[]): Promise<string[]> {
+  const files = await filesOf(join(ROOT, directory), new Set());
+  expect(files.length).toBeGreaterThan(1);
+  return files
+    .map((file) => relative(ROOT, file))
+    .filter((file) => !paths.some((path) => file === path || file.startsWith(`${path}/`)));
+}
+
+async function filesOf(directory: string, seen: Set<string>): Promise<string[]> {
+  const file = join(directory, "kustomization.yaml");
+  if (seen.has(file)) return [];
+  seen.add(file);
+  const references = strings(parse(await readFile(file, "utf8")))
+    .map((reference) => join(directory, reference.replace(/^[^=/]*=(?!=)/, "")))
+    .filter((reference) => existsSync(reference));
+  const nested = references.map(async (path) =>
+    existsSync(join(path, "kustomization.yaml")) ? filesOf(path, seen) : [path],
+  );
+  return [file, ...(await Promise.all(nested)).flat()];
+}
+
+/** Every string in a kustomization: whichever field it is in, one that names something that is there is a reference. */
+function strings(node: unknown): string[] {
+  if (typeof node === "string") return [node];
+  return typeof node === "object" && node !== null ? Object.values(node).flatMap(strings) : [];
+}

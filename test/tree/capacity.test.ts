@@ -1,0 +1,195 @@
+import { describe, expect, it } from "vitest";
+import {
+  type Autoscaler,
+  autoscalerOf,
+  type ConfigMap,
+  idOf,
+  type Manifest,
+  ofKind,
+  selects,
+  type Workload,
+  workloads,
+} from "../../scripts/lib/manifest.ts";
+import {
+  containerAmounts,
+  peakDemand,
+  peakPods,
+  quotaUse,
+  rangeFaults,
+  thousandths,
+} from "../../scripts/lib/quota.ts";
+import { manifestsOf, renderTree } from "./support.ts";
+
+const tree = await renderTree();
+const HEADROOM = 0.2;
+
+/** The fewest pods a workload runs with. */
+function fewestPods(workload: Workload, manifests: readonly Manifest[]): number {
+  return autoscalerOf(workload, manifests)?.spec.minReplicas ?? workload.spec.replicas ?? 1;
+}
+
+/** A number or percentage of a budget; percentages are rounded up, as the disruption controller does. */
+function scaled(value: number | string, total: number): number {
+  return typeof value === "number" ? value : Math.ceil((Number.parseFloat(value) / 100) * total);
+}
+
+describe.each(tree.environments)("the capacity of $name", ({ name: env }) => {
+  const manifests = manifestsOf(tree, env);
+  const quotas = ofKind(manifests, "ResourceQuota");
+  const deployments = ofKind(manifests, "Deployment");
+
+  it("has a quota in microservices for all that can be used up", () => {
+    expect(quotas.map(({ metadata }) => metadata.namespace)).toEqual(["microservices"]);
+    expect(Object.keys(quotas[0]?.spec.hard ?? {}).sort()).toEqual([
+      "limits.cpu",
+      "limits.memory",
+      "persistentvolumeclaims",
+      "pods",
+      "requests.cpu",
+      "requests.memory",
+      "services",
+    ]);
+  });
+
+  it.each(
+    quotas.flatMap((quota) =>
+      quotaUse(quota, peakDemand(manifests, quota.metadata.namespace ?? "")).map((use) => ({
+        ...use,
+        quota: idOf(quota),
+      })),
+    ),
+  )("holds every autoscaling maximum with surge and headroom: $resource of $quota", ({ headroom }) => {
+    expect(headroom).toBeGreaterThanOrEqual(HEADROOM);
+  });
+
+  it("keeps every container within the limit range, and the defaults too", () => {
+    const ranges = ofKind(manifests, "LimitRange");
+    const inRange = (namespace: string | undefined) =>
+      ranges.filter(({ metadata }) => metadata.namespace === namespace);
+    const faults = workloads(manifests).flatMap(({ metadata, spec }) =>
+      spec.template.spec.containers.flatMap((container) =>
+        rangeFaults(container, inRange(metadata.namespace)),
+      ),
+    );
+    expect(faults).toEqual([]);
+    expect(rangeFaults({ name: "default", image: "any" }, inRange("microservices"))).toEqual([]);
+    expect(ranges).toHaveLength(1);
+  });
+
+  it("asks for no more than it may use", () => {
+    const wrong = workloads(manifests).flatMap(({ spec }) =>
+      spec.template.spec.containers.filter((container) => {
+        const amounts = containerAmounts(container, []);
+        return ["cpu", "memory"].some(
+          (name) => (amounts[`requests.${name}`] ?? 0) > (amounts[`limits.${name}`] ?? 0),
+        );
+      }),
+    );
+    expect(wrong).toEqual([]);
+  });
+
+  it("shares PostgreSQL's connections among all pods at their maximum", () => {
+    const maps = ofKind(manifests, "ConfigMap");
+    const pool = (workload: Workload): number => {
+      const sources = workload.spec.template.spec.containers.flatMap(({ envFrom = [] }) => envFrom);
+      const values = sources.map(({ configMapRef }) => dataOf(maps, configMapRef?.name)["DB_POOL_SIZE"]);
+      return Number(values.filter((value) => value !== undefined).at(-1));
+    };
+    const needed = deployments.map((workload) => pool(workload) * peakPods(workload, manifests));
+    const conf = maps.map(({ data }) => data?.["postgresql.conf"]).find((text) => text !== undefined) ?? "";
+    const most = Number(/^max_connections = (\d+)$/m.exec(conf)?.[1]);
+    // Three are kept for the superuser, a few for the exporter and for people.
+    expect(needed.reduce((sum, count) => sum + count, 0)).toBeLessThanOrEqual(most - 10);
+  });
+
+  it("leaves Redis room for a fork", () => {
+    const conf = ofKind(manifests, "ConfigMap")
+      .map(({ data }) => data?.["redis.conf"])
+      .find((text) => text !== undefined);
+    const maxmemory = Number(/^maxmemory (\d+)mb$/m.exec(conf ?? "")?.[1]);
+    const redis = workloads(manifests).find(({ metadata }) => metadata.name === "redis");
+    const limit = redis?.spec.template.spec.containers[0]?.resources?.limits?.["memory"] ?? 0;
+    expect(maxmemory).toBeGreaterThan(0);
+    expect((maxmemory * thousandths("1Mi")) / thousandths(limit)).toBeLessThanOrEqual(0.75);
+    expect(conf).toMatch(/^shutdown-on-sigterm save$/m);
+    expect(conf).toMatch(/^appendonly yes$/m);
+    expect(conf).toMatch(/^maxmemory-policy allkeys-lru$/m);
+  });
+
+  it("has an autoscaler for user-service and order-service, whose metrics end with cpu", () => {
+    const autoscalers = ofKind(manifests, "HorizontalPodAutoscaler");
+    expect(autoscalers.map(({ metadata }) => metadata.name).sort()).toEqual([
+      "order-service",
+      "user-service",
+    ]);
+    const last = ({ spec }: Autoscaler) => spec.metrics.at(-1)?.resource?.name;
+    expect(autoscalers.map(last)).toEqual(["cpu", "cpu"]);
+    expect(autoscalers.filter(({ spec }) => spec.minReplicas >= spec.maxReplicas)).toEqual([]);
+  });
+
+  it("has one disruption budget for each Deployment, and none of them blocks a drain", () => {
+    const budgets = ofKind(manifests, "PodDisruptionBudget");
+    expect(budgets.map(({ metadata }) => metadata.name).sort()).toEqual(
+      deployments.map(({ metadata }) => metadata.name).sort(),
+    );
+    const left = budgets.map(({ metadata, spec }) => {
+      const targets = workloads(manifests).filter(
+        (workload) =>
+          workload.metadata.namespace === metadata.namespace &&
+          selects(spec.selector.matchLabels, workload.spec.template.metadata.labels),
+      );
+      expect(targets.map((target) => target.metadata.name)).toEqual([metadata.name]);
+      expect(spec.unhealthyPodEvictionPolicy).toBe("AlwaysAllow");
+      const pods = targets.reduce((sum, target) => sum + fewestPods(target, manifests), 0);
+      const may =
+        spec.maxUnavailable === undefined
+          ? pods - scaled(spec.minAvailable ?? 0, pods)
+          : scaled(spec.maxUnavailable, pods);
+      return [metadata.name, may] as const;
+    });
+    expect(left.filter(([, may]) => may < 1)).toEqual([]);
+  });
+
+  it("gives the stores disks of a class that is there", () => {
+    const classes = manifests
+      .filter(({ kind }) => kind === "StorageClass")
+      .map(({ metadata }) => metadata.name);
+    expect(classes).toEqual(["fast-ssd", "standard-hdd"]);
+    const claims = ofKind(manifests, "StatefulSet").flatMap(({ spec }) => spec.volumeClaimTemplates ?? []);
+    expect(claims.map(({ spec }) => spec.storageClassName)).toEqual(["fast-ssd", "fast-ssd"]);
+  });
+});
+
+describe("the figures of prod", () => {
+  const manifests = manifestsOf(tree, "prod");
+
+  it("are the specification's replicas and bounds", () => {
+    const bounds = ofKind(manifests, "HorizontalPodAutoscaler").map(({ metadata, spec }) => [
+      metadata.name,
+      [spec.minReplicas, spec.maxReplicas],
+    ]);
+    expect(Object.fromEntries(bounds)).toEqual({ "order-service": [3, 30], "user-service": [3, 20] });
+    const replicas = ofKind(manifests, "Deployment").map(({ metadata, spec }) => [
+      metadata.name,
+      spec.replicas,
+    ]);
+    expect(Object.fromEntries(replicas)).toEqual({ "payment-service": 2, "product-service": 3 });
+  });
+
+  it("add up to 58 CPU and 55 pods, 63 and 59 with a surge pod each", () => {
+    const demand = peakDemand(manifests, "microservices");
+    expect([demand["limits.cpu"], demand["pods"]]).toEqual([63_000, 59_000]);
+  });
+
+  it("are the specification's disks", () => {
+    const claims = ofKind(manifests, "StatefulSet").map(({ metadata, spec }) => [
+      metadata.name,
+      spec.volumeClaimTemplates?.[0]?.spec.resources.requests["storage"],
+    ]);
+    expect(Object.fromEntries(claims)).toEqual({ postgresql: "100Gi", redis: "20Gi" });
+  });
+});
+
+function dataOf(maps: readonly ConfigMap[], name: string | undefined): Record<string, string> {
+  return maps.find(({ metadata }) => metadata.name === name)?.data ?? {};
+}

@@ -1,0 +1,149 @@
+import { describe, expect, it } from "vitest";
+import { ofKind, workloads } from "../../scripts/lib/manifest.ts";
+import { allowed, type Endpoint, isClosed } from "./network.ts";
+import { manifestsOf, renderTree } from "./support.ts";
+
+const tree = await renderTree();
+
+const named = (name: string, namespace: string): Endpoint => ({
+  name,
+  namespace,
+  labels: { "app.kubernetes.io/name": name },
+});
+
+const DNS: Endpoint = { name: "kube-dns", namespace: "kube-system", labels: { "k8s-app": "kube-dns" } };
+
+/** What is not in the tree, but at the other end of a flow. */
+const OTHERS: Endpoint[] = [
+  named("apisix", "gateway"),
+  named("other-in-gateway", "gateway"),
+  named("other-in-microservices", "microservices"),
+  named("other-in-data", "data"),
+  named("fluent-bit", "logging"),
+  named("prometheus", "monitoring"),
+  named("grafana", "monitoring"),
+  named("apisix", "default"),
+  DNS,
+  { name: "other-in-kube-system", namespace: "kube-system", labels: {} },
+  { name: "internet", address: "203.0.113.10" },
+  { name: "private", address: "10.1.2.3" },
+  { name: "metadata", address: "169.254.169.254" },
+];
+
+const PORTS = [22, 53, 80, 443, 5432, 6379, 6443, 8080, 8081, 8082, 8083, 9090, 9121, 9187, 10250];
+
+/** Every flow there is, besides DNS. Anything that is not here is closed. */
+const FLOWS = [
+  // The gateway calls all four.
+  "gateway/apisix -> microservices/user-service: 8080 9090",
+  "gateway/apisix -> microservices/product-service: 8081",
+  "gateway/apisix -> microservices/order-service: 8082",
+  "gateway/apisix -> microservices/payment-service: 8083",
+  // Services call each other, and their stores.
+  "microservices/order-service -> microservices/user-service: 8080",
+  "microservices/order-service -> microservices/product-service: 8081",
+  "microservices/order-service -> microservices/payment-service: 8083",
+  "microservices/user-service -> data/postgresql: 5432",
+  "microservices/product-service -> data/postgresql: 5432",
+  "microservices/order-service -> data/postgresql: 5432",
+  "microservices/payment-service -> data/postgresql: 5432",
+  "microservices/user-service -> data/redis: 6379",
+  "microservices/product-service -> data/redis: 6379",
+  "microservices/order-service -> data/redis: 6379",
+  // The payment provider.
+  "microservices/payment-service -> internet: 443",
+  // Prometheus reads metrics, from kubelets too.
+  "monitoring/prometheus -> microservices/user-service: 8080",
+  "monitoring/prometheus -> microservices/product-service: 8081",
+  "monitoring/prometheus -> microservices/order-service: 8082",
+  "monitoring/prometheus -> microservices/payment-service: 8083",
+  "monitoring/prometheus -> data/postgresql: 9187",
+  "monitoring/prometheus -> data/redis: 9121",
+  "monitoring/prometheus -> private: 443 6443 10250",
+];
+
+/** What the monitoring namespace needs from and for the API server, which has no selector. */
+const API_SERVER = [
+  ...["prometheus", "grafana"].flatMap((name) => [
+    `monitoring/${name} -> internet: 443 6443`,
+    `monitoring/${name} -> metadata: 443 6443`,
+    `monitoring/${name} -> default/apisix: 443 6443`,
+    `monitoring/${name} -> kube-system/other-in-kube-system: 443 6443`,
+    `monitoring/${name} -> kube-system/kube-dns: 443 6443`,
+  ]),
+  "monitoring/grafana -> private: 443 6443",
+  ...["prometheus", "grafana"].flatMap((name) =>
+    [
+      "default/apisix",
+      "kube-system/other-in-kube-system",
+      "kube-system/kube-dns",
+      "internet",
+      "private",
+      "metadata",
+    ].map((source) => `${source} -> monitoring/${name}: 6443 10250`),
+  ),
+];
+
+const NAMESPACES = ["data", "gateway", "logging", "microservices", "monitoring"];
+
+describe.each(tree.environments)("the network of $name", ({ name: env }) => {
+  const manifests = manifestsOf(tree, env);
+  const pods = workloads(manifests).map(
+    ({ metadata, spec }): Endpoint => ({
+      name: metadata.name,
+      namespace: metadata.namespace ?? "",
+      labels: spec.template.metadata.labels,
+    }),
+  );
+  const label = ({ name, namespace }: Endpoint) => (namespace === undefined ? name : `${namespace}/${name}`);
+
+  it.each(NAMESPACES)("denies everything in %s that no flow allows", (namespace) => {
+    const policy = manifests.find(
+      ({ kind, metadata }) =>
+        kind === "NetworkPolicy" && metadata.namespace === namespace && metadata.name === "default-deny",
+    );
+    expect(policy).toMatchObject({ spec: { podSelector: {}, policyTypes: ["Ingress", "Egress"] } });
+    expect(policy).not.toHaveProperty("spec.ingress");
+    expect(policy).not.toHaveProperty("spec.egress");
+  });
+
+  it("has every namespace that is declared, and no other", () => {
+    expect(ofKind(manifests, "Namespace").map(({ metadata }) => metadata.name)).toEqual(NAMESPACES);
+  });
+
+  it("lets DNS through from everywhere, and nothing else to kube-system but the API", () => {
+    const closed = [...pods, ...OTHERS].filter((endpoint) => isClosed(manifests, endpoint));
+    expect(closed).toHaveLength(13);
+    expect(closed.filter((endpoint) => !allowed(manifests, endpoint, DNS, 53))).toEqual([]);
+  });
+
+  it("allows the declared flows and not one more", () => {
+    const endpoints = [...pods, ...OTHERS];
+    const found = endpoints.flatMap((source) =>
+      endpoints
+        .filter((target) => source !== target && (isClosed(manifests, source) || isClosed(manifests, target)))
+        .flatMap((target) => {
+          const ports = PORTS.filter((port) => allowed(manifests, source, target, port)).filter(
+            (port) => !(target === DNS && port === 53),
+          );
+          return ports.length === 0 ? [] : [`${label(source)} -> ${label(target)}: ${ports.join(" ")}`];
+        }),
+    );
+    const within = found.filter((flow) => /^monitoring\/\w+ -> monitoring\//.test(flow));
+    expect(within.map((flow) => flow.split(":")[0])).toEqual([
+      "monitoring/prometheus -> monitoring/grafana",
+      "monitoring/grafana -> monitoring/prometheus",
+    ]);
+    expect(found.filter((flow) => !within.includes(flow)).sort()).toEqual([...FLOWS, ...API_SERVER].sort());
+  });
+});
+
+describe.each(tree.environments)("the namespaces of $name", ({ name: env }) => {
+  const namespaces = ofKind(manifestsOf(tree, env), "Namespace").map(({ metadata }) => metadata);
+
+  it.each(namespaces)("$name says which Pod Security Standard holds", ({ name, labels = {} }) => {
+    const level = name === "logging" ? "privileged" : "restricted";
+    expect(labels["pod-security.kubernetes.io/enforce"]).toBe(level);
+    expect(labels["pod-security.kubernetes.io/enforce-version"]).toBe("v1.34");
+  });
+});

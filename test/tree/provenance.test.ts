@@ -1,0 +1,432 @@
+import { readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { readCatalogue } from "../../scripts/lib/catalogue.ts";
+import { sha256 } from "../../scripts/lib/digest.ts";
+import { tryRun } from "../../scripts/lib/exec.ts";
+import {
+  allReleases,
+  type CheckedRelease,
+  changedReleases,
+  checkProvenance,
+  deployedBranch,
+} from "../../scripts/lib/provenance.ts";
+import { formatRelease, releasePath, renderRelease } from "../../scripts/lib/release.ts";
+import { programLine } from "../../scripts/lib/repository.ts";
+import { commit, git, SHA, smallRepository, temporary, write } from "../unit/support/tree.ts";
+import { kustomize, ROOT } from "./support.ts";
+
+const NEWER = "fedcba9876543210fedcba9876543210fedcba98";
+const TEST = releasePath("test", "web");
+const LIVE = releasePath("live", "web");
+const DEV = "overlays/dev/web/kustomization.yaml";
+
+async function read(root: string, path: string): Promise<string> {
+  return readFile(join(root, path), "utf8");
+}
+
+async function edit(root: string, path: string, change: (text: string) => string): Promise<void> {
+  await writeFile(join(root, path), change(await read(root, path)));
+}
+
+/** What a promotion from dev writes, as of a commit. */
+async function render(root: string, from = "HEAD"): Promise<string> {
+  const app = (await readCatalogue(root)).find((candidate) => candidate.app === "web");
+  if (app === undefined) throw new Error("the small tree has no web");
+  const sha = (await git(root, "rev-parse", from)).trim();
+  const program = await kustomize();
+  return formatRelease(await renderRelease({ root, app, from: "dev", commit: sha, kustomize: program }));
+}
+
+/** A change on a branch, over a main on which test had an older and has a newer release; live has the older one. */
+async function repository() {
+  const root = await smallRepository();
+  const older = await render(root);
+  await write(root, { [TEST]: older });
+  await commit(root);
+  await write(root, { [LIVE]: older });
+  const first = await commit(root);
+  await edit(root, DEV, (text) => text.replace(SHA, NEWER));
+  await commit(root);
+  const newer = await render(root);
+  // As a merged pull request, with a commit of its own that main never had as such.
+  await git(root, "checkout", "--quiet", "-b", "merged");
+  const detour = newer.replace("name: web", "name: detour");
+  await write(root, { [TEST]: detour });
+  await commit(root);
+  await write(root, { [TEST]: newer });
+  await commit(root);
+  await git(root, "checkout", "--quiet", "main");
+  await git(root, "merge", "--quiet", "--no-ff", "-m", "Merge", "merged");
+  await git(root, "checkout", "--quiet", "-b", "change");
+  return { root, older, newer, detour, first };
+}
+
+async function check(root: string, base = "main"): Promise<CheckedRelease[]> {
+  return checkProvenance(root, await changedReleases(root, base), kustomize);
+}
+
+/** The release with another content, and a head that goes with it. */
+function forged(text: string, change: (text: string) => string): string {
+  const lines = change(text).split("\n");
+  const body = lines.slice(6).join("\n");
+  return [...lines.slice(0, 5), `# digest: ${sha256(body)}`, body].join("\n");
+}
+
+describe("a release that a command wrote", () => {
+  it("is rendered again from the commit it names", async () => {
+    const { root } = await repository();
+    await git(root, "checkout", "--quiet", "main");
+    await write(root, { "base/web/more.yaml": "kind: ConfigMap\napiVersion: v1\nmetadata:\n  name: more\n" });
+    await edit(root, "base/web/kustomization.yaml", (text) =>
+      text.replace("  - pod.yaml", "  - pod.yaml\n  - more.yaml"),
+    );
+    const source = await commit(root);
+    await git(root, "checkout", "--quiet", "-B", "change");
+    await write(root, { [TEST]: await render(root) });
+    await commit(root);
+    expect(await check(root)).toEqual([
+      { path: TEST, origin: { kind: "rendered", from: "dev", commit: source } },
+    ]);
+  });
+
+  it("with a digest that stands in the tag, too", async () => {
+    const { root } = await repository();
+    await git(root, "checkout", "--quiet", "main");
+    const digest = `sha256:${"a".repeat(64)}`;
+    await edit(root, DEV, (text) => text.replace(NEWER, `${NEWER}@${digest}`));
+    const source = await commit(root);
+    await git(root, "checkout", "--quiet", "-B", "change");
+    const text = await render(root);
+    expect(text).toContain(`\n# image: shop/web:${NEWER}@${digest}\n`);
+    expect(text).toContain(`image: registry/shop/web:${NEWER}@${digest}\n`);
+    await write(root, { [TEST]: text });
+    await commit(root);
+    expect(await check(root)).toMatchObject([{ origin: { kind: "rendered", commit: source } }]);
+  });
+
+  it.each(["newer", "older"] as const)("is copied from the environment before: the %s one", async (which) => {
+    const { root, ...releases } = await repository();
+    await rm(join(root, LIVE));
+    await commit(root);
+    await git(root, "branch", "--force", "main");
+    await write(root, { [LIVE]: releases[which] });
+    await commit(root);
+    // Without its own history, in which it had the older one.
+    const scope = { ...(await changedReleases(root, "main")), mayRestore: false };
+    expect(await checkProvenance(root, scope, kustomize)).toMatchObject([
+      { path: LIVE, origin: { kind: "copied", from: "test" } },
+    ]);
+  });
+
+  it("names the merge by which the environment before got it", async () => {
+    const { root, newer } = await repository();
+    await write(root, { [LIVE]: newer });
+    await commit(root);
+    const merge = (await git(root, "rev-parse", "main")).trim();
+    expect(await check(root)).toEqual([
+      { path: LIVE, origin: { kind: "copied", from: "test", commit: merge } },
+    ]);
+  });
+
+  it("may come back, also when today's base would render something else", async () => {
+    const { root, older } = await repository();
+    await write(root, { [TEST]: older, "overlays/test/web/hold.yaml": "kind: Hold\n" });
+    await commit(root);
+    expect(await check(root)).toMatchObject([{ path: TEST, origin: { kind: "restored", from: "test" } }]);
+  });
+
+  it("may go, and needs no program when nothing else changes", async () => {
+    const { root } = await repository();
+    await rm(join(root, LIVE));
+    await commit(root);
+    const none = async () => Promise.reject(new Error("nothing is to be rendered"));
+    expect(await checkProvenance(root, await changedReleases(root, "main"), none)).toEqual([
+      { path: LIVE, origin: { kind: "removed" } },
+    ]);
+  });
+
+  it("is not looked at when only the base has changed it", async () => {
+    const { root, older } = await repository();
+    await write(root, { "docs/x.md": "x\n" });
+    await commit(root);
+    await git(root, "checkout", "--quiet", "main");
+    await write(root, { [TEST]: older.replace("name: web", "name: hand") });
+    await commit(root);
+    await git(root, "checkout", "--quiet", "change");
+    expect(await check(root)).toEqual([]);
+  });
+});
+
+describe("a release that somebody edited", () => {
+  interface Case {
+    path: string;
+    change: (text: string) => string;
+    line: number;
+    what: RegExp;
+    expected?: string;
+    found?: string;
+  }
+  const image = (text: string) => text.replaceAll(NEWER, "0".repeat(40));
+  it.each<[string, Case]>([
+    [
+      "one line of it",
+      {
+        path: TEST,
+        change: (text) => text.replace("name: app", "name: mine"),
+        line: 16,
+        what: /^not what dev rendered at \w{7}$/,
+        expected: "    name: app",
+        found: "    name: mine",
+      },
+    ],
+    [
+      "one line, and its digest to go with it",
+      {
+        path: TEST,
+        change: (text) => forged(text, (old) => old.replace("name: app", "name: mine")),
+        line: 16,
+        what: /^not what dev rendered/,
+        found: "    name: mine",
+      },
+    ],
+    [
+      "its image, all over it",
+      { path: TEST, change: (text) => forged(text, image), line: 15, what: /^not what dev rendered/ },
+    ],
+    [
+      "its head only",
+      {
+        path: TEST,
+        change: (text) => text.replace("# from: dev", "# from: live"),
+        line: 4,
+        what: /^not what dev rendered/,
+        expected: "# from: dev",
+        found: "# from: live",
+      },
+    ],
+    [
+      "its end",
+      {
+        path: TEST,
+        change: (text) => `${text}---\n`,
+        line: 17,
+        what: /^not what/,
+        expected: "",
+        found: "---",
+      },
+    ],
+    [
+      "its line ends",
+      { path: TEST, change: (text) => text.replaceAll("\n", "\r\n"), line: 1, what: /^not the head/ },
+    ],
+    [
+      "its first byte, invisibly",
+      { path: TEST, change: (text) => `\uFEFF${text}`, line: 1, what: /^not what dev/ },
+    ],
+    [
+      "its commit, to one that is nowhere",
+      {
+        path: TEST,
+        change: (text) => text.replace(/# commit: .*/, `# commit: ${"1".repeat(40)}`),
+        line: 5,
+        what: /^its commit 1111111 is not in the deployed branch's history$/,
+      },
+    ],
+    [
+      "its commit away",
+      {
+        path: TEST,
+        change: (text) => text.replace(/# commit: .*/, "# commit: main"),
+        line: 5,
+        what: /^not a line "# commit: …"/,
+      },
+    ],
+    [
+      "in the last environment",
+      {
+        path: LIVE,
+        change: (text) => forged(text, (old) => old.replace("name: app", "name: mine")),
+        line: 16,
+        what: /^not a release that test had on the deployed branch, compared with that of \w{7}$/,
+        expected: "    name: app",
+        found: "    name: mine",
+      },
+    ],
+  ])(
+    "%s, is refused with the line that differs",
+    async (_, { path, change, line, what, expected, found }) => {
+      const { root, newer } = await repository();
+      await write(root, { [path]: change(newer) });
+      await commit(root);
+      expect(await check(root)).toEqual([
+        {
+          path,
+          origin: {
+            kind: "unknown",
+            difference: expect.objectContaining({
+              path,
+              line,
+              what: expect.stringMatching(what),
+              ...(expected === undefined ? {} : { expected: JSON.stringify(expected) }),
+              ...(found === undefined ? {} : { found: JSON.stringify(found) }),
+            }),
+          },
+        },
+      ]);
+    },
+  );
+});
+
+describe("a release from nowhere", () => {
+  async function faultOf(root: string): Promise<string> {
+    await commit(root);
+    const [checked] = await check(root);
+    return checked?.origin.kind === "unknown" ? checked.origin.difference.what : JSON.stringify(checked);
+  }
+
+  it("is rendered from a commit that only the pull request has", async () => {
+    const { root } = await repository();
+    await edit(root, "base/web/pod.yaml", (text) => text.replace("name: app", "name: mine"));
+    const own = await commit(root);
+    await write(root, { [TEST]: await render(root) });
+    expect(await faultOf(root)).toBe(`its commit ${own.slice(0, 7)} is not in the deployed branch's history`);
+  });
+
+  it("is copied from what only the pull request puts into the environment before", async () => {
+    const { root, newer } = await repository();
+    const text = forged(newer, (old) => old.replace("name: app", "name: mine"));
+    await write(root, { [TEST]: text, [LIVE]: text });
+    await commit(root);
+    expect(await check(root)).toMatchObject([
+      { path: LIVE, origin: { kind: "unknown" } },
+      { path: TEST, origin: { kind: "unknown" } },
+    ]);
+  });
+
+  it("is copied from a commit of a merged pull request that main itself never was at", async () => {
+    const { root, detour } = await repository();
+    await write(root, { [LIVE]: detour });
+    expect(await faultOf(root)).toMatch(/^not a release that test had/);
+  });
+
+  it("names a commit that did not have the app", async () => {
+    const { root, newer, first } = await repository();
+    await git(root, "checkout", "--quiet", "main");
+    await write(root, {
+      "apps/other.yaml": (await read(root, "apps/web.yaml")).replace("app: web", "app: other"),
+    });
+    await commit(root);
+    await git(root, "checkout", "--quiet", "-B", "change");
+    await write(root, {
+      [releasePath("test", "other")]: newer.replace(/# commit: .*/, `# commit: ${first}`),
+    });
+    expect(await faultOf(root)).toMatch(/^nothing can be rendered from \w{7}: /);
+  });
+
+  it.each([
+    [
+      "where the live base is built",
+      releasePath("dev", "web"),
+      "dev builds the live base and has no releases",
+    ],
+    ["in an environment that is not there", releasePath("qa", "web"), "there is no environment qa"],
+    ["of an app that is not there", releasePath("test", "webb"), "there is no app webb"],
+    [
+      "of an app that the environment before never had",
+      releasePath("live", "disk"),
+      "test never had a release of disk on the deployed branch",
+    ],
+  ])("is %s", async (_, path, what) => {
+    const { root, newer } = await repository();
+    await write(root, { [path]: newer });
+    expect(await faultOf(root)).toBe(what);
+  });
+
+  it("is a symbolic link", async () => {
+    const { root } = await repository();
+    await rm(join(root, LIVE));
+    await symlink("../../test/web/release.yaml", join(root, LIVE));
+    expect(await faultOf(root)).toBe("a symbolic link");
+  });
+});
+
+describe("all releases", () => {
+  it("are compared with history as well, though they are in it", async () => {
+    const { root, newer } = await repository();
+    expect(await checkProvenance(root, await allReleases(root), kustomize)).toMatchObject([
+      { path: LIVE, origin: { kind: "copied" } },
+      { path: TEST, origin: { kind: "rendered" } },
+    ]);
+    await write(root, { [TEST]: newer.replace("name: app", "name: mine") });
+    await commit(root);
+    expect(await checkProvenance(root, await allReleases(root), kustomize)).toMatchObject([
+      { path: LIVE, origin: { kind: "copied" } },
+      { path: TEST, origin: { kind: "unknown" } },
+    ]);
+  });
+});
+
+describe("a clone", () => {
+  it("that is shallow is refused: what is missing would look like what never was", async () => {
+    const { root } = await repository();
+    const clone = join(await temporary(), "clone");
+    await git(root, "clone", "--quiet", "--depth=1", `file://${root}`, clone);
+    const refusal = { exitCode: 3, hint: expect.stringContaining("git fetch --unshallow") };
+    await expect(changedReleases(clone, "HEAD")).rejects.toMatchObject(refusal);
+    await expect(allReleases(clone)).rejects.toMatchObject(refusal);
+  });
+
+  it("that does not have the base is refused", async () => {
+    const { root } = await repository();
+    await expect(changedReleases(root, "trunk")).rejects.toThrow(/^there is no commit trunk here$/);
+    await expect(changedReleases(root, "--all")).rejects.toThrow(/^there is no commit --all here$/);
+    await expect(deployedBranch(root, "main")).rejects.toMatchObject({
+      exitCode: 3,
+      message: "this clone has no origin/main",
+    });
+  });
+
+  it("whose HEAD has nothing in common with the base is refused", async () => {
+    const { root } = await repository();
+    await git(root, "checkout", "--quiet", "--orphan", "alone");
+    await commit(root);
+    await expect(changedReleases(root, "main")).rejects.toThrow("HEAD and main have no commit in common");
+  });
+});
+
+describe("npm run check", () => {
+  async function run(root: string, ...args: string[]) {
+    const env = { ...process.env, KUSTOMIZE: await kustomize() };
+    return tryRun(...programLine(ROOT, "check", ["--root", root, ...args]), { env });
+  }
+
+  it("compares with the deployed branch, lists what it looked at, and ends with 4 for a finding", async () => {
+    const { root, newer } = await repository();
+    await write(root, {
+      "argocd/settings/settings.yaml":
+        "kind: ConfigMap\ndata:\n  repoURL: https://forge.test/shop/x.git\n  revision: main\n  forgeAPI: https://forge.test/api/v1\n  registry: r.test\n  domain: shop.test\n",
+    });
+    await commit(root);
+    await git(root, "update-ref", "refs/remotes/origin/main", "main");
+    expect(await run(root)).toEqual({ exitCode: 0, stdout: "no release differs\n", stderr: "" });
+    await write(root, { [LIVE]: newer, [TEST]: newer.replace("name: app", "name: mine") });
+    await commit(root);
+    const { exitCode, stdout, stderr } = await run(root);
+    expect(exitCode).toBe(4);
+    expect(stdout).toMatch(
+      /^RELEASE +COMES FROM\n\S+live\/web\/release\.yaml +test, which got it in \w{7}\n/,
+    );
+    expect(stdout).toMatch(/\n\S+test\/web\/release\.yaml +NOT KNOWN\n/);
+    expect(stdout).toContain('\n  expected: "    name: app"\n  found:    "    name: mine"\n');
+    expect(stderr).toMatch(
+      /^check: overlays\/test\/web\/release\.yaml:16: not what dev rendered at \w{7}; restore it from Git; .*\n$/,
+    );
+  });
+
+  it("takes one of --base and --all", async () => {
+    const { root } = await repository();
+    expect(await run(root, "--all", "--base", "main")).toMatchObject({ exitCode: 2, stdout: "" });
+    expect(await run(root, "--all")).toMatchObject({ exitCode: 0, stderr: "" });
+  });
+});

@@ -1,0 +1,70 @@
+import { readFile } from "node:fs/promises";
+import { glob } from "tinyglobby";
+import { describe, expect, it } from "vitest";
+import { readCatalogue } from "../../scripts/lib/catalogue.ts";
+import { readEnvironments } from "../../scripts/lib/environment.ts";
+import { isInHistory } from "../../scripts/lib/git.ts";
+import { deriveRelease, formatRelease, parseRelease, releasePath } from "../../scripts/lib/release.ts";
+import { kustomize, ROOT } from "./support.ts";
+
+const catalogue = await readCatalogue(ROOT);
+const environments = await readEnvironments(ROOT);
+const receiving = environments.filter(({ promotesFrom }) => promotesFrom !== undefined);
+const cases = receiving.flatMap(({ name: env }) => catalogue.map((app) => ({ env, name: app.app, app })));
+
+async function read(env: string, app: string) {
+  const path = releasePath(env, app);
+  const text = await readFile(`${ROOT}/${path}`, "utf8");
+  return { text, release: parseRelease(text, path) };
+}
+
+describe.each(cases)("the release of $name in $env", ({ env, name, app }) => {
+  it("is whole: head, digest and content belong together", async () => {
+    const { text, release } = await read(env, name);
+    expect(formatRelease(release)).toBe(text);
+    expect(release.app).toBe(name);
+    expect(release.from).toBe(environments[0]?.name);
+  });
+
+  it("pins the image of a service, and only of a service", async () => {
+    const { release } = await read(env, name);
+    const image =
+      app.kind === "service"
+        ? `${app.image}:${/[0-9a-f]{40}(@sha256:[0-9a-f]{64})?/.exec(release.image ?? "")?.[0]}`
+        : undefined;
+    expect(release.image).toBe(image);
+    const own = release.body.split("\n").filter((line) => line.includes("image: registry/"));
+    expect(own.map((line) => line.trim())).toEqual(image === undefined ? [] : [`image: registry/${image}`]);
+  });
+
+  it("is what its commit renders, where the clone has that commit", async ({ skip }) => {
+    const { text, release } = await read(env, name);
+    expect(release.commit).not.toMatch(/^0+$/);
+    skip(!(await isInHistory(ROOT, release.commit)), "a shallow or squashed clone");
+    const { from, commit } = release;
+    const derived = await deriveRelease({
+      root: ROOT,
+      app: name,
+      from,
+      commit,
+      kustomize: await kustomize(),
+    });
+    expect(derived).toBe(text);
+  });
+});
+
+it("keeps the same release, byte for byte, in every environment that has it", async () => {
+  for (const { app } of catalogue) {
+    const texts = new Map<string, string>();
+    for (const { name: env } of receiving) {
+      const { text, release } = await read(env, app);
+      const key = `${release.commit} ${release.image}`;
+      expect(texts.get(key) ?? text).toBe(text);
+      texts.set(key, text);
+    }
+  }
+});
+
+it("finds no release in an environment that builds the live base", async () => {
+  expect(await glob(`overlays/${environments[0]?.name}/**/release.yaml`, { cwd: ROOT })).toEqual([]);
+});

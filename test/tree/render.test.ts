@@ -1,0 +1,84 @@
+import { describe, expect, it } from "vitest";
+import { catalogueFaults } from "../../scripts/lib/catalogue.ts";
+import { build } from "../../scripts/lib/kustomize.ts";
+import { idOf, type Manifest } from "../../scripts/lib/manifest.ts";
+import { kustomize, manifestsOf, ROOT, renderTree } from "./support.ts";
+
+/** What is GA in Kubernetes 1.34, and the custom resources this repository may use. */
+const ALLOWED = [
+  /^(apps|networking\.k8s\.io|policy|rbac\.authorization\.k8s\.io|storage\.k8s\.io|admissionregistration\.k8s\.io)\/v1$/,
+  /^v1$/,
+  /^autoscaling\/v2$/,
+  /^monitoring\.coreos\.com\/v1$/,
+  /^argoproj\.io\/v1alpha1$/,
+  /^apisix\.apache\.org\//,
+  /^isindir\.github\.com\/v1alpha3$/,
+];
+const CLUSTER_SCOPED = ["Namespace", "StorageClass", "IngressClass"];
+
+const tree = await renderTree();
+const environments = tree.environments.map(({ name }) => name);
+
+describe("the tree", () => {
+  it("has three environments, in the order of promotion", () => {
+    expect(environments).toEqual(["dev", "staging", "prod"]);
+  });
+
+  it("has every app in the catalogue, in base and in dev, and none besides", async () => {
+    expect(await catalogueFaults(ROOT, environments)).toEqual([]);
+  });
+
+  it("has every app in every environment", () => {
+    const pairs = tree.overlays.map(({ env, app }) => `${env}/${app}`);
+    const all = environments.flatMap((env) => tree.catalogue.map(({ app }) => `${env}/${app}`));
+    expect(pairs).toEqual(all.sort());
+  });
+});
+
+describe.each(environments)("%s", (env) => {
+  it("has no object twice: exactly one Application owns it", () => {
+    const ids = manifestsOf(tree, env).map(idOf);
+    expect(ids.filter((id, index) => ids.indexOf(id) !== index)).toEqual([]);
+  });
+});
+
+describe.each(tree.overlays)("$directory", ({ directory, app, text, manifests }) => {
+  const fails = (broken: (manifest: Manifest) => boolean): string[] => manifests.filter(broken).map(idOf);
+
+  it("renders to the same bytes again", async () => {
+    expect(await build(await kustomize(), `${ROOT}/${directory}`)).toBe(text);
+  });
+
+  it("uses API versions that are GA in Kubernetes 1.34", () => {
+    expect(fails(({ apiVersion }) => !ALLOWED.some((allowed) => allowed.test(apiVersion)))).toEqual([]);
+  });
+
+  it("labels everything with what it is and what it is part of", () => {
+    const wrong = fails(
+      ({ kind, metadata: { labels = {} } }) =>
+        labels["app.kubernetes.io/name"] !== app ||
+        labels["app.kubernetes.io/part-of"] !== "ecommerce" ||
+        labels["app.kubernetes.io/managed-by"] !== "argocd" ||
+        // A sealed file says whose it is, and no more.
+        (kind !== "SopsSecret" &&
+          !["platform", "store", "service"].includes(labels["app.kubernetes.io/component"] ?? "")),
+    );
+    expect(wrong).toEqual([]);
+  });
+
+  it("states the namespace of everything that has one", () => {
+    const fact = tree.catalogue.find((entry) => entry.app === app);
+    const expected = fact?.kind === "platform" ? /^[a-z]+$/ : new RegExp(`^${fact?.namespace}$`);
+    expect(
+      fails(({ kind, metadata }) =>
+        CLUSTER_SCOPED.includes(kind)
+          ? metadata.namespace !== undefined
+          : !expected.test(metadata.namespace ?? ""),
+      ),
+    ).toEqual([]);
+  });
+
+  it("holds none of the placeholders of base", () => {
+    expect(text).not.toMatch(/image: registry\/|config\.kubernetes\.io\/local-config/);
+  });
+});

@@ -1,0 +1,230 @@
+import { cp, mkdtemp, readFile, realpath, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
+import { glob } from "tinyglobby";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { parseAllDocuments } from "yaml";
+import { build } from "../../scripts/lib/kustomize.ts";
+import { idOf, type Manifest, parseManifests, workloads } from "../../scripts/lib/manifest.ts";
+import { missingReferences, neededReferences, offeredReferences } from "../../scripts/lib/references.ts";
+import { parseRelease } from "../../scripts/lib/release.ts";
+import {
+  type Credential,
+  credentialsOf,
+  placeholderValues,
+  placesIn,
+  sealedFiles,
+  sealedPath,
+  suppliedKeys,
+} from "../../scripts/lib/secrets/credential.ts";
+import { readRules } from "../../scripts/lib/secrets/recipients.ts";
+import { sealCredential, writeSealed } from "../../scripts/lib/secrets/seal.ts";
+import { isEncrypted, keysOf, parseSealed } from "../../scripts/lib/secrets/sealed.ts";
+import { connectSops } from "../../scripts/lib/secrets/sops.ts";
+import { resolveTool } from "../../scripts/lib/tools.ts";
+import { kustomize, manifestsOf, ROOT, renderTree } from "./support.ts";
+
+const tree = await renderTree();
+const environments = tree.environments.map(({ name }) => name);
+const credentials = credentialsOf(tree.catalogue);
+
+async function sealed(path: string) {
+  return parseSealed(await readFile(join(ROOT, path), "utf8"), path);
+}
+
+/** Names of the Secrets that manifests need, each once. */
+function neededSecrets(manifests: readonly Manifest[]): string[] {
+  const secrets = neededReferences(manifests).filter(({ kind }) => kind === "Secret");
+  return [...new Set(secrets.map(({ name }) => name))].sort();
+}
+
+/** Every Secret that the catalogue has for an environment. */
+async function described(environment: string) {
+  const places = credentials.map(async (credential) =>
+    (await placesIn(ROOT, environment, credential)).map((place) => ({
+      ...place,
+      credential,
+      path: sealedPath(environment, place),
+    })),
+  );
+  return (await Promise.all(places)).flat();
+}
+
+describe("the catalogue", () => {
+  it("knows who holds a copy of the same credential", () => {
+    const copies = credentials.map(({ id, places }) => [
+      id,
+      places.map(({ namespace, name }) => `${namespace}/${name}`),
+    ]);
+    expect(Object.fromEntries(copies)).toEqual({
+      "apisix/gateway-admin": ["gateway/gateway-admin"],
+      "apisix/gateway-tls": ["gateway/gateway-tls"],
+      "payment-service/payment-gateway": ["microservices/payment-gateway"],
+      "postgresql/database": [
+        "data/database",
+        "microservices/order-service-database",
+        "microservices/payment-service-database",
+        "microservices/product-service-database",
+        "microservices/user-service-database",
+      ],
+      "redis/redis": [
+        "data/redis",
+        "microservices/order-service-redis",
+        "microservices/product-service-redis",
+        "microservices/user-service-redis",
+      ],
+    });
+  });
+});
+
+describe("the sealed files", () => {
+  it("are the Secrets of the catalogue, in every environment that has the app, and no others", async () => {
+    const paths = (await Promise.all(environments.map(described))).flat().map(({ path }) => path);
+    expect(await sealedFiles(ROOT)).toEqual(paths.sort());
+  });
+
+  it.each(environments)("of %s say what the catalogue says", async (environment) => {
+    for (const { path, app, name, namespace, credential } of await described(environment)) {
+      const file = await sealed(path);
+      expect(file).toMatchObject({ app, name, namespace, type: credential.type });
+      expect(keysOf(file).sort()).toEqual([...credential.keys.keys()].sort());
+      const supplied = [...suppliedKeys(credential).keys()];
+      expect(file.placeholders.filter((key) => !supplied.includes(key))).toEqual([]);
+    }
+  });
+
+  it.each(environments)("of %s are encrypted for the recipients of its rule", async (environment) => {
+    const rule = (await readRules(ROOT)).find((candidate) => candidate.environment === environment);
+    for (const { path } of await described(environment)) {
+      const { sops, data, stringData } = await sealed(path);
+      expect(sops?.recipients).toEqual(rule?.recipients.map(({ key }) => key));
+      expect([...data.values(), ...stringData.values()].filter((value) => !isEncrypted(value))).toEqual([]);
+    }
+  });
+
+  it("share no recipient between environments", async () => {
+    const keys = (await readRules(ROOT)).map(({ recipients }) => recipients.map(({ key }) => key));
+    expect(new Set(keys.flat()).size).toBe(keys.flat().length);
+  });
+});
+
+describe.each(environments)("%s", (environment) => {
+  const manifests = manifestsOf(tree, environment);
+
+  it("seals every Secret and key that anything refers to, and renders all that it seals", async () => {
+    expect(missingReferences(neededReferences(manifests), offeredReferences(manifests))).toEqual([]);
+    const offered = offeredReferences(manifests).filter(({ kind }) => kind === "Secret");
+    const paths = offered.map(({ namespace, name }) => `${namespace}/${name}`);
+    const wanted = (await described(environment)).map(({ namespace, name }) => `${namespace}/${name}`);
+    expect(paths.sort()).toEqual(wanted.sort());
+  });
+
+  it("applies Secrets before what uses them", () => {
+    const waves = manifests.map(({ kind, metadata: { annotations = {} } }) => ({
+      isSecret: kind === "SopsSecret",
+      wave: Number(annotations["argocd.argoproj.io/sync-wave"] ?? 0),
+    }));
+    expect(new Set(waves.filter(({ isSecret }) => isSecret).map(({ wave }) => wave))).toEqual(new Set([-1]));
+    expect(waves.filter(({ isSecret, wave }) => !isSecret && wave < 0)).toEqual([]);
+  });
+
+  it("gives nobody a right to SopsSecrets or Secrets", () => {
+    const roles = manifests.filter(({ kind }) => kind === "Role" || kind === "ClusterRole");
+    expect(roles.filter((role) => /secrets|"\*"/.test(JSON.stringify(role))).map(idOf)).toEqual([]);
+  });
+});
+
+const pods = tree.overlays.flatMap(({ env, app, directory, manifests }) =>
+  workloads(manifests).map((workload) => ({ env, app, directory, id: idOf(workload), workload })),
+);
+
+it.each(pods)("$env $id notes the MAC of every Secret it uses", async ({ env, app, workload }) => {
+  const macs = await Promise.all(
+    neededSecrets([workload]).map(async (name) => {
+      const { sops } = await sealed(sealedPath(env, { app, name }));
+      return [`checksum/${name}`, sops?.mac] as const;
+    }),
+  );
+  expect(macs.length).toBeGreaterThan(0);
+  expect(workload.spec.template.metadata).toHaveProperty("annotations", Object.fromEntries(macs));
+});
+
+describe("a credential that changes", () => {
+  let copy = "";
+  beforeAll(async () => {
+    copy = await realpath(await mkdtemp(join(tmpdir(), "tree-")));
+    for (const part of ["base", "overlays", "argocd/settings", ".sops.yaml"])
+      await cp(join(ROOT, part), join(copy, part), { recursive: true });
+  });
+  afterAll(() => rm(copy, { recursive: true, force: true }));
+
+  /** The workloads that would get new pods, compared with the tree as it is. */
+  async function rolled(environment: string): Promise<string[]> {
+    const program = await kustomize();
+    const own = pods.filter(({ env }) => env === environment);
+    const isOther = own.map(async ({ directory, id, workload }) => {
+      const manifests = parseManifests(await build(program, join(copy, directory)));
+      const now = workloads(manifests).find((candidate) => idOf(candidate) === id);
+      return !isDeepStrictEqual(now?.spec.template, workload.spec.template);
+    });
+    const others = await Promise.all(isOther);
+    return own.flatMap(({ id }, index) => (others[index] ? [id] : [])).sort();
+  }
+
+  async function sealAnew(credential: Credential, environment: string): Promise<() => Promise<void>> {
+    const sops = connectSops((await resolveTool("sops")).path, copy, process.env);
+    const values = await placeholderValues(credential, "shop.example");
+    const changes = await sealCredential(copy, sops, { credential, environment, values, placeholders: [] });
+    await writeSealed(copy, changes);
+    return async () => {
+      for (const { path } of changes) await cp(join(ROOT, path), join(copy, path));
+    };
+  }
+
+  it.each(
+    environments.flatMap((environment) => credentials.map((credential) => ({ environment, credential }))),
+  )("$credential.id in $environment rolls the pods that use it, and no others", async (change) => {
+    const { environment, credential } = change;
+    const names = credential.places.map(({ namespace, name }) => `${namespace}/${name}`);
+    const users = pods.filter(
+      ({ env, workload }) =>
+        env === environment &&
+        neededSecrets([workload]).some((name) => names.includes(`${workload.metadata.namespace}/${name}`)),
+    );
+    const restore = await sealAnew(credential, environment);
+    expect(await rolled(environment)).toEqual(users.map(({ id }) => id).sort());
+    await restore();
+    expect(await rolled(environment)).toEqual([]);
+  });
+});
+
+describe("in clear", () => {
+  it("there is no Secret in any file or rendering", async () => {
+    const files = await glob("{apps,argocd,base,overlays}/**/*.{yaml,yml,json}", { cwd: ROOT, dot: true });
+    const found: string[] = [];
+    for (const file of files) {
+      const documents = parseAllDocuments(await readFile(join(ROOT, file), "utf8"));
+      const contents: unknown[] = documents.map((document) => document.toJS());
+      if (contents.some(isPlain)) found.push(file);
+    }
+    expect(found).toEqual([]);
+    expect(tree.overlays.flatMap(({ manifests }) => manifests.filter(isPlain).map(idOf))).toEqual([]);
+  });
+
+  function isPlain(content: unknown): boolean {
+    if (typeof content !== "object" || content === null) return false;
+    return ("kind" in content && content.kind === "Secret") || "secretGenerator" in content;
+  }
+});
+
+it("no release holds a Secret, sealed or not, or anything of one", async () => {
+  const files = await glob("overlays/*/*/release.yaml", { cwd: ROOT });
+  expect(files.length).toBeGreaterThan(0);
+  for (const file of files) {
+    const { body } = parseRelease(await readFile(join(ROOT, file), "utf8"), file);
+    const kinds = parseManifests(body).map(({ kind }) => kind);
+    expect(kinds.filter((kind) => kind === "Secret" || kind === "SopsSecret")).toEqual([]);
+    expect(body).not.toMatch(/ENC\[|checksum\//);
+  }
+});

@@ -1,0 +1,56 @@
+/** Every overlay, rendered once with the real kustomize. */
+import { fileURLToPath } from "node:url";
+import pLimit from "p-limit";
+import { glob } from "tinyglobby";
+import { type App, readCatalogue } from "../../scripts/lib/catalogue.ts";
+import { type Environment, readEnvironments } from "../../scripts/lib/environment.ts";
+import { build } from "../../scripts/lib/kustomize.ts";
+import { type Manifest, parseManifests } from "../../scripts/lib/manifest.ts";
+import { resolveTool } from "../../scripts/lib/tools.ts";
+
+export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+
+export interface Overlay {
+  env: string;
+  app: string;
+  /** Relative to the root. */
+  directory: string;
+  text: string;
+  manifests: Manifest[];
+}
+
+export interface Tree {
+  environments: Environment[];
+  catalogue: App[];
+  overlays: Overlay[];
+}
+
+/** Path of the kustomize to use: `KUSTOMIZE` where it is set, else the pinned one. */
+export async function kustomize(): Promise<string> {
+  return process.env["KUSTOMIZE"] ?? (await resolveTool("kustomize")).path;
+}
+
+/** Renders the whole tree. */
+export async function renderTree(): Promise<Tree> {
+  const program = await kustomize();
+  const limit = pLimit(4);
+  const files = (await glob("overlays/*/*/kustomization.yaml", { cwd: ROOT })).sort();
+  const overlays = files.map((file) =>
+    limit(async () => {
+      const directory = file.slice(0, -"/kustomization.yaml".length);
+      const [, env = "", app = ""] = directory.split("/");
+      const text = await build(program, `${ROOT}/${directory}`);
+      return { env, app, directory, text, manifests: parseManifests(text) };
+    }),
+  );
+  return {
+    environments: await readEnvironments(ROOT),
+    catalogue: await readCatalogue(ROOT),
+    overlays: await Promise.all(overlays),
+  };
+}
+
+/** Everything an environment has. */
+export function manifestsOf(tree: Tree, env: string): Manifest[] {
+  return tree.overlays.filter((overlay) => overlay.env === env).flatMap(({ manifests }) => manifests);
+}

@@ -1,0 +1,349 @@
+import { describe, expect, it } from "vitest";
+import {
+  autoscalerOf,
+  type ConfigMap,
+  type Container,
+  idOf,
+  type Manifest,
+  ofKind,
+  type Probe,
+  selects,
+  type Workload,
+  workloads,
+} from "../../scripts/lib/manifest.ts";
+import { readSettings } from "../../scripts/lib/settings.ts";
+import { manifestsOf, ROOT, renderTree } from "./support.ts";
+
+const tree = await renderTree();
+const { registry } = await readSettings(ROOT);
+
+/** Volume types that the "restricted" Pod Security Standard allows. */
+const VOLUMES = [
+  "configMap",
+  "csi",
+  "downwardAPI",
+  "emptyDir",
+  "ephemeral",
+  "image",
+  "persistentVolumeClaim",
+  "projected",
+  "secret",
+];
+
+/**
+ * Longest time an app takes to finish what it has begun, in seconds. PostgreSQL's is the limit of its preStop command,
+ * Redis's its shutdown-timeout and a snapshot of its memory.
+ */
+const DRAIN: Record<string, number> = {
+  "user-service": 15,
+  "product-service": 15,
+  "order-service": 40,
+  "payment-service": 40,
+  postgresql: 100,
+  redis: 50,
+};
+
+const cases = tree.environments.flatMap(({ name: env }) => {
+  const manifests = manifestsOf(tree, env);
+  return workloads(manifests).map((workload) => {
+    const containers = [
+      ...workload.spec.template.spec.containers,
+      ...(workload.spec.template.spec.initContainers ?? []),
+    ];
+    return { env, id: idOf(workload), app: workload.metadata.name, workload, containers, manifests };
+  });
+});
+
+/** Names of the containers for which something does not hold. */
+function without(containers: readonly Container[], holds: (container: Container) => boolean): string[] {
+  return containers.filter((container) => !holds(container)).map(({ name }) => name);
+}
+
+function sameAction(a: Probe | undefined, b: Probe | undefined): boolean {
+  const action = ({ httpGet, exec, tcpSocket, grpc }: Probe = {}) =>
+    JSON.stringify([httpGet, exec, tcpSocket, grpc]);
+  return action(a) === action(b);
+}
+
+function configMap(manifests: readonly Manifest[], workload: Workload, name: string): ConfigMap | undefined {
+  return ofKind(manifests, "ConfigMap").find(
+    ({ metadata }) => metadata.name === name && metadata.namespace === workload.metadata.namespace,
+  );
+}
+
+it("finds the workloads of all environments", () => {
+  expect(cases).toHaveLength(18);
+});
+
+describe.each(cases)("$env $id", ({ app, workload, containers, manifests }) => {
+  const pod = workload.spec.template.spec;
+  const namespace = workload.metadata.namespace ?? "";
+
+  it("meets the restricted Pod Security Standard", () => {
+    expect([pod.hostNetwork, pod.hostPID, pod.hostIPC]).toEqual([undefined, undefined, undefined]);
+    expect(pod.securityContext?.runAsNonRoot).toBe(true);
+    expect(pod.securityContext?.runAsUser).toBeGreaterThan(0);
+    expect(pod.securityContext?.seccompProfile?.type).toBe("RuntimeDefault");
+    const secure = ({
+      securityContext: context,
+      startupProbe,
+      livenessProbe,
+      readinessProbe,
+    }: Container): boolean =>
+      context?.allowPrivilegeEscalation === false &&
+      context.privileged === undefined &&
+      context.runAsUser !== 0 &&
+      context.runAsNonRoot !== false &&
+      (context.seccompProfile === undefined || context.seccompProfile.type === "RuntimeDefault") &&
+      context.capabilities?.drop?.includes("ALL") === true &&
+      (context.capabilities.add ?? []).every((capability) => capability === "NET_BIND_SERVICE") &&
+      [startupProbe, livenessProbe, readinessProbe].every(
+        (probe) => !JSON.stringify(probe ?? {}).includes('"host"'),
+      );
+    expect(without(containers, secure)).toEqual([]);
+    const types = (pod.volumes ?? []).flatMap((volume) =>
+      Object.keys(volume).filter((key) => key !== "name"),
+    );
+    expect(types.filter((type) => !VOLUMES.includes(type))).toEqual([]);
+  });
+
+  it("has a read-only root file system, no token and no service links", () => {
+    expect(
+      without(containers, (container) => container.securityContext?.readOnlyRootFilesystem === true),
+    ).toEqual([]);
+    expect(pod.automountServiceAccountToken).toBe(false);
+    expect(pod.enableServiceLinks).toBe(false);
+    const account = ofKind(manifests, "ServiceAccount").find(
+      ({ metadata }) => metadata.name === pod.serviceAccountName && metadata.namespace === namespace,
+    );
+    expect(account?.metadata.name).toBe(app);
+    expect(account?.automountServiceAccountToken).toBe(false);
+  });
+
+  it("says what every container may use", () => {
+    const amounts = ({ resources }: Container) =>
+      ["cpu", "memory"].every(
+        (name) => resources?.requests?.[name] !== undefined && resources.limits?.[name] !== undefined,
+      );
+    expect(without(containers, amounts)).toEqual([]);
+  });
+
+  it("pins every image", () => {
+    const own = workload.metadata.labels?.["app.kubernetes.io/component"] === "service";
+    const pinned = ({ name, image }: Container) =>
+      own && name === "app"
+        ? image.startsWith(`${registry}/ecommerce/${app}:`) && /:[0-9a-f]{40}$/.test(image)
+        : /^[a-z0-9.-]+\.[a-z]+\/[a-z0-9_./-]+:v?\d+\.\d+(\.\d+)?(-[a-z]+)?$/.test(image);
+    expect(without(containers, pinned)).toEqual([]);
+  });
+
+  it("has a liveness probe everywhere, another one for readiness, and up to 300 s to start", () => {
+    expect(without(containers, ({ livenessProbe }) => livenessProbe !== undefined)).toEqual([]);
+    expect(without(containers, (c) => !sameAction(c.livenessProbe, c.readinessProbe))).toEqual([]);
+    const [main] = pod.containers;
+    expect(main?.readinessProbe).toBeDefined();
+    const { periodSeconds = 0, failureThreshold = 0 } = main?.startupProbe ?? {};
+    expect([periodSeconds, periodSeconds * failureThreshold]).toEqual([10, 300]);
+    const times = [main?.livenessProbe, main?.readinessProbe].map((probe) => [
+      probe?.periodSeconds,
+      probe?.timeoutSeconds,
+    ]);
+    expect(times).toEqual([
+      [15, 5],
+      [10, 3],
+    ]);
+  });
+
+  it("probes a port that the container has", () => {
+    const strangers = containers.flatMap(({ ports = [], startupProbe, livenessProbe, readinessProbe }) =>
+      [startupProbe, livenessProbe, readinessProbe]
+        .flatMap((probe) => probe?.httpGet?.port ?? [])
+        .filter((port) => !ports.some(({ name }) => name === port)),
+    );
+    expect(strangers).toEqual([]);
+  });
+
+  it("counts on no $(VAR) in probes and hooks, where nothing expands it", () => {
+    const commands = containers.map(({ startupProbe, livenessProbe, readinessProbe, lifecycle }) => [
+      startupProbe,
+      livenessProbe,
+      readinessProbe,
+      lifecycle,
+    ]);
+    expect(JSON.stringify(commands)).not.toMatch(/\$\(\w+\)/);
+  });
+
+  it("has time to stop", () => {
+    const grace = pod.terminationGracePeriodSeconds ?? 0;
+    const sleep = pod.containers[0]?.lifecycle?.preStop?.sleep?.seconds ?? 0;
+    // A Deployment's endpoints need the sleep to forget the pod; a store has nothing in front of it that balances.
+    expect(sleep).toBeGreaterThanOrEqual(workload.kind === "Deployment" ? 10 : 0);
+    expect(sleep + (DRAIN[app] ?? Number.POSITIVE_INFINITY)).toBeLessThan(grace);
+  });
+
+  it("leaves its replicas to the autoscaler, or states them", () => {
+    const owned = autoscalerOf(workload, manifests) !== undefined;
+    expect(workload.spec.replicas === undefined).toBe(owned);
+  });
+
+  it("selects its own pods and nobody else's", () => {
+    const { matchLabels } = workload.spec.selector;
+    expect(Object.keys(matchLabels)).toEqual(["app.kubernetes.io/name"]);
+    const selected = workloads(manifests).filter(
+      (other) =>
+        other.metadata.namespace === namespace && selects(matchLabels, other.spec.template.metadata.labels),
+    );
+    expect(selected.map(idOf)).toEqual([idOf(workload)]);
+  });
+
+  it("refers to ConfigMaps that are there, by a name that changes with their content", () => {
+    const names = [
+      ...containers.flatMap(({ envFrom = [] }) => envFrom.map((source) => source.configMapRef?.name)),
+      ...containers
+        .flatMap((container) => container.env ?? [])
+        .map((entry) => entry.valueFrom?.configMapKeyRef?.name),
+      ...(pod.volumes ?? []).map((volume) => volume.configMap?.name),
+    ].filter((name) => name !== undefined);
+    expect(names.filter((name) => configMap(manifests, workload, name) === undefined)).toEqual([]);
+    expect(names.filter((name) => !/-[a-z0-9]{10}$/.test(name))).toEqual([]);
+    expect(names.length).toBeGreaterThan(0);
+  });
+
+  it("keeps credentials out of commands and plain values", () => {
+    const plain = containers.map((container) => [
+      container.command,
+      container.args,
+      container.env?.map(({ value }) => value),
+    ]);
+    expect(JSON.stringify(plain)).not.toMatch(/requirepass|PGPASSWORD|:\/\/[^/"]*:[^/"]*@/i);
+  });
+});
+
+describe.each(cases.filter(({ workload }) => workload.kind === "Deployment"))(
+  "$env $id, as a service,",
+  ({ app, env, workload, manifests }) => {
+    const pod = workload.spec.template.spec;
+
+    it("rolls without a gap, and spreads over zones and nodes", () => {
+      expect(workload.spec.strategy).toEqual({
+        type: "RollingUpdate",
+        rollingUpdate: { maxSurge: 1, maxUnavailable: 0 },
+      });
+      const rule = (topologyKey: string) => ({
+        topologyKey,
+        maxSkew: 1,
+        whenUnsatisfiable: "ScheduleAnyway",
+        labelSelector: { matchLabels: { "app.kubernetes.io/name": app } },
+        matchLabelKeys: ["pod-template-hash"],
+      });
+      expect(pod.topologySpreadConstraints).toEqual([
+        rule("topology.kubernetes.io/zone"),
+        rule("kubernetes.io/hostname"),
+      ]);
+    });
+
+    it("gives a service the configuration the specification names", () => {
+      const [main] = pod.containers;
+      const maps = (main?.envFrom ?? []).map((source) =>
+        configMap(manifests, workload, source.configMapRef?.name ?? ""),
+      );
+      const values: Record<string, string> = Object.fromEntries(
+        maps.flatMap((map) => Object.entries(map?.data ?? {})),
+      );
+      const wantsRedis = app !== "payment-service";
+      expect(values).toMatchObject({
+        SERVICE_NAME: app,
+        SERVICE_PORT: String(main?.ports?.[0]?.containerPort),
+        DB_HOST: "postgresql.data.svc.cluster.local",
+        DB_PORT: "5432",
+        DB_NAME: "ecommerce",
+        DB_CONNECTION_TIMEOUT: "30",
+        LOG_LEVEL: env === "dev" ? "debug" : "info",
+        LOG_FORMAT: "json",
+        SERVICE_TIMEOUT: "10s",
+        SERVICE_RETRY: "3",
+        ...(wantsRedis
+          ? { REDIS_HOST: "redis.data.svc.cluster.local", REDIS_PORT: "6379", REDIS_DB: "0" }
+          : {}),
+      });
+      expect("REDIS_HOST" in values).toBe(wantsRedis);
+      const urls = Object.entries(values).filter(([key]) => key.endsWith("_SERVICE_URL"));
+      expect(urls.map(([key]) => key).sort()).toEqual(
+        app === "order-service" ? ["PAYMENT_SERVICE_URL", "PRODUCT_SERVICE_URL", "USER_SERVICE_URL"] : [],
+      );
+      for (const [, url] of urls) {
+        const { hostname, port } = new URL(url);
+        const [name, space] = hostname.split(".");
+        const target = ofKind(manifests, "Service").find(
+          ({ metadata }) => metadata.name === name && metadata.namespace === space,
+        );
+        expect(hostname).toBe(`${name}.${space}.svc.cluster.local`);
+        expect(target?.spec.ports.map((entry) => String(entry.port))).toContain(port);
+      }
+    });
+  },
+);
+
+describe.each(tree.environments)("the figures of the services in $name", ({ name: env }) => {
+  it.each([
+    ["user-service", "200m", "256Mi", "1", "512Mi", "/healthz", "/readyz", 30, 10],
+    [
+      "product-service",
+      "300m",
+      "512Mi",
+      "2",
+      "1Gi",
+      "/actuator/health/liveness",
+      "/actuator/health/readiness",
+      30,
+      10,
+    ],
+    ["order-service", "300m", "384Mi", "1", "768Mi", "/healthz", "/readyz", 60, 15],
+    ["payment-service", "200m", "256Mi", "1", "512Mi", "/healthz", "/readyz", 60, 15],
+  ])("%s", (app, cpu, memory, cpuLimit, memoryLimit, live, ready, grace, sleep) => {
+    const pod = cases.find((entry) => entry.env === env && entry.app === app)?.workload.spec.template.spec;
+    const [main] = pod?.containers ?? [];
+    expect(main?.resources).toEqual({
+      requests: { cpu, memory },
+      limits: { cpu: cpuLimit, memory: memoryLimit },
+    });
+    const paths = [main?.startupProbe, main?.livenessProbe, main?.readinessProbe].map(
+      (probe) => probe?.httpGet?.path,
+    );
+    expect(paths).toEqual([live, live, ready]);
+    expect(pod?.terminationGracePeriodSeconds).toBe(grace);
+    expect(main?.lifecycle?.preStop?.sleep?.seconds).toBe(sleep);
+  });
+});
+
+describe.each(tree.environments)("the Services of $name", ({ name: env }) => {
+  const manifests = manifestsOf(tree, env);
+  it.each(ofKind(manifests, "Service").map((service) => ({ id: idOf(service), service })))(
+    "$id",
+    ({ service }) => {
+      const targets = workloads(manifests).filter(
+        ({ metadata, spec }) =>
+          metadata.namespace === service.metadata.namespace &&
+          selects(service.spec.selector, spec.template.metadata.labels),
+      );
+      expect(targets).toHaveLength(1);
+      expect(Object.keys(service.spec.selector)).not.toHaveLength(0);
+      const ports = (targets[0]?.spec.template.spec.containers ?? []).flatMap(
+        (container) => container.ports ?? [],
+      );
+      for (const { name, port, targetPort } of service.spec.ports) {
+        const target = ports.find((entry) => entry.name === targetPort);
+        expect([name, target?.containerPort]).toEqual([targetPort, port]);
+      }
+    },
+  );
+
+  it("name every StatefulSet's pods", () => {
+    for (const set of ofKind(manifests, "StatefulSet")) {
+      const governing = ofKind(manifests, "Service").find(
+        ({ metadata }) => metadata.name === set.spec.serviceName,
+      );
+      expect(governing?.spec.clusterIP).toBe("None");
+    }
+  });
+});

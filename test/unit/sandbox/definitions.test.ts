@@ -1,0 +1,137 @@
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Ajv } from "ajv";
+import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
+import { parse } from "yaml";
+import { z } from "zod";
+import { repositoryRoot } from "../../../scripts/lib/repository.ts";
+import { readDefinitions } from "../../../scripts/lib/sandbox/definitions.ts";
+import { sealedFiles } from "../../../scripts/lib/secrets/credential.ts";
+import { vendorDefinitions } from "../../vendors.ts";
+
+const NAME = "sopssecrets.isindir.github.com";
+const root = repositoryRoot();
+const vendors = await vendorDefinitions(NAME);
+
+const Definition = z.object({
+  metadata: z.object({ name: z.string() }),
+  spec: z.object({
+    versions: z.array(
+      z.object({
+        name: z.string(),
+        storage: z.boolean(),
+        subresources: z.unknown(),
+        schema: z.object({ openAPIV3Schema: z.record(z.string(), z.unknown()) }),
+      }),
+    ),
+  }),
+});
+
+/** The version of SopsSecret that files have, of this repository's definition or the vendor's. */
+async function version(directory: string | undefined) {
+  const definitions = (await readDefinitions(root, directory)).map((found) => Definition.parse(found));
+  const [found, ...more] = definitions.filter(({ metadata }) => metadata.name === NAME);
+  expect(more).toEqual([]);
+  const stored = found?.spec.versions.find(({ storage }) => storage);
+  if (stored === undefined) throw new Error("no version is stored");
+  return stored;
+}
+
+/** The schema as the API server takes it: what it does not name would be dropped, which counts as a fault here. */
+function closed(schema: unknown, isRoot = true): unknown {
+  if (Array.isArray(schema)) return schema.map((item) => closed(item, false));
+  if (typeof schema !== "object" || schema === null) return schema;
+  const inner = Object.fromEntries(
+    Object.entries(schema).map(([key, value]) => [
+      key,
+      // Of its own the API server knows `metadata`.
+      isRoot && key === "properties" && typeof value === "object"
+        ? {
+            ...Object.fromEntries(Object.entries(value ?? {}).map(([name, of]) => [name, closed(of, false)])),
+            metadata: {},
+          }
+        : closed(value, false),
+    ]),
+  );
+  return "properties" in schema && !("additionalProperties" in schema)
+    ? { ...inner, additionalProperties: false }
+    : inner;
+}
+
+describe.each([
+  ["this repository's", undefined],
+  ["the vendor's", vendors],
+])("%s definition of SopsSecret", (whose, directory) => {
+  const isThere = whose === "this repository's" || directory !== undefined;
+  let faults: (object: unknown) => string[];
+
+  beforeAll(async () => {
+    if (!isThere) return;
+    const { schema } = await version(directory);
+    const validate = new Ajv({ strict: false, allErrors: true }).compile(
+      z.record(z.string(), z.unknown()).parse(closed(schema.openAPIV3Schema)),
+    );
+    faults = (object) => {
+      validate(object);
+      return (validate.errors ?? []).map(({ instancePath, message }) => `${instancePath} ${message}`);
+    };
+  });
+
+  it.skipIf(!isThere)("takes every sealed file whole", async () => {
+    const files = await sealedFiles(root);
+    expect(files.length).toBeGreaterThan(20);
+    for (const file of files)
+      expect(faults(parse(await readFile(join(root, file), "utf8"))), file).toEqual([]);
+  });
+
+  it.skipIf(!isThere)("does not take what it would drop, or the operator would not understand", async () => {
+    const [file = ""] = await sealedFiles(root);
+    const read = async () => parse(await readFile(join(root, file), "utf8"));
+    const dropped = await read();
+    dropped.sops.shamir_threshold = 1;
+    expect(faults(dropped)).toEqual(["/sops must NOT have additional properties"]);
+    const nameless = await read();
+    delete nameless.spec.secretTemplates[0].name;
+    expect(faults(nameless)).toEqual(["/spec/secretTemplates/0 must have required property 'name'"]);
+    const empty = await read();
+    empty.spec.secretTemplates = [];
+    expect(faults(empty)).toEqual(["/spec/secretTemplates must NOT have fewer than 1 items"]);
+    const number = await read();
+    number.spec.secretTemplates[0].stringData = { pin: 1234 };
+    expect(faults(number)).toEqual(["/spec/secretTemplates/0/stringData/pin must be string"]);
+  });
+
+  it.skipIf(!isThere)("keeps the status apart, in the version that files have", async () => {
+    const { name, subresources } = await version(directory);
+    expect(name).toBe("v1alpha3");
+    expect(subresources).toEqual({ status: {} });
+  });
+});
+
+describe("definitions of vendors", () => {
+  async function directory(text: string): Promise<string> {
+    const made = await mkdtemp(join(tmpdir(), "crds-"));
+    onTestFinished(async () => rm(made, { recursive: true }));
+    if (text !== "") await writeFile(join(made, "one.yaml"), text);
+    return made;
+  }
+  const definition = (name: string) =>
+    `kind: CustomResourceDefinition\nmetadata:\n  name: ${name}\nspec:\n  from: the vendor\n`;
+
+  it("stand in the place of ours of the same name, and beside the others", async () => {
+    const own = await readDefinitions(root, undefined);
+    const more = await readDefinitions(root, await directory(definition("others.example.com")));
+    expect(more).toHaveLength(own.length + 1);
+    const replaced = await readDefinitions(root, await directory(definition(NAME)));
+    expect(replaced).toHaveLength(own.length);
+    expect(replaced).toContainEqual(expect.objectContaining({ spec: { from: "the vendor" } }));
+  });
+
+  it.each([
+    ["nothing", "", /has no CustomResourceDefinition$/],
+    ["something else", "kind: Secret\n", /one\.yaml is no CustomResourceDefinition$/],
+  ])("are refused where there is %s", async (_, text, message) => {
+    await expect(readDefinitions(root, await directory(text))).rejects.toThrow(message);
+  });
+});

@@ -1,0 +1,39 @@
+import { mkdir, mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, expect, it, onTestFinished } from "vitest";
+import { run } from "../../../scripts/lib/exec.ts";
+import { layoutOf } from "../../../scripts/lib/sandbox/layout.ts";
+import { readVariables, writeVariables } from "../../../scripts/lib/sandbox/variables.ts";
+
+async function checkout(): Promise<string> {
+  // A blank and a quote: people have such folders.
+  const root = await mkdtemp(join(tmpdir(), "it's a checkout-"));
+  onTestFinished(async () => rm(root, { recursive: true }));
+  await mkdir(layoutOf(root).work, { recursive: true });
+  return root;
+}
+
+const VALUES = { PLAIN: "http://127.0.0.1:23000", ODD: "a 'quoted' $HOME `id` value" };
+
+describe(".sandbox/env", () => {
+  it("gives a shell exactly the values, and the programs first on its PATH", async () => {
+    const root = await checkout();
+    const layout = layoutOf(root);
+    await writeVariables(layout, VALUES);
+    const script = '. "$1"; . "$1"; printf "%s\\n" "$PLAIN" "$ODD" "$PATH"';
+    const output = await run("sh", ["-c", script, "sh", layout.env], { env: { PATH: "/usr/bin:/bin" } });
+    expect(output.split("\n")).toEqual([VALUES.PLAIN, VALUES.ODD, `${layout.bin}:/usr/bin:/bin`, ""]);
+  });
+
+  it("is read by other commands, in the checkout and in the work clone", async () => {
+    const root = await checkout();
+    await writeVariables(layoutOf(root), VALUES);
+    expect(await readVariables(root)).toMatchObject(VALUES);
+    expect(await readVariables(layoutOf(root).work)).toMatchObject(VALUES);
+  });
+
+  it("is undefined without a sandbox", async () => {
+    expect(await readVariables(await checkout())).toBeUndefined();
+  });
+});

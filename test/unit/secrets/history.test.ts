@@ -1,0 +1,160 @@
+import { copyFile, rm, symlink, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { type RunResult, tryRun } from "../../../scripts/lib/exec.ts";
+import { repositoryRoot } from "../../../scripts/lib/repository.ts";
+import {
+  plaintextInCommits,
+  plaintextInTree,
+  plaintextStaged,
+} from "../../../scripts/lib/secrets/history.ts";
+import { commit, git, temporary, write } from "../support/tree.ts";
+
+const ROOT = repositoryRoot();
+const value = (text: string) => `apiVersion: v1\nkind: Secret\nstringData:\n  password: "${text}"\n`;
+const SECRET = value("correct-horse");
+
+async function repository(): Promise<string> {
+  const root = await temporary();
+  await git(root, "init", "--quiet", "--initial-branch=main");
+  await write(root, { "README.md": "nothing\n", "old.yaml": SECRET });
+  await commit(root);
+  await git(root, "checkout", "--quiet", "-b", "change");
+  return root;
+}
+
+describe("the commits of a change", () => {
+  it("have nothing: what the base has does not count", async () => {
+    const root = await repository();
+    await write(root, { "a.yaml": value("") });
+    await commit(root);
+    expect(await plaintextInCommits(root, "main")).toEqual([]);
+  });
+
+  it("have a Secret, also when the next commit takes it back", async () => {
+    const root = await repository();
+    await write(root, { "a.yaml": SECRET });
+    const bad = await commit(root);
+    await rm(join(root, "a.yaml"));
+    await commit(root);
+    expect(await plaintextInTree(root, new Set(["old.yaml"]))).toEqual([]);
+    expect(await plaintextInCommits(root, "main")).toMatchObject([
+      { path: "a.yaml", line: 4, what: expect.stringContaining(`in commit ${bad.slice(0, 7)}`) },
+    ]);
+  });
+
+  it("have one that was changed, renamed, or came with a merge's own edit", async () => {
+    const root = await repository();
+    await write(root, { "a.yaml": value("") });
+    await commit(root);
+    await write(root, { "a.yaml": value("changed-horse") });
+    await commit(root);
+    await git(root, "mv", "a.yaml", "b.yaml");
+    await commit(root);
+    await git(root, "checkout", "--quiet", "-b", "other", "main");
+    await write(root, { "c.yaml": "a: b\n" });
+    await commit(root);
+    await git(root, "merge", "--quiet", "--no-commit", "--no-ff", "change");
+    await write(root, { "c.yaml": value("merged-horse") });
+    await commit(root);
+    const found = await plaintextInCommits(root, "main");
+    expect(found.map(({ path }) => path).toSorted()).toEqual(["a.yaml", "b.yaml", "c.yaml"]);
+  });
+
+  it("do not have what a merge brings from the base", async () => {
+    const root = await repository();
+    await write(root, { "a.yaml": "a: b\n" });
+    await commit(root);
+    await git(root, "checkout", "--quiet", "main");
+    await write(root, { "later.yaml": SECRET });
+    await commit(root);
+    await git(root, "checkout", "--quiet", "change");
+    await git(root, "merge", "--quiet", "main");
+    expect(await plaintextInCommits(root, "main")).toEqual([]);
+  });
+
+  it("are read whatever bytes and names they have", async () => {
+    const root = await repository();
+    await writeFile(join(root, "binary"), Buffer.from([0xff, 0xfe, 0, 0x80, 10, 0xc3]));
+    await write(root, {
+      "é ü.yaml": SECRET,
+      'quo"te.yaml': value("another-horse"),
+      empty: "",
+      "z.yaml": value("last"),
+    });
+    await symlink("nowhere", join(root, "link"));
+    await commit(root);
+    const found = await plaintextInCommits(root, "main");
+    expect(found.map(({ path }) => path)).toEqual(['quo\\"te.yaml', "z.yaml", "é ü.yaml"]);
+  });
+
+  it("hide nothing behind what looks like git's own words", async () => {
+    const root = await repository();
+    await write(root, { "a.txt": "x\n", "b.yaml": SECRET });
+    const blob = (await git(root, "hash-object", "b.yaml")).trim();
+    await write(root, { "a.txt": `x\n${blob} blob 3\nabc\n`, "c.yaml": value("third-horse") });
+    await commit(root);
+    const found = await plaintextInCommits(root, "main");
+    expect(new Set(found.map(({ path }) => path))).toEqual(new Set(["b.yaml", "c.yaml"]));
+  });
+});
+
+it("the index is what counts before a commit, not the work tree", async () => {
+  const root = await repository();
+  await write(root, { "a.yaml": SECRET, "b.yaml": SECRET });
+  await git(root, "add", "a.yaml");
+  await write(root, { "a.yaml": value("") });
+  expect(await plaintextStaged(root)).toMatchObject([{ path: "a.yaml", line: 4 }]);
+});
+
+it("the index counts before the first commit, too", async () => {
+  const root = await temporary();
+  await git(root, "init", "--quiet");
+  await write(root, { "a.yaml": SECRET });
+  await git(root, "add", "a.yaml");
+  expect(await plaintextStaged(root)).toHaveLength(1);
+});
+
+describe("the hook", () => {
+  /** A clone in which `npm ci` would have installed the hook; the command is this checkout's. */
+  async function clone(): Promise<{
+    root: string;
+    tryCommit: (path: string, text: string) => Promise<RunResult>;
+  }> {
+    const root = await repository();
+    const command = `node "${join(ROOT, "scripts/run.js")}" secrets --root .`;
+    await write(root, {
+      "package.json": JSON.stringify({ scripts: { secrets: command } }),
+      ".gitignore": "node_modules\n",
+    });
+    await copyFile(join(ROOT, "lefthook.yml"), join(root, "lefthook.yml"));
+    await symlink(join(ROOT, "node_modules"), join(root, "node_modules"));
+    const { LEFTHOOK: _, ...own } = process.env;
+    const env = { ...own, GIT_CONFIG_GLOBAL: "/dev/null", GIT_CONFIG_SYSTEM: "/dev/null" };
+    await git(root, "config", "user.name", "test");
+    await git(root, "config", "user.email", "test@example.com");
+    const lefthook = join(ROOT, "node_modules/.bin/lefthook");
+    expect(await tryRun(lefthook, ["install"], { cwd: root, env })).toMatchObject({ exitCode: 0 });
+    return {
+      root,
+      tryCommit: async (path, text) => {
+        await write(root, { [path]: text });
+        await git(root, "add", path);
+        return tryRun("git", ["commit", "--message", "change"], { cwd: root, env });
+      },
+    };
+  }
+
+  it("lets a clean commit pass, and refuses one with a Secret in clear", async () => {
+    const { root, tryCommit } = await clone();
+    expect(await tryCommit("a.yaml", value("${PASSWORD}"))).toMatchObject({ exitCode: 0 });
+    const before = await git(root, "rev-parse", "HEAD");
+    const refused = await tryCommit("b.yaml", SECRET);
+    expect(refused.exitCode).not.toBe(0);
+    expect(`${refused.stdout}${refused.stderr}`).toContain(
+      "b.yaml:4: a Secret with the value of password in clear",
+    );
+    expect(`${refused.stdout}${refused.stderr}`).not.toContain("correct-horse");
+    expect(await git(root, "rev-parse", "HEAD")).toBe(before);
+  });
+});

@@ -1,0 +1,53 @@
+import { readFile } from "node:fs/promises";
+import { describe, expect, it } from "vitest";
+import { plaintextFindings } from "../../../scripts/lib/secrets/plaintext.ts";
+
+/** Files of a corpus: after a first line, each is `=== <path>` and its text. */
+async function corpus(name: string): Promise<{ path: string; text: string }[]> {
+  const all = await readFile(new URL(`corpus/${name}.txt`, import.meta.url), "utf8");
+  return all
+    .split(/^=== /m)
+    .slice(1)
+    .map((part) => {
+      const end = part.indexOf("\n");
+      return { path: part.slice(0, end), text: part.slice(end + 1) };
+    });
+}
+
+const [bad, good] = [await corpus("bad"), await corpus("good")];
+
+it("the corpus is worth its name", () => {
+  expect(bad.length).toBeGreaterThanOrEqual(25);
+  expect(good.length).toBeGreaterThanOrEqual(25);
+});
+
+describe("is found", () => {
+  it.each(bad)("in $path", ({ path, text }) => {
+    const found = plaintextFindings(path, text);
+    expect(found).not.toEqual([]);
+    // Never the value itself.
+    expect(JSON.stringify(found)).not.toMatch(/correct-horse|Y29ycmVj|kX9v|KEY-1QQ|MIGHAg/);
+  });
+
+  it.each(bad)("in $path with the line ends of Windows", ({ path, text }) => {
+    expect(plaintextFindings(path, text.replaceAll("\n", "\r\n"))).not.toEqual([]);
+  });
+});
+
+it.each(good)("nothing is found in $path", ({ path, text }) => {
+  expect(plaintextFindings(path, text)).toEqual([]);
+});
+
+it("the line is the value's", () => {
+  const text = "kind: Secret\nmetadata:\n  name: db\nstringData:\n  user: ''\n  password: hunter2\n";
+  expect(plaintextFindings("a.yaml", text)).toMatchObject([
+    { path: "a.yaml", line: 6, what: "a Secret with the value of password in clear" },
+  ]);
+});
+
+it("a reason is asked for", () => {
+  const text = (mark: string) =>
+    `kind: Secret\nstringData:\n  password: hunter2 # gitops:not-a-secret${mark}\n`;
+  expect(plaintextFindings("a.yaml", text(""))).toHaveLength(1);
+  expect(plaintextFindings("a.yaml", text(" the demo's"))).toEqual([]);
+});

@@ -1,0 +1,207 @@
+/** The workflows, as actionlint and this repository's own rules see them; their scripts are run, with a recorder for npm. */
+import { chmod, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { glob } from "tinyglobby";
+import { describe, expect, it } from "vitest";
+import { parse } from "yaml";
+import { z } from "zod";
+import { tryRun } from "../../scripts/lib/exec.ts";
+import { repositoryRoot } from "../../scripts/lib/repository.ts";
+import { readSettings } from "../../scripts/lib/settings.ts";
+import { resolveTool } from "../../scripts/lib/tools.ts";
+import { temporary } from "./support/tree.ts";
+
+const ROOT = repositoryRoot();
+const FILES = (await glob(".github/workflows/*", { cwd: ROOT })).sort();
+
+const Rights = z.record(z.string(), z.enum(["read", "write", "none"]));
+const Step = z.object({
+  name: z.string().optional(),
+  uses: z.string().optional(),
+  run: z.string().optional(),
+  with: z.record(z.string(), z.unknown()).optional(),
+  env: z.record(z.string(), z.string()).optional(),
+});
+const Workflow = z.object({
+  on: z.record(z.string(), z.unknown()),
+  permissions: Rights,
+  concurrency: z.object({ group: z.string() }),
+  jobs: z.record(
+    z.string(),
+    z.object({
+      permissions: Rights,
+      "timeout-minutes": z.number().max(60),
+      environment: z.string().optional(),
+      steps: z.array(Step),
+    }),
+  ),
+});
+
+const texts = await Promise.all(FILES.map(async (file) => readFile(join(ROOT, file), "utf8")));
+const workflows = texts.map((text, index) => {
+  const file = FILES[index] ?? "";
+  const workflow = Workflow.parse(parse(text));
+  const steps = Object.values(workflow.jobs).flatMap((job) => job.steps);
+  return { file, text, workflow, steps };
+});
+
+/** Runs actionlint over a text. Without shellcheck and pyflakes, so that it says the same wherever it runs. */
+async function lint(text: string, ...args: string[]): Promise<string> {
+  const { path } = await resolveTool("actionlint");
+  const options = ["-no-color", "-oneline", "-shellcheck=", "-pyflakes=", ...args, "-"];
+  return (await tryRun(path, options, { input: text, cwd: ROOT })).stdout;
+}
+
+it("there are three workflows", () => {
+  expect(FILES.map((file) => file.split("/").at(-1))).toEqual(["bump.yaml", "checks.yaml", "promote.yaml"]);
+});
+
+describe.each(workflows)("$file", ({ text, workflow, steps }) => {
+  it("is what actionlint accepts", { timeout: 300_000 }, async () => {
+    expect(await lint(text)).toBe("");
+    // By its version an action's inputs are known to actionlint; by its commit they are not.
+    const named = text.replaceAll(/@[0-9a-f]{40} # (v\d+)\.\S+/g, "@$1");
+    // The release of this action that actionlint knows had only the older name for it.
+    const ignored = [
+      'input "client-id" is not defined in action "actions/create-github-app-token',
+      'missing input "app-id" which is required by action "actions/create-github-app-token',
+    ];
+    expect(named).not.toBe(text);
+    expect(await lint(named, ...ignored.flatMap((message) => ["-ignore", message]))).toBe("");
+  });
+
+  it("pins every action by commit, with its version beside it", () => {
+    const uses = text.split("\n").filter((line) => /^\s*(?:- )?uses:/.test(line));
+    expect(uses.length).toBe(steps.filter((step) => step.uses !== undefined).length);
+    const loose = uses.filter((line) => !/uses: [\w-]+\/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$/.test(line));
+    expect(loose).toEqual([]);
+  });
+
+  it("has no rights by default, and each job names the least: to read the repository", () => {
+    expect(workflow.permissions).toEqual({});
+    for (const job of Object.values(workflow.jobs)) expect(job.permissions).toEqual({ contents: "read" });
+  });
+
+  it("leaves no credential in a checkout", () => {
+    const checkouts = steps.filter((step) => step.uses?.startsWith("actions/checkout@"));
+    expect(checkouts.length).toBeGreaterThan(0);
+    for (const step of checkouts) expect(step.with?.["persist-credentials"]).toBe(false);
+  });
+
+  it("puts nothing into the text of a script", () => {
+    expect(steps.flatMap(({ run }) => (run?.includes("${{") ? [run] : []))).toEqual([]);
+  });
+
+  it("is not started with rights by a stranger's pull request, and gives what such a one brings no secret", () => {
+    for (const event of ["pull_request_target", "workflow_run", "issue_comment"]) {
+      expect(Object.keys(workflow.on)).not.toContain(event);
+    }
+    const isOpen = "pull_request" in workflow.on;
+    expect(/secrets\.|create-github-app-token|GITHUB_TOKEN|github\.token/.test(text)).toBe(!isOpen);
+    const environments = Object.values(workflow.jobs).map((job) => job.environment);
+    expect(new Set(environments)).toEqual(new Set([isOpen ? undefined : "releases"]));
+  });
+});
+
+describe.each(workflows.filter(({ file }) => !file.endsWith("checks.yaml")))("$file", ({ text, steps }) => {
+  it("makes the App's token last, for named rights, and gives it to one step", () => {
+    const at = steps.findIndex((step) => step.uses?.startsWith("actions/create-github-app-token@"));
+    expect(at).toBe(steps.length - 2);
+    const rights = Object.keys(steps[at]?.with ?? {}).filter((name) => name.startsWith("permission-"));
+    expect(rights).toEqual(expect.arrayContaining(["permission-contents", "permission-pull-requests"]));
+    expect(text.match(/steps\.app\.outputs\.token/g)).toHaveLength(1);
+  });
+});
+
+describe("actionlint", () => {
+  it("sees an error when there is one", { timeout: 300_000 }, async () => {
+    const [{ text } = { text: "" }] = workflows;
+    expect(await lint(text.replace("runs-on:", "run-on:"))).toMatch(/"run-on"/);
+    const named = text.replaceAll(/@[0-9a-f]{40} # (v\d+)\.\S+/g, "@$1");
+    expect(await lint(named.replace("persist-credentials", "persist-credential"))).toMatch(
+      /persist-credential"/,
+    );
+  });
+});
+
+/** Runs the step of a workflow that has this name. */
+async function runStep(file: string, name: string, env: Record<string, string>, exitCode = 0) {
+  const found = workflows.find((workflow) => workflow.file.endsWith(file));
+  const step = found?.steps.find((candidate) => candidate.name === name);
+  expect(Object.keys(step?.env ?? {}).sort()).toEqual(
+    Object.keys(env)
+      .filter((key) => !key.startsWith("GITHUB_"))
+      .sort(),
+  );
+  const bin = await temporary();
+  await writeFile(join(bin, "npm"), `#!/bin/sh\nprintf '%s\\n' "$@"\nexit ${exitCode}\n`);
+  await chmod(join(bin, "npm"), 0o755);
+  // As GitHub runs `shell: bash`.
+  const result = await tryRun("bash", ["--noprofile", "--norc", "-eo", "pipefail", "-c", step?.run ?? ""], {
+    cwd: bin,
+    env: { PATH: `${bin}:${process.env["PATH"]}`, ...env },
+  });
+  return { ...result, lines: result.stdout.trimEnd().split("\n") };
+}
+
+describe("the call of a bump", () => {
+  const env = { FORGE_TOKEN: "t", APP: "web", SHA: "0".repeat(40), DIGEST: "" };
+  it.each([
+    ["without a digest", env, ["--", "web", env.SHA]],
+    ["with one", { ...env, DIGEST: "sha256:1" }, ["--digest=sha256:1", "--", "web", env.SHA]],
+    ["that tries to be an option", { ...env, APP: "--direct" }, ["--", "--direct", env.SHA]],
+    ["that tries to be a program", { ...env, APP: "$(id) `id`; id" }, ["--", "$(id) `id`; id", env.SHA]],
+  ])("%s", async (_, given, args) => {
+    const { exitCode, lines } = await runStep("bump.yaml", "Bump", given);
+    expect({ exitCode, lines }).toEqual({ exitCode: 0, lines: ["run", "--silent", "bump", "--", ...args] });
+  });
+});
+
+describe("the call of a promotion", () => {
+  const env = { FORGE_TOKEN: "t", FROM: "dev", TO: "staging", APPS: "", REASON: "" };
+  it.each([
+    ["of everything", env, ["--", "dev", "staging"]],
+    ["of some apps", { ...env, APPS: " a  b " }, ["--", "dev", "staging", "a", "b"]],
+    [
+      "with a reason",
+      { ...env, REASON: "it's *urgent*" },
+      ["--override=it's *urgent*", "--", "dev", "staging"],
+    ],
+    ["that tries to be a program", { ...env, APPS: "$(id) *" }, ["--", "dev", "staging", "$(id)", "*"]],
+  ])("%s", async (_, given, args) => {
+    const { exitCode, lines } = await runStep("promote.yaml", "Promote", {
+      ...given,
+      GITHUB_EVENT_NAME: "x",
+    });
+    expect({ exitCode, lines }).toEqual({
+      exitCode: 0,
+      lines: ["run", "--silent", "promote", "--", ...args],
+    });
+  });
+
+  it.each([
+    ["schedule", 3, 0],
+    ["schedule", 5, 5],
+    ["workflow_dispatch", 3, 3],
+  ])("started by %s that ends with %i ends the step with %i", async (event, code, exitCode) => {
+    const result = await runStep("promote.yaml", "Promote", { ...env, GITHUB_EVENT_NAME: event }, code);
+    expect(result.exitCode).toBe(exitCode);
+  });
+});
+
+describe("the login to the registry", () => {
+  it("takes the host from the settings, and the password on standard input", async () => {
+    const step = workflows
+      .flatMap(({ steps }) => steps)
+      .find(({ name }) => name === "Log in to the registry");
+    const bin = await temporary();
+    await writeFile(join(bin, "docker"), `#!/bin/sh\nprintf '%s\\n' "$@"\ncat\n`);
+    await chmod(join(bin, "docker"), 0o755);
+    const { stdout } = await tryRun("bash", ["-eo", "pipefail", "-c", step?.run ?? ""], {
+      cwd: ROOT,
+      env: { PATH: `${bin}:${process.env["PATH"]}`, REGISTRY_USER: "me", REGISTRY_PASSWORD: "secret" },
+    });
+    const host = (await readSettings(ROOT)).registry.split("/")[0];
+    expect(stdout).toBe(`login\n${host}\n--username\nme\n--password-stdin\nsecret`);
+  });
+});

@@ -1,0 +1,52 @@
+import { defineConfig } from "vitest/config";
+import { BaseSequencer, type TestSpecification } from "vitest/node";
+
+/** The sandbox's files tell a story in the order of their names; all others may run as suits. */
+class InOrder extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const sorted = await super.sort(files);
+    const isStory = ({ project }: TestSpecification) => project.name === "sandbox";
+    const story = sorted.filter(isStory).toSorted((a, b) => a.moduleId.localeCompare(b.moduleId));
+    return [...sorted.filter((file) => !isStory(file)), ...story];
+  }
+}
+
+export default defineConfig({
+  test: {
+    sequence: { sequencer: InOrder },
+    // Most tests wait for programs that they have started.
+    maxWorkers: "100%",
+    projects: [
+      { test: { name: "unit", include: ["test/unit/**/*.test.ts"], testTimeout: 30_000 } },
+      {
+        test: {
+          name: "tree",
+          include: ["test/tree/**/*.test.ts"],
+          testTimeout: 120_000,
+          hookTimeout: 900_000,
+        },
+      },
+      {
+        test: {
+          name: "forge",
+          include: ["test/forge/**/*.test.ts"],
+          globalSetup: ["test/forge/setup.ts"],
+          testTimeout: 120_000,
+          hookTimeout: 900_000,
+        },
+      },
+      {
+        test: {
+          name: "sandbox",
+          // After all others: it is about a machine that has nothing else to do.
+          sequence: { groupOrder: 1 },
+          include: ["test/sandbox/**/*.test.ts"],
+          globalSetup: ["test/sandbox/setup.ts"],
+          fileParallelism: false,
+          testTimeout: 180_000,
+          hookTimeout: 1_800_000,
+        },
+      },
+    ],
+  },
+});
