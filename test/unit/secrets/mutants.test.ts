@@ -59,7 +59,11 @@ function withField(text: string, path: Path, value: unknown): string {
 function set(path: Path, value: unknown): (text: string) => string {
   return (text) => withField(text, path, value);
 }
-/** Flips one bit of a part of an encrypted value. */
+/** Puts another letter where one is: age's header is base64 in base64, and is to stay so. */
+function replaceByte(bytes: Buffer, index: number): void {
+  bytes[index] = bytes[index] === 0x41 ? 0x42 : 0x41;
+}
+/** Replaces one byte of a part of an encrypted value. */
 function flip(path: Path, part: "data" | "iv" | "tag", position = 0): (text: string) => string {
   return (text) => {
     const value = String(at(text, path));
@@ -68,22 +72,20 @@ function flip(path: Path, part: "data" | "iv" | "tag", position = 0): (text: str
       (_, before: string, encoded: string) => {
         const bytes = Buffer.from(encoded, "base64");
         const index = position < 0 ? bytes.length + position : position;
-        // Another letter, since a header of letters is to stay one.
-        bytes[index] = bytes[index] === 0x41 ? 0x42 : 0x41;
+        replaceByte(bytes, index);
         return `${before}${bytes.toString("base64")}`;
       },
     );
     return withField(text, path, flipped);
   };
 }
-/** Flips one bit of the encrypted data key of a recipient, counted from the end. */
+/** Replaces one byte of the encrypted data key of a recipient, counted from the end. */
 function flipKey(recipient: number, fromEnd: number): (text: string) => string {
   return (text) => {
     const path: Path = ["sops", "age", recipient, "enc"];
     const lines = String(at(text, path)).trim().split("\n");
     const bytes = Buffer.from(lines.slice(1, -1).join(""), "base64");
-    const index = bytes.length - fromEnd;
-    bytes[index] = (bytes[index] ?? 0) ^ 1;
+    replaceByte(bytes, bytes.length - fromEnd);
     const body = bytes.toString("base64").match(/.{1,64}/g) ?? [];
     return withField(text, path, `${[lines[0], ...body, lines.at(-1)].join("\n")}\n`);
   };
