@@ -114,6 +114,9 @@ export async function argocdProcesses(
     ARGOCD_GPG_ENABLED: "false",
     // Its default is a fixed path in /tmp, which two sandboxes would fight for.
     ARGOCD_ASK_PASS_SOCK: layout.askPassSocket,
+    // Seconds between two sync waves, for controllers to notice the first one. A cluster keeps the default of 2; the
+    // sandbox's stand-in for the Secrets' operator needs a fraction of one.
+    ARGOCD_SYNC_WAVE_DELAY: "1",
     // One controller for all clusters.
     ARGOCD_CONTROLLER_REPLICAS: "1",
     ARGOCD_CONTROLLER_SHARD: "0",

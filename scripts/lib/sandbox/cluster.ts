@@ -189,6 +189,8 @@ export function clusterProcesses(
       `--secure-port=${port("controller-manager")}`,
       "--leader-elect=false",
       "--use-service-account-credentials",
+      // Its default of 15 s is most of what a new app with an autoscaler waits for until it is Healthy.
+      "--horizontal-pod-autoscaler-sync-period=5s",
       `--service-account-private-key-file=${pki.serviceAccountKeyFile}`,
       `--root-ca-file=${pki.caFile}`,
       // No nodes or clouds to look after in a sandbox of simulated machines.
