@@ -3,6 +3,7 @@ import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { z } from "zod";
+import { isAlive } from "../alive.ts";
 import { run } from "../exec.ts";
 import {
   ensureRepository,
@@ -14,7 +15,7 @@ import {
   type Repository,
 } from "../sandbox/forge.ts";
 import { layoutOf } from "../sandbox/layout.ts";
-import { isAlive, isReady, killGroup, lastLines, startProcess } from "../sandbox/process.ts";
+import { isReady, killGroup, lastLines, startProcess } from "../sandbox/process.ts";
 import { ensureState } from "../sandbox/state.ts";
 import { resolveTool } from "../tools.ts";
 import { waitFor } from "../wait.ts";

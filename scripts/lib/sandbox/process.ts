@@ -1,7 +1,6 @@
 /** Long-running processes as data: what to run, what must be ready first, and how to tell that it is ready itself. */
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { readFileSync } from "node:fs";
 import { mkdir, open, readdir, readFile } from "node:fs/promises";
 import { request } from "node:https";
 import { connect } from "node:net";
@@ -164,17 +163,6 @@ async function startTimes(pids: readonly number[]): Promise<Map<number, string>>
         : [[Number(pid), time.trim()]];
     }),
   );
-}
-
-/** Whether a pid that this process has just started or adopted still runs; one that nobody has waited for does not. */
-export function isAlive(pid: number): boolean {
-  try {
-    if (process.platform !== "linux") return process.kill(pid, 0);
-    // "<pid> (<name>) <state> …": where no init reaps, a killed process stays as a zombie for ever.
-    return !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, "utf8"));
-  } catch (error) {
-    return codeOf(error) === "EPERM";
-  }
 }
 
 /** Ends a process and its children at once. */

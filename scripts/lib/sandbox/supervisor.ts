@@ -3,13 +3,13 @@
  * A watchdog process does the same for the supervisor. A new supervisor adopts what the old one had started.
  */
 import { setTimeout as sleep } from "node:timers/promises";
+import { isAlive } from "../alive.ts";
 import { programLine, repositoryRoot } from "../repository.ts";
 import type { Layout } from "./layout.ts";
 import {
   declaredProcesses,
   declareProcess,
   digestOf,
-  isAlive,
   isReady,
   killGroup,
   type ProcessSpec,

@@ -12,6 +12,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { lock } from "proper-lockfile";
 import { glob } from "tinyglobby";
 import { z } from "zod";
+import { isAlive } from "../alive.ts";
 import { codeOf, messageOf, RefusedError } from "../errors.ts";
 
 const RECEIPT = "receipt.json";
@@ -144,14 +145,6 @@ async function acquire(
 async function removeLeftovers(work: string): Promise<void> {
   for (const left of await readdir(work)) {
     if (!isAlive(Number.parseInt(left, 10))) await rm(join(work, left), { recursive: true, force: true });
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    return process.kill(pid, 0);
-  } catch (error) {
-    return codeOf(error) === "EPERM";
   }
 }
 
