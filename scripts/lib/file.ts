@@ -1,5 +1,7 @@
 /** Small things about files. */
-import { readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { isAlive } from "./alive.ts";
 import { codeOf } from "./errors.ts";
 
 /** Whether there is anything at a path. */
@@ -23,7 +25,7 @@ export async function readIfThere(file: string): Promise<string | undefined> {
   }
 }
 
-/** Replaces a file in one step, so that no reader ever sees half of it. */
+/** Replaces a file in one step, so that no reader ever sees half of it. What a killed run has left beside it goes, too. */
 export async function replaceFile(file: string, content: string, mode = 0o600): Promise<void> {
   const half = `${file}.${process.pid}.tmp`;
   try {
@@ -31,5 +33,14 @@ export async function replaceFile(file: string, content: string, mode = 0o600): 
     await rename(half, file);
   } finally {
     await rm(half, { force: true });
+  }
+  await removeHalves(file);
+}
+
+async function removeHalves(file: string): Promise<void> {
+  const start = `${basename(file)}.`;
+  for (const name of await readdir(dirname(file))) {
+    const [, pid] = /^(\d+)\.tmp$/.exec(name.startsWith(start) ? name.slice(start.length) : "") ?? [];
+    if (pid !== undefined && !isAlive(Number(pid))) await rm(join(dirname(file), name), { force: true });
   }
 }
