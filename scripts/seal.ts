@@ -2,12 +2,13 @@
 import { createReadStream } from "node:fs";
 import { command, main, onInterrupt } from "./lib/cli.ts";
 import { readEnvironments } from "./lib/environment.ts";
-import { codeOf, RefusedError, UsageError } from "./lib/errors.ts";
+import { codeOf, lineOf, RefusedError, UsageError } from "./lib/errors.ts";
 import { repositoryRoot } from "./lib/repository.ts";
 import { generateValue, type SecretValues, suppliedKeys } from "./lib/secrets/credential.ts";
-import { chooseEditor, editSealed, planEdit } from "./lib/secrets/edit.ts";
+import { chooseEditor, editSealed } from "./lib/secrets/edit.ts";
+import { planEdit } from "./lib/secrets/edit-plan.ts";
 import { isExample, parseEnvironments } from "./lib/secrets/keys.ts";
-import { askTwice, hasStrayNewline, readBytes, withHiddenInput } from "./lib/secrets/prompt.ts";
+import { askTwice, hasStrayNewline, readBytes, waitForEnter, withHiddenInput } from "./lib/secrets/prompt.ts";
 import { writeSealed } from "./lib/secrets/seal.ts";
 import {
   findCredential,
@@ -103,19 +104,28 @@ async function sealEdited(sops: Sops, sopsPath: string, request: SealRequest, ro
     throw new UsageError("--edit opens one Secret", "name one environment");
   const credential = await findCredential(root, request);
   const { env } = process;
-  const outcome = await planEdit(root, sops, { credential, environment, app }, async (path, text) => {
-    if (!process.stdin.isTTY)
-      throw new RefusedError(
-        "--edit needs a terminal",
-        "give the values on standard input or by --from-file",
-      );
-    const editor = chooseEditor(env);
-    if (!editor.isQuiet)
-      note(
-        `whether ${editor.command} keeps copies of a text elsewhere is for you to know; vim, nvim and nano are kept from it`,
-      );
-    return editSealed(root, { program: sopsPath, path, text, editor, env, onInterrupt });
-  });
+  const outcome = await planEdit(
+    root,
+    sops,
+    { credential, environment, app },
+    async (path, text, refusal) => {
+      if (!process.stdin.isTTY)
+        throw new RefusedError(
+          "--edit needs a terminal",
+          "give the values on standard input or by --from-file",
+        );
+      if (refusal !== undefined) {
+        note(`${lineOf(refusal)}\nPress Enter to return to the editor, or Ctrl-C to give up.`);
+        if (!(await waitForEnter(process.stdin))) return undefined;
+      }
+      const editor = chooseEditor(env);
+      if (!editor.isQuiet && refusal === undefined)
+        note(
+          `whether ${editor.command} keeps copies of a text elsewhere is for you to know; vim, nvim and nano are kept from it`,
+        );
+      return editSealed(root, { program: sopsPath, path, text, editor, env, onInterrupt });
+    },
+  );
   if (outcome === undefined) {
     process.stdout.write("unchanged\n");
     return;

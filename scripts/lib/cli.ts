@@ -1,7 +1,7 @@
 /** What every command shares: strict arguments, one-line errors, the mapping to exit codes. The only module that exits. */
 import { inspect } from "node:util";
 import { Command, CommanderError } from "commander";
-import { CommandError, messageOf, UsageError } from "./errors.ts";
+import { CommandError, lineOf, messageOf, UsageError } from "./errors.ts";
 
 /** A command with this repository's conventions: unknown flags and surplus arguments are errors, `--verbose` shows stacks. */
 export function command(name: string, description: string): Command {
@@ -67,9 +67,9 @@ function report(program: Command, error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
   const verbose = program.opts<{ verbose?: boolean }>().verbose === true;
   const expected = error instanceof CommandError;
-  const hint = expected && error.hint !== undefined ? `; ${error.hint}` : "";
+  const line = expected ? lineOf(error) : messageOf(error);
   const more = expected || verbose ? "" : " (unexpected: run again with --verbose and report it)";
-  process.stderr.write(`${program.name()}: ${messageOf(error)}${hint}${more}\n`);
+  process.stderr.write(`${program.name()}: ${line}${more}\n`);
   if (verbose) process.stderr.write(`${inspect(error)}\n`);
   return expected ? error.exitCode : 1;
 }

@@ -48,6 +48,11 @@ export function messageOf(thrown: unknown): string {
   return message.replaceAll(/\s*\n\s*/g, " ").trim();
 }
 
+/** An error of ours on one line: what is wrong; what to do. */
+export function lineOf(error: CommandError): string {
+  return error.hint === undefined ? messageOf(error) : `${messageOf(error)}; ${error.hint}`;
+}
+
 /** The system error code (`ENOENT`, `EADDRINUSE`, …) of anything that was thrown, if it has one. */
 export function codeOf(thrown: unknown): string | undefined {
   if (thrown instanceof Error && "code" in thrown && typeof thrown.code === "string") return thrown.code;

@@ -1,4 +1,5 @@
 /** How a person's value comes in: from a terminal without echo, or as bytes from a file or standard input. */
+import { once } from "node:events";
 import type { Readable } from "node:stream";
 import type { ReadStream } from "node:tty";
 import { stripVTControlCharacters } from "node:util";
@@ -69,6 +70,24 @@ export async function askTwice(ask: Ask, question: string): Promise<string> {
     "the two differ, so nothing was sealed",
     "run it again; a value of several lines comes from --from-file or standard input",
   );
+}
+
+/**
+ * Waits until somebody presses Enter on a terminal.
+ * @param input the terminal; another program can read it afterwards
+ * @returns false when the terminal's input has ended, as by Ctrl-D
+ */
+export async function waitForEnter(input: Readable): Promise<boolean> {
+  const first = new AbortController();
+  const line = once(input, "data", first).then(() => true);
+  const end = once(input, "end", first).then(() => false);
+  input.resume();
+  try {
+    return await Promise.race([line, end]);
+  } finally {
+    first.abort();
+    input.pause();
+  }
 }
 
 /**

@@ -239,7 +239,8 @@ function pick(values: SecretValues, name: string): [string, Uint8Array][] {
   return value === undefined ? [] : [[name, value]];
 }
 
-function refuseLarge({ id }: Credential, values: SecretValues): void {
+/** @throws RefusedError when values are more than a Secret can hold */
+export function refuseLarge({ id }: Credential, values: SecretValues): void {
   const size = [...values.values()].reduce((sum, value) => sum + value.length, 0);
   if (size > SECRET_LIMIT)
     throw new RefusedError(

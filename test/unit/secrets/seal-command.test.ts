@@ -1,11 +1,7 @@
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { type FSWatcher, watch } from "node:fs";
-import { chmod, mkdir, readdir, readFile, symlink, writeFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
-import { describe, expect, it, onTestFinished } from "vitest";
+import { readdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
 import { repositoryRoot } from "../../../scripts/lib/repository.ts";
-import { chooseEditor, memoryDirectory } from "../../../scripts/lib/secrets/edit.ts";
 import { parseSealed } from "../../../scripts/lib/secrets/sealed.ts";
 import {
   type Ended,
@@ -47,14 +43,6 @@ async function type(
 ): Promise<Ended> {
   const options = { env: { ...repository.env, ...env }, cwd: repository.root };
   return runOnTerminal(sealCommand(repository, ...args), options, answers);
-}
-
-/** An editor that runs a shell command with the file's path in `$1`. */
-async function editor(body: string): Promise<string> {
-  const file = join(await temporary(), "editor");
-  await writeFile(file, `#!/bin/sh\n${body}\n`);
-  await chmod(file, 0o755);
-  return file;
 }
 
 describe("a value from standard input", { timeout: 60_000 }, () => {
@@ -252,180 +240,6 @@ describe("on a terminal", { timeout: 60_000 }, () => {
     expect(ended.exitCode).toBe(exitCode);
     await expect(readFile(join(repository.root, PASS))).rejects.toThrow("ENOENT");
   });
-});
-
-describe("in an editor", { timeout: 60_000 }, () => {
-  async function edited(
-    body: string,
-  ): Promise<{ repository: SealRepository; ended: Ended; before: string[] }> {
-    const repository = await sealRepository();
-    for (const path of LOGINS) await sealFile(repository, path, { user: "shop", password: "old" });
-    const before = await Promise.all(LOGINS.map((path) => readFile(join(repository.root, path), "utf8")));
-    const env = { EDITOR: await editor(body), SOPS_AGE_KEY_FILE: repository.keyFile };
-    const ended = await type(repository, ["--edit", "dev", "web", "--secret", "web-login"], [], env);
-    return { repository, ended, before };
-  }
-
-  it("the values are a file in memory that only its owner reads; all copies get what was changed", async () => {
-    const proof = join(await temporary(), "proof");
-    const { repository, ended } = await edited(
-      `stat -f -c %T "$1" > ${proof}; stat -c %a "$(dirname "$(dirname "$1")")" "$1" >> ${proof}; echo "$1" >> ${proof}; sed -i 's/password: .*/password: "new"/' "$1"`,
-    );
-    expect(ended.output.replaceAll("\r", "")).toMatch(
-      /login\.sops\.yaml +changed +password\n.*web-login\.sops\.yaml +changed +password\n/,
-    );
-    for (const path of LOGINS)
-      expect(await opened(repository, path)).toEqual({ user: "shop", password: "new" });
-    const [type_, directoryMode, fileMode, path = ""] = (await readFile(proof, "utf8")).split("\n");
-    expect([type_, directoryMode, fileMode]).toEqual(["tmpfs", "700", "600"]);
-    await expect(readdir(dirname(dirname(path)))).rejects.toThrow("ENOENT");
-  });
-
-  it("a key that gets a value is no placeholder any longer", async () => {
-    const repository = await sealRepository();
-    const { root } = repository;
-    await sealFile(repository, GATEWAY, { "api-key": "a", hook: "h", token: "t" }, ["api-key", "hook"]);
-    const env = {
-      EDITOR: await editor(`sed -i 's/hook: .*/hook: "H"/' "$1"`),
-      SOPS_AGE_KEY_FILE: repository.keyFile,
-    };
-    await type(repository, ["--edit", ...ON_GATEWAY], [], env);
-    expect(await opened(repository, GATEWAY)).toEqual({ "api-key": "a", hook: "H", token: "t" });
-    expect(parseSealed(await readFile(join(root, GATEWAY), "utf8"), GATEWAY).placeholders).toEqual([
-      "api-key",
-    ]);
-  });
-
-  it("takes a private key", async () => {
-    const repository = await sealRepository();
-    await sealFile(repository, PASS, { word: "w" });
-    const { output } = await type(repository, ["--edit", ...ON_PASS], [], { EDITOR: "true" });
-    expect(output).toContain(
-      "seal: no private key here opens overlays/dev/web/pass.sops.yaml; point SOPS_AGE_KEY_FILE",
-    );
-  });
-
-  it.each([
-    ["nothing changed", "true", /^unchanged\n$/m, 0],
-    [
-      "a key more",
-      `sed -i 's/^\\( *\\)password: .*/&\\n\\1more: "x"/' "$1"`,
-      /would have other keys than user, password; nothing was changed/,
-      3,
-    ],
-    [
-      "a key less",
-      `sed -i '/password: /d' "$1"`,
-      /would have other keys than user, password; nothing was changed/,
-      3,
-    ],
-    [
-      "a fixed value",
-      `sed -i 's/user: .*/user: "x"/' "$1"`,
-      /user of \S+ has a fixed value; nothing was changed/,
-      3,
-    ],
-    [
-      "another Secret",
-      `sed -i 's/name: web-login$/name: other/; s/password: .*/password: "x"/' "$1"`,
-      /would be another Secret; nothing was changed/,
-      3,
-    ],
-    [
-      "a number",
-      `sed -i 's/password: .*/password: 12345/' "$1"`,
-      /every value is a text, in quotes; nothing was changed/,
-      3,
-    ],
-    [
-      "bytes that are no base64",
-      `sed -i 's/stringData:/data:/; s/user: .*/user: c2hvcA==/; s/password: .*/password: "a b!"/' "$1"`,
-      /stands under `data` and is not base64; nothing was changed/,
-      3,
-    ],
-    ["an editor that fails", "exit 7", /ended with exit code 201: nothing was changed/, 5],
-  ])("%s leaves the files as they were", async (_, body, line, exitCode) => {
-    const { repository, ended, before } = await edited(body);
-    expect(ended.output.replaceAll("\r", "")).toMatch(line);
-    expect(ended.exitCode).toBe(exitCode);
-    for (const [index, path] of LOGINS.entries())
-      expect(await readFile(join(repository.root, path), "utf8")).toBe(before[index]);
-  });
-
-  it("an interruption removes the file", async () => {
-    const proof = join(await temporary(), "proof");
-    const { ended } = await edited(`echo "$1" > ${proof}; kill -INT $(ps -o ppid= -p $PPID); exec sleep 600`);
-    expect(ended.exitCode).toBe(130);
-    const path = (await readFile(proof, "utf8")).trim();
-    await expect(readdir(dirname(dirname(path)))).rejects.toThrow("ENOENT");
-  });
-
-  it("is refused where files cannot be in memory", async () => {
-    await expect(memoryDirectory(repositoryRoot())).rejects.toThrow(
-      "is not in memory, and an editor's file must not be on a disk",
-    );
-    await expect(memoryDirectory("/nowhere")).rejects.toThrow("is not in memory");
-  });
-
-  it("vim, nvim and nano are kept from leaving copies; of others it says that it does not know", async () => {
-    const bin = await temporary();
-    const programs = join(bin, "programs");
-    await mkdir(programs);
-    for (const name of ["vim.tiny", "nvi"]) {
-      await writeFile(join(programs, name), "");
-      await chmod(join(programs, name), 0o755);
-    }
-    const choose = (editor_: string | undefined) => chooseEditor({ PATH: bin, EDITOR: editor_ });
-    expect(() => choose(undefined)).toThrow("there is no editor");
-    expect(choose("/usr/bin/vim -u NONE")).toEqual({
-      command: expect.stringMatching(
-        /^\/usr\/bin\/vim -u NONE -n -i NONE -c "silent! set nobackup nowritebackup noswapfile" /,
-      ),
-      isQuiet: true,
-    });
-    expect(choose("nvim").isQuiet).toBe(true);
-    expect(choose("nano")).toEqual({ command: "nano --ignorercfiles", isQuiet: true });
-    expect(choose("code --wait")).toEqual({ command: "code --wait", isQuiet: false });
-    await symlink(join(programs, "nvi"), join(bin, "vi"));
-    expect(choose(undefined)).toEqual({ command: "vi", isQuiet: false });
-    await symlink(join(programs, "vim.tiny"), join(programs, "vi"));
-    expect(chooseEditor({ PATH: programs }).isQuiet).toBe(true);
-  });
-});
-
-describe("killed", { timeout: 120_000 }, () => {
-  it.each([0, 1, 2, 3, 4, 5, 6, 7])(
-    "at the %i. change of a directory, each file is the old one or the new one",
-    async (moment) => {
-      const repository = await sealRepository();
-      for (const path of LOGINS) await sealFile(repository, path, { user: "shop", password: "old" });
-      const value = "new".repeat(80_000);
-      const [program, ...args] = sealCommand(repository, "dev", "disk");
-      const child = spawn(program, args, {
-        env: repository.env,
-        cwd: repository.root,
-        stdio: ["pipe", "ignore", "ignore"],
-      });
-      let seen = 0;
-      const onChange = () => {
-        seen += 1;
-        if (seen === moment) child.kill("SIGKILL");
-      };
-      const watchers: FSWatcher[] = LOGINS.map((path) =>
-        watch(join(repository.root, dirname(path)), onChange),
-      );
-      onTestFinished(() => watchers.forEach((watcher) => watcher.close()));
-      child.stdin.on("error", () => {});
-      child.stdin.end(value);
-      if (moment === 0) child.kill("SIGKILL");
-      await once(child, "exit");
-      for (const path of LOGINS) {
-        const { password } = await opened(repository, path);
-        const found = ["old", value].indexOf(password ?? "");
-        expect(moment === 0 ? [0] : [0, 1]).toContain(found);
-      }
-    },
-  );
 });
 
 it("npm runs it without core dumps, and hands it its arguments", { timeout: 60_000 }, async () => {

@@ -1,6 +1,6 @@
 /** Values leave no trace: what a run of `npm run seal` writes, starts and says is searched for them. */
 import { randomBytes } from "node:crypto";
-import { chmod, readdir, readFile, stat, writeFile } from "node:fs/promises";
+import { readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { onPath } from "../../../scripts/lib/tools/go.ts";
@@ -140,28 +140,34 @@ describe("no trace of a value is left", { timeout: 120_000 }, () => {
     expect([...run.leaks(word), ...run.leaks(token)]).toEqual([]);
   });
 
-  it("in an editor", async () => {
+  it("in an editor, where it is refused once", async () => {
     const repository = await sealRepository();
-    const [old, given] = [canary(), canary()];
+    const [old, given, refused] = [canary(), canary(), canary()];
     await sealFile(repository, GATEWAY, { "api-key": old.word, hook: old.word, token: old.word });
     const aside = await temporary();
-    await writeFile(join(aside, "new"), given.word);
+    for (const [name, { word }] of Object.entries({ given, refused }))
+      await writeFile(join(aside, name), word);
     // Takes the new value from a file: an argument of its own would be a leak that is not ours.
     await writeFile(
       join(aside, "editor"),
       `#!/usr/bin/env node
 const fs = require("node:fs");
 const text = fs.readFileSync(process.argv[2], "utf8");
-fs.writeFileSync(process.argv[2], text.replace(/hook: .*/, "hook: " + fs.readFileSync("${aside}/new", "utf8")));
+const [given, refused] = ["given", "refused"].map((name) => fs.readFileSync("${aside}/" + name, "utf8"));
+const [indent] = /^ *(?=hook: )/m.exec(text);
+fs.writeFileSync(process.argv[2], text.includes(refused)
+  ? text.replace(/^.*more: .*\\n/m, "")
+  : text.replace(/hook: .*/, "hook: " + given + "\\n" + indent + "more: " + refused));
 `,
+      { mode: 0o755 },
     );
-    await chmod(join(aside, "editor"), 0o755);
     const run = await traced(repository, sealCommand(repository, "--edit", ...ON_GATEWAY), {
-      answers: [],
+      answers: [["Press Enter to return to the editor", "\r"]],
       env: { EDITOR: join(aside, "editor"), SOPS_AGE_KEY_FILE: repository.keyFile },
     });
     expect((await opened(repository, GATEWAY))["hook"]).toBe(given.word);
-    expect([...run.leaks(old.word), ...run.leaks(given.word)]).toEqual([]);
+    expect(run.output).toContain("would have other keys");
+    expect([old, given, refused].flatMap(({ word }) => run.leaks(word))).toEqual([]);
   });
 
   it("by sealing again, and in no object of Git", async () => {

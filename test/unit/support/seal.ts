@@ -179,3 +179,16 @@ async function ended(child: ChildProcess): Promise<Ended> {
   const [exitCode] = await once(child, "close");
   return { exitCode, output };
 }
+
+/**
+ * An editor that is a shell script; the file's path is in `$1`.
+ * @param bodies what it does when it is opened for the first time, the second, and so on; nothing afterwards
+ * @returns its path; beside it `<path>.rounds` says how often it was opened
+ */
+export async function editor(...bodies: readonly string[]): Promise<string> {
+  const file = join(await temporary(), "editor");
+  const cases = bodies.map((body, index) => `${index + 1})\n${body}\n;;\n`);
+  const count = `round=$(($(cat "$0.rounds" 2>/dev/null) + 1)); echo $round > "$0.rounds"`;
+  await writeFile(file, `#!/bin/sh\n${count}\ncase $round in\n${cases.join("")}esac\n`, { mode: 0o755 });
+  return file;
+}
