@@ -8,6 +8,7 @@ import { generateValue, type SecretValues, suppliedKeys } from "./lib/secrets/cr
 import { chooseEditor, editSealed } from "./lib/secrets/edit.ts";
 import { planEdit } from "./lib/secrets/edit-plan.ts";
 import { isExample, parseEnvironments } from "./lib/secrets/keys.ts";
+import { removeLeftovers } from "./lib/secrets/memory.ts";
 import { askTwice, hasStrayNewline, readBytes, waitForEnter, withHiddenInput } from "./lib/secrets/prompt.ts";
 import { writeSealed } from "./lib/secrets/seal.ts";
 import {
@@ -70,6 +71,8 @@ await main(program);
 
 async function seal(environments: string, app: string, names: string[], options: Options): Promise<void> {
   refuseTogether(names, options);
+  for (const directory of await removeLeftovers())
+    note(`removed ${directory}, with the text of an --edit that was killed`);
   const { root, secret } = options;
   const known = (await readEnvironments(root)).map(({ name }) => name);
   const request = { environments: parseEnvironments(environments, known), app, secret };

@@ -2,15 +2,19 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { type FSWatcher, watch } from "node:fs";
-import { copyFile, cp, readFile } from "node:fs/promises";
+import { copyFile, cp, readdir, readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import pLimit from "p-limit";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, onTestFinished } from "vitest";
+import { isAlive } from "../../../scripts/lib/alive.ts";
 import { repositoryRoot } from "../../../scripts/lib/repository.ts";
+import { waitFor } from "../../../scripts/lib/wait.ts";
 import {
+  editor,
   opened,
   runCommand,
+  runOnTerminal,
   type SealRepository,
   sealCommand,
   sealFile,
@@ -18,6 +22,7 @@ import {
 } from "../support/seal.ts";
 import { commit, git, temporary } from "../support/tree.ts";
 
+const PASS = "overlays/dev/web/pass.sops.yaml";
 const ENVIRONMENTS = ["dev", "test"];
 /** Four copies of one login. */
 const LOGINS = ENVIRONMENTS.flatMap((environment) => [
@@ -134,5 +139,37 @@ describe("killed", { timeout: 180_000 }, () => {
     expect(Math.min(...counts)).toBe(0);
     expect(Math.max(...counts)).toBeGreaterThan(0);
     expect(whole.map(({ changed }) => changed)).toEqual([4, 4]);
+  });
+
+  it("in an editor, the text goes with the next run of whatever kind, but not while the editor runs", async () => {
+    const repository = await sealRepository();
+    const { env, root, keyFile } = repository;
+    await sealFile(repository, PASS, { word: "hunter2" });
+    const proof = join(await temporary(), "proof");
+    // It outlives its terminal, as an editor with a window does.
+    const program = await editor(
+      `trap '' HUP; echo "$$ $1" > ${proof}; kill -KILL $(ps -o ppid= -p $PPID); exec sleep 600`,
+    );
+    const edit = sealCommand(repository, "--edit", "dev", "web", "--secret", "pass");
+    await runOnTerminal(
+      edit,
+      { env: { ...env, EDITOR: program, SOPS_AGE_KEY_FILE: keyFile }, cwd: root },
+      [],
+    );
+    const [pid = "", file = ""] = (await readFile(proof, "utf8")).trim().split(" ");
+    onTestFinished(() => void (isAlive(Number(pid)) && process.kill(Number(pid))));
+    const other = async () =>
+      runCommand(sealCommand(repository, "--dry-run", "--generate", "dev", "disk"), { env, cwd: root });
+
+    expect((await other()).exitCode).toBe(0);
+    expect(await readFile(file, "utf8")).toContain("hunter2");
+
+    process.kill(Number(pid));
+    await waitFor("the editor has ended", async () => !isAlive(Number(pid)) || undefined, {
+      timeoutMs: 5_000,
+    });
+    expect((await other()).exitCode).toBe(0);
+    // Here, or in another test that has sealed something meanwhile.
+    await expect(readdir(dirname(dirname(file)))).rejects.toThrow("ENOENT");
   });
 });
