@@ -1,40 +1,16 @@
 /** `npm run keys`: who can read which environment's Secrets, and changes of that. docs/secrets.md. */
-import { readFile } from "node:fs/promises";
-import { join } from "node:path";
-import type { Command } from "commander";
 import { command, main } from "./lib/cli.ts";
-import { readEnvironments } from "./lib/environment.ts";
-import { RefusedError, UsageError } from "./lib/errors.ts";
+import { UsageError } from "./lib/errors.ts";
 import { repositoryRoot } from "./lib/repository.ts";
-import { verifyRecipient } from "./lib/secrets/age.ts";
-import {
-  clusterName,
-  isExample,
-  isFresh,
-  parseEnvironments,
-  readReaders,
-  type SeenValue,
-  seenValues,
-  withoutRecipient,
-  withRecipient,
-} from "./lib/secrets/keys.ts";
-import { createKey, type KeyPlace } from "./lib/secrets/new-key.ts";
-import { formatRules, RULES_FILE, type Rule, readRules } from "./lib/secrets/recipients.ts";
-import {
-  readSealedFiles,
-  refuseUncommitted,
-  resealAll,
-  type Sealed,
-  type SopsProgram,
-  writeChange,
-} from "./lib/secrets/reseal.ts";
-import type { SealedChange } from "./lib/secrets/seal.ts";
-import { table } from "./lib/table.ts";
+import { planAdd } from "./lib/secrets/keys/add.ts";
+import { applyChange, type Here } from "./lib/secrets/keys/change.ts";
+import { applyCreate, planCreate } from "./lib/secrets/keys/create.ts";
+import { describeAdd, describeCreate, describeReaders, describeRemove } from "./lib/secrets/keys/print.ts";
+import { planRemove } from "./lib/secrets/keys/remove.ts";
+import { readReaders } from "./lib/secrets/keys.ts";
+import { readRules } from "./lib/secrets/recipients.ts";
 import { describeProgress, resolveTool, type ToolProgress } from "./lib/tools.ts";
 
-interface Common {
-  root: string;
-}
 interface Writing {
   dryRun?: true;
 }
@@ -113,188 +89,44 @@ program
   .action(create);
 await main(program);
 
-async function show(json: boolean): Promise<void> {
-  const rules = await readRules(rootOf(program));
-  const { readers, stale } = await readReaders(rootOf(program), rules);
-  if (json) {
-    process.stdout.write(`${JSON.stringify({ readers, stale }, undefined, 2)}\n`);
-    return;
-  }
-  const rows = readers.map(({ name, environments, files, key }) => [
-    name,
-    environments.join(", "),
-    String(files),
-    key,
-  ]);
-  say(table(["NAME", "READS", "FILES", "PUBLIC KEY"], rows));
-  const examples = rules.filter(isExample).map(({ environment }) => environment);
-  if (examples.length > 0)
-    say(
-      `\n${examples.join(", ")}: sealed for the example, whose keys nobody has. \`npm run init\` makes your own.`,
-    );
-  if (stale.length === 0) return;
-  say(`\nSealed for others than ${RULES_FILE} says:`);
-  const names = (list: readonly string[]) => list.join(", ") || "-";
-  say(
-    table(
-      ["FILE", "CANNOT READ IT", "STILL CAN"],
-      stale.map(({ path, missing, surplus }) => [path, names(missing), names(surplus)]),
-    ),
-  );
-  say("Seal them again where a private key is: npm run seal -- --rotate <env> all");
+async function show(isJson: boolean): Promise<void> {
+  const { root } = here();
+  const rules = await readRules(root);
+  const found = await readReaders(root, rules);
+  say(isJson ? [JSON.stringify(found, undefined, 2)] : describeReaders(rules, found));
 }
 
-async function add(list: string, name: string, key: string, options: Adding): Promise<void> {
-  const root = rootOf(program);
-  const environments = parseEnvironments(list, await namesOf(root));
-  await verifyRecipient(await tool("age"), key);
-  const before = await readRules(root);
-  const after = withRecipient(before, environments, { name, key });
-  const files = (await readSealedFiles(root, environments)).filter((file) => !isFresh(after, file));
-  if (files.length === 0 && isSame(before, after)) {
-    say(`unchanged: ${name} can read ${environments.join(", ")} already`);
-    return;
-  }
-  const change = await prepare(root, { before, after, environments, files, later: options.later === true });
-  if (options.dryRun !== true) await writeChange(root, change.files, change.rules);
-  conclude(`${name} can read ${environments.join(", ")}`, change, options);
-  if (options.later === true) say(`then, where a private key is: npm run keys add ${list} ${name} ${key}`);
+async function add(environments: string, name: string, key: string, options: Adding): Promise<void> {
+  const plan = await planAdd(here(), { environments, name, key, later: options.later === true });
+  const isDry = options.dryRun === true;
+  if (plan.change !== undefined && !isDry) await applyChange(here(), plan.change);
+  say(describeAdd(plan, isDry));
 }
 
-function isSame(before: readonly Rule[], after: readonly Rule[]): boolean {
-  return JSON.stringify(before) === JSON.stringify(after);
-}
-
-async function remove(list: string, name: string, options: Writing): Promise<void> {
-  const root = rootOf(program);
-  const environments = parseEnvironments(list, await namesOf(root));
-  const before = await readRules(root);
-  const after = withoutRecipient(before, environments, name);
-  const files = await readSealedFiles(root, environments);
-  const seen = (await Promise.all(environments.map((environment) => seenValues(root, environment)))).flat();
-  const change = await prepare(root, { before, after, environments, files, later: false });
-  if (options.dryRun !== true) await writeChange(root, change.files, change.rules);
-  conclude(`${name} can no longer read ${environments.join(", ")}`, change, options);
-  for (const line of describeSeen(name, seen)) say(line);
+async function remove(environments: string, name: string, options: Writing): Promise<void> {
+  const plan = await planRemove(here(), { environments, name });
+  const isDry = options.dryRun === true;
+  if (!isDry) await applyChange(here(), plan.change);
+  say(describeRemove(plan, isDry));
 }
 
 async function create(environment: string, options: Creating): Promise<void> {
-  const root = rootOf(program);
-  const known = await namesOf(root);
-  const [first] = known;
-  if (!known.includes(environment)) parseEnvironments(environment, known);
-  const place = await placeOf(environment, environment === first, options);
-  const before = await readRules(root);
-  const name = options.as ?? clusterName(environment);
-  const there = before
-    .find((rule) => rule.environment === environment)
-    ?.recipients.find((recipient) => recipient.name === name);
-  if (there !== undefined && options.replace !== true)
-    throw new RefusedError(
-      `${environment} has the key of ${name} already`,
-      "add --replace for a new one instead of it, or --as <name> for another cluster",
-    );
-  const made = await createKey(await tool("age-keygen"), name, place);
-  const after = withRecipient(before, [environment], made.recipient, { replace: true });
-  const files = await readSealedFiles(root, [environment]);
-  const change = await prepare(root, {
-    before,
-    after,
-    environments: [environment],
-    files,
+  const plan = await planCreate(here(), {
+    environment,
+    toCluster: options.toCluster,
+    toFile: options.toFile,
+    trustThisMachine: options.trustThisMachine === true,
+    name: options.as,
+    replace: options.replace === true,
     later: options.later === true,
   });
-  if (options.dryRun !== true) {
-    // Before anything is sealed for it: what is sealed for a key that is nowhere is lost.
-    await made.place();
-    await writeChange(root, change.files, change.rules);
-  }
-  conclude(
-    options.dryRun === true ? `${name} would get a new key` : `${name}: ${made.recipient.key}`,
-    change,
-    options,
-  );
-  if (options.later === true)
-    say(
-      `${name} reads nothing yet: npm run seal -- --rotate ${environment} all where a private key is; without any, seal every value anew`,
-    );
+  const isDry = options.dryRun === true;
+  if (!isDry) await applyCreate(here(), plan);
+  say(describeCreate(plan, isDry));
 }
 
-async function placeOf(
-  environment: string,
-  isFirst: boolean,
-  { toCluster, toFile, trustThisMachine, replace }: Creating,
-): Promise<KeyPlace> {
-  if ((toCluster === undefined) === (toFile === undefined))
-    throw new UsageError(
-      "where is the private key to go?",
-      `say either --to-cluster <context> or --to-file <path>: npm run keys create ${environment} -- --to-cluster <context>`,
-    );
-  if (toCluster !== undefined)
-    return {
-      cluster: { kubectl: await tool("kubectl"), context: toCluster },
-      replace: replace === true,
-    };
-  if (!isFirst && trustThisMachine !== true)
-    throw new RefusedError(
-      `a private key of ${environment} does not belong into a file on a developer's machine`,
-      "use --to-cluster; or, on a machine that is kept for this and offline, add --trust-this-machine",
-    );
-  return { file: toFile ?? "" };
-}
-
-interface Preparation {
-  before: readonly Rule[];
-  after: readonly Rule[];
-  environments: readonly string[];
-  files: readonly Sealed[];
-  later: boolean;
-}
-
-/** All that is to be written, before any of it is. */
-async function prepare(
-  root: string,
-  { before, after, environments, files, later }: Preparation,
-): Promise<{ rules: string; files: SealedChange[] }> {
-  await refuseUncommitted(root, environments);
-  const rules = formatRules(await readFile(join(root, RULES_FILE), "utf8"), after);
-  if (later) return { rules, files: [] };
-  const sops: SopsProgram = { path: await tool("sops"), env: process.env };
-  return { rules, files: await resealAll(sops, files, before, rules) };
-}
-
-function conclude(
-  what: string,
-  { files }: { files: readonly SealedChange[] },
-  { dryRun }: { dryRun?: true },
-): void {
-  const count = `${files.length} ${files.length === 1 ? "file" : "files"}`;
-  if (dryRun === true) say(`not done: ${what}; ${RULES_FILE} and ${count} would change`);
-  else say(`${what}\nchanged: ${RULES_FILE} and ${count}. Commit them, and open a pull request.`);
-}
-
-function describeSeen(name: string, seen: readonly SeenValue[]): string[] {
-  const rows = seen.map(({ environment, app, secret, keys, supply, command: how }) => [
-    environment,
-    `${app}/${secret}`,
-    keys.join(", "),
-    supply ?? "generated",
-    how,
-  ]);
-  return [
-    `\nGit's history keeps the old files, which ${name}'s key opens for ever. ${
-      rows.length === 0 ? "They hold no real value." : "So these values must change:"
-    }`,
-    ...(rows.length === 0 ? [] : [table(["ENV", "SECRET", "KEYS", "FROM", "COMMAND"], rows)]),
-  ];
-}
-
-async function namesOf(root: string): Promise<string[]> {
-  return (await readEnvironments(root)).map(({ name }) => name);
-}
-
-function rootOf(of: Command): string {
-  return of.opts<Common>().root;
+function here(): Here {
+  return { root: program.opts<{ root: string }>().root, env: process.env, tool };
 }
 
 async function tool(name: string): Promise<string> {
@@ -302,6 +134,6 @@ async function tool(name: string): Promise<string> {
   return (await resolveTool(name, { onProgress })).path;
 }
 
-function say(line: string): void {
-  process.stdout.write(`${line}\n`);
+function say(lines: readonly string[]): void {
+  process.stdout.write(`${lines.join("\n")}\n`);
 }
