@@ -17,6 +17,22 @@ export async function headCommit(root: string): Promise<string> {
   throw new RefusedError(`${root} has no commit yet, or is not a Git repository`, "commit first");
 }
 
+/**
+ * What a checkout knows of the deployed branch: as it was fetched last, else what is checked out.
+ * @throws RefusedError outside a repository, or before its first commit
+ */
+export async function deployedIn(
+  root: string,
+  branch: string,
+): Promise<{ name: string; commit: string; isShallow: boolean }> {
+  const git = async (...args: string[]) => tryRun("git", ["rev-parse", ...args], { cwd: root });
+  const fetched = await git("--verify", "--quiet", `refs/remotes/origin/${branch}^{commit}`);
+  const isShallow = (await git("--is-shallow-repository")).stdout.trim() === "true";
+  return fetched.exitCode === 0
+    ? { name: `origin/${branch}`, commit: fetched.stdout.trim(), isShallow }
+    : { name: "HEAD", commit: await headCommit(root), isShallow };
+}
+
 /** The paths below the given ones with changes that are not committed; new files count, ignored ones do not. */
 export async function uncommitted(root: string, paths: readonly string[]): Promise<string[]> {
   const status = await run("git", ["status", "--porcelain", "-z", "--no-renames", "--", ...paths], {

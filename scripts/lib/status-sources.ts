@@ -4,9 +4,10 @@ import { connectArgocd } from "./connection.ts";
 import { CommandError, messageOf, RefusedError } from "./errors.ts";
 import { connectRepository, type RepositoryConnection } from "./forge-connection.ts";
 import { withForge } from "./forge-session.ts";
+import { deployedIn } from "./git.ts";
 import type { RemoteOptions } from "./remote.ts";
 import { readSettings } from "./settings.ts";
-import { deployedIn, readStatus, type Status, withApplications } from "./status.ts";
+import { readStatus, type Status, withApplications } from "./status.ts";
 import { type OpenChange, openChanges } from "./status-changes.ts";
 
 export interface FoundStatus {

@@ -8,10 +8,9 @@ import { type App, readCatalogue } from "./catalogue.ts";
 import { sha256 } from "./digest.ts";
 import { readEnvironments } from "./environment.ts";
 import { UsageError } from "./errors.ts";
-import { tryRun } from "./exec.ts";
 import { readIfThere } from "./file.ts";
 import type { Forge } from "./forge.ts";
-import { headCommit, withTreeAt } from "./git.ts";
+import { withTreeAt } from "./git.ts";
 import { type Hold, isInForce, readHolds } from "./hold.ts";
 import { imageCommit, liveImage, parseRelease, releaseName, releasePath } from "./release.ts";
 import type { ChangeKind, OpenChange } from "./status-changes.ts";
@@ -249,22 +248,6 @@ function choose(catalogue: readonly App[], names: readonly string[]): App[] {
     throw new UsageError(`there is no app ${unknown}`, hint);
   }
   return catalogue.filter(({ app }) => names.length === 0 || names.includes(app));
-}
-
-/**
- * What a checkout knows of the deployed branch: as it was fetched last, else what is checked out.
- * @throws RefusedError outside a repository, or before its first commit
- */
-export async function deployedIn(
-  root: string,
-  branch: string,
-): Promise<{ name: string; commit: string; isShallow: boolean }> {
-  const git = async (...args: string[]) => tryRun("git", ["rev-parse", ...args], { cwd: root });
-  const fetched = await git("--verify", "--quiet", `refs/remotes/origin/${branch}^{commit}`);
-  const isShallow = (await git("--is-shallow-repository")).stdout.trim() === "true";
-  return fetched.exitCode === 0
-    ? { name: `origin/${branch}`, commit: fetched.stdout.trim(), isShallow }
-    : { name: "HEAD", commit: await headCommit(root), isShallow };
 }
 
 /**
