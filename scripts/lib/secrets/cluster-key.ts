@@ -1,14 +1,14 @@
 /** The private key of a cluster: the Secret that sops-secrets-operator reads (argocd/addons/sops-secrets-operator.yaml). */
 import { z } from "zod";
 import { ExternalError, RefusedError } from "../errors.ts";
-import { tryRun } from "../exec.ts";
 import type { Target } from "../hub.ts";
 import { formatIdentity, type Identity, withIdentity } from "./age.ts";
+import { kubectl } from "./cluster-kubectl.ts";
 
 const NAMESPACE = "sops-secrets-operator";
 const NAME = "sops-age-key-file";
 const KEY = "key";
-const MANAGER = "keys";
+const AS_MANAGER = "--field-manager=keys";
 
 /** What is in a cluster. Its `text` holds private keys. */
 export interface ClusterKeys {
@@ -57,36 +57,34 @@ export async function placeClusterKey(
   there: ClusterKeys | undefined,
 ): Promise<void> {
   const namespace = { apiVersion: "v1", kind: "Namespace", metadata: { name: NAMESPACE } };
-  const manager = `--field-manager=${MANAGER}`;
-  await kubectl(target, ["apply", "--server-side", manager, "--filename", "-"], JSON.stringify(namespace));
-  const text = there === undefined ? formatIdentity(identity) : withIdentity(there.text, identity);
-  const secret = {
-    apiVersion: "v1",
-    kind: "Secret",
-    metadata: {
-      name: NAME,
-      namespace: NAMESPACE,
-      ...(there === undefined ? {} : { resourceVersion: there.resourceVersion }),
-    },
-    data: { [KEY]: Buffer.from(text).toString("base64") },
-  };
+  await kubectl(target, ["apply", "--server-side", AS_MANAGER, "--filename", "-"], JSON.stringify(namespace));
+  if (there !== undefined) return replaceClusterKeys(target, there, withIdentity(there.text, identity));
   // Not applied: of two people who do this at the same time one has to fail.
-  const verb = there === undefined ? "create" : "replace";
-  await kubectl(target, [verb, manager, "--filename", "-"], JSON.stringify(secret));
+  await write(target, "create", formatIdentity(identity), {});
 }
 
-/** Neither input nor output is kept in an error: they may hold a key. */
-async function kubectl(target: Target, args: readonly string[], input = ""): Promise<string> {
-  const result = await tryRun(
-    target.kubectl,
-    [...args, "--context", target.context, "--request-timeout=30s"],
-    { input },
-  );
-  if (result.exitCode === 0) return result.stdout;
-  const line = result.stderr.trim().split("\n").at(-1) ?? "";
-  // An admission webhook may quote what it refuses.
-  const reason = /AGE-SECRET-KEY|[A-Za-z0-9+/]{64}/.test(line) ? "" : line;
-  throw new ExternalError(
-    `${target.context}: kubectl ${args[0]} failed: ${reason || `exit code ${result.exitCode}`}`,
-  );
+/**
+ * Puts other keys in the place of those that a cluster has, through kubectl's standard input.
+ * @param there what `readClusterKeys` has found; when somebody was faster, nothing is changed
+ * @param text holds the private keys
+ * @throws ExternalError when the cluster refuses
+ */
+export async function replaceClusterKeys(
+  target: Target,
+  { resourceVersion }: ClusterKeys,
+  text: string,
+): Promise<void> {
+  await write(target, "replace", text, { resourceVersion });
+}
+
+async function write(
+  target: Target,
+  verb: "create" | "replace",
+  text: string,
+  version: { resourceVersion?: string },
+): Promise<void> {
+  const metadata = { name: NAME, namespace: NAMESPACE, ...version };
+  const data = { [KEY]: Buffer.from(text).toString("base64") };
+  const secret = { apiVersion: "v1", kind: "Secret", metadata, data };
+  await kubectl(target, [verb, AS_MANAGER, "--filename", "-"], JSON.stringify(secret));
 }
