@@ -50,6 +50,18 @@ export async function lastChange(root: string, paths: readonly string[]): Promis
   return log.trim() || undefined;
 }
 
+/** Whether any commit that this clone has, on whatever branch, brought a text into a file. */
+export async function wasEver(root: string, path: string, text: string): Promise<boolean> {
+  const args = ["log", "--all", "-1", "--format=%H", `-S${text}`, "--", path];
+  return (await run("git", args, { cwd: root })).trim() !== "";
+}
+
+/** Whether a commit has anything at a path. */
+export async function isAt(root: string, commit: string, path: string): Promise<boolean> {
+  const { exitCode } = await tryRun("git", ["cat-file", "-e", `${commit}:${path}`], { cwd: root });
+  return exitCode === 0;
+}
+
 /** Whether a commit is HEAD or one of its ancestors. */
 export async function isInHistory(root: string, commit: string): Promise<boolean> {
   return (await tryRun("git", ["merge-base", "--is-ancestor", commit, "HEAD"], { cwd: root })).exitCode === 0;

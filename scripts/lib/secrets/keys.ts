@@ -160,7 +160,18 @@ function changed(
   environments: readonly string[],
   recipientsFor: (rule: Rule) => Recipient[],
 ): Rule[] {
-  for (const environment of environments) {
+  ownRules(rules, environments);
+  return rules.map((rule) =>
+    environments.includes(rule.environment) ? { ...rule, recipients: recipientsFor(rule) } : rule,
+  );
+}
+
+/**
+ * The rules of environments.
+ * @throws RefusedError when one has none, or is still the example's
+ */
+export function ownRules(rules: readonly Rule[], environments: readonly string[]): Rule[] {
+  return environments.map((environment) => {
     const rule = rules.find((one) => one.environment === environment);
     if (rule === undefined)
       throw new RefusedError(
@@ -172,10 +183,8 @@ function changed(
         `${environment} is sealed for the example, whose key nobody has`,
         `make it yours with \`npm run init -- --only ${environment}\``,
       );
-  }
-  return rules.map((rule) =>
-    environments.includes(rule.environment) ? { ...rule, recipients: recipientsFor(rule) } : rule,
-  );
+    return rule;
+  });
 }
 
 /** Reads `dev` or `dev,staging`. */
