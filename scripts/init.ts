@@ -82,7 +82,7 @@ async function init(options: Options): Promise<void> {
     ageKeygen: await tool("age-keygen"),
   };
   const { domain } = await readSettings(root);
-  const made = await makeEnvironments(root, programs, { text, rules }, plan, `api.${domain}`);
+  const made = await makeEnvironments(root, programs, { text, rules }, plan, domain);
   for (const environment of made) {
     await writeEnvironment(root, environment);
     say(`${environment.environment}: ${environment.files.length} files, sealed with new values for`);

@@ -9,18 +9,18 @@ import type { Sops } from "./sops.ts";
  * Keys that a person has to bring get random values, and their files say so.
  * @param root the repository's root directory
  * @param sops seals for the recipients that its own `.sops.yaml` has
- * @param host the DNS name for certificates
+ * @param domain the shop's, as in the settings; certificates are for its API
  * @throws RefusedError when no rule of `.sops.yaml` is for the environment
  */
 export async function sealEnvironment(
   root: string,
   sops: Sops,
   environment: string,
-  host: string,
+  domain: string,
 ): Promise<SealedChange[]> {
   const changes: SealedChange[] = [];
   for (const credential of credentialsOf(await readCatalogue(root))) {
-    const values = await placeholderValues(credential, host);
+    const values = await placeholderValues(credential, `api.${domain}`);
     const placeholders = [...suppliedKeys(credential).keys()];
     changes.push(...(await sealCredential(root, sops, { credential, environment, values, placeholders })));
   }

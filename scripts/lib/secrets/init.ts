@@ -107,7 +107,7 @@ export interface MadeEnvironment {
  * Makes keys, and seals new values for every credential of each environment; writes nothing.
  * @param rules the text of `.sops.yaml`, and what it says; without environments when there is none
  * @param programs.ageKeygen path of the program
- * @param host the DNS name for certificates
+ * @param domain the shop's; see `sealEnvironment`
  * @throws RefusedError when a file would stay that nobody could open
  */
 export async function makeEnvironments(
@@ -115,7 +115,7 @@ export async function makeEnvironments(
   programs: { sops: SopsProgram; ageKeygen: string },
   rules: { text: string; rules: readonly Rule[] },
   plan: readonly InitRequest[],
-  host: string,
+  domain: string,
 ): Promise<MadeEnvironment[]> {
   const found: MadeEnvironment[] = [];
   let { text, rules: now } = rules;
@@ -125,7 +125,7 @@ export async function makeEnvironments(
     const readers = [...keys.map(({ recipient }) => recipient), ...given];
     ({ text, rules: now } = withReaders(text, now, environment, readers));
     const files = await withRules(programs.sops, text, async (sops) =>
-      sealEnvironment(root, sops, environment, host),
+      sealEnvironment(root, sops, environment, domain),
     );
     await refuseLeftOver(root, environment, files);
     found.push({ environment, readers, keys, files, rules: text });

@@ -89,7 +89,7 @@ export async function sealedRepository(): Promise<SealedRepository> {
   await run("git", ["init", "--quiet", "--initial-branch=main"], { cwd: root });
   const sops = await withKey("ada", ada);
   for (const environment of ENVIRONMENTS) {
-    await writeSealed(root, await sealEnvironment(root, sops, environment, "shop.example.com"));
+    await writeSealed(root, await sealEnvironment(root, sops, environment, "example.com"));
   }
   return {
     root,

@@ -1,3 +1,4 @@
+import { X509Certificate } from "node:crypto";
 import { mkdir, readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
@@ -57,7 +58,8 @@ describe("a fork's first environment", () => {
     expect(same).toEqual(["database.sops.yaml username", "web-database.sops.yaml username"]);
     expect(values.get("web-database.sops.yaml password")).toBe(values.get("database.sops.yaml password"));
     expect(values.get("database.sops.yaml password")).toMatch(/^[A-Za-z0-9]{32}$/);
-    expect(values.get("disk-tls.sops.yaml tls.crt")).toContain("BEGIN CERTIFICATE");
+    const certificate = new X509Certificate(values.get("disk-tls.sops.yaml tls.crt") ?? "");
+    expect(certificate.subjectAltName).toBe("DNS:api.shop.acme.dev");
 
     const all = [...after.values(), result.stdout].join("\n");
     expect(all).toContain(recipient);
