@@ -10,6 +10,7 @@ import { planEdit } from "./lib/secrets/edit-plan.ts";
 import { isExample, parseEnvironments } from "./lib/secrets/keys.ts";
 import { removeLeftovers } from "./lib/secrets/memory.ts";
 import { askTwice, hasStrayNewline, readBytes, waitForEnter, withHiddenInput } from "./lib/secrets/prompt.ts";
+import { initCommand } from "./lib/secrets/recipients.ts";
 import { writeSealed } from "./lib/secrets/seal.ts";
 import {
   findCredential,
@@ -217,7 +218,7 @@ async function report(root: string, { keys, environments }: SealPlan, dryRun: bo
   for (const { environment, rule } of environments) {
     lines.push(`${environment} is readable for ${rule.recipients.map(({ name }) => name).join(", ")}`);
     if (isExample(rule))
-      lines.push(`  whose key was thrown away: make your own with \`npm run init -- --only ${environment}\``);
+      lines.push(`  whose key was thrown away: make your own with \`${initCommand(environment)}\``);
   }
   for (const { kustomization, resource } of await unlisted(
     root,

@@ -20,7 +20,7 @@ import {
 } from "./credential.ts";
 import type { Finding } from "./finding.ts";
 import { isExample } from "./keys.ts";
-import { nameOf, RULES_FILE, type Rule, readRules } from "./recipients.ts";
+import { initCommand, nameOf, type Recipient, RULES_FILE, type Rule, readRules } from "./recipients.ts";
 import { keysOf, parseSealed } from "./sealed.ts";
 
 /** One Secret of one environment. What is not known because its file is missing or damaged is empty. */
@@ -132,7 +132,7 @@ function ruleFindings(rules: readonly Rule[], environments: readonly string[]): 
   return [
     ...without.map((name) => {
       const what = `no rule is for ${name}`;
-      return { ...at, what, way: "npm run init", severity: "finding" as const };
+      return { ...at, what, way: initCommand(name), severity: "finding" as const };
     }),
     ...rules.flatMap(({ environment, recipients }, index): Finding[] => {
       const wrong = (what: string): Finding[] => [
@@ -142,12 +142,20 @@ function ruleFindings(rules: readonly Rule[], environments: readonly string[]): 
         return wrong(`a rule is for ${environment}, which is no environment`);
       if (rules.findIndex((rule) => rule.environment === environment) !== index)
         return wrong(`a second rule is for ${environment}, and SOPS takes the first`);
-      if (!isExample({ environment, recipients })) return [];
+      if (!isExample({ environment, recipients })) return soleReader(environment, recipients);
       const names = recipients.map(({ name }) => name).join(", ");
       const what = `${environment} is sealed for ${names}: nobody has the example's key`;
-      return [{ ...at, what, way: "npm run init", severity: "note" }];
+      return [{ ...at, what, way: initCommand(environment), severity: "note" }];
     }),
   ];
+}
+
+/** Whoever loses the only key loses the values: a note, since it is right on the way from one key to two, and in a sandbox. */
+function soleReader(environment: string, [only, ...others]: readonly Recipient[]): Finding[] {
+  if (only === undefined || others.length > 0) return [];
+  const what = `only ${only.name} can read ${environment}, and who loses that key loses its values`;
+  const way = `add one that is kept offline: npm run keys add ${environment} break-glass <age1…>`;
+  return [{ path: RULES_FILE, line: 1, what, way, severity: "note" }];
 }
 
 function strayFindings(files: readonly string[], wanted: readonly Wanted[]): Finding[] {

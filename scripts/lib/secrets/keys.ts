@@ -2,7 +2,7 @@
 import { type App, readCatalogue } from "../catalogue.ts";
 import { RefusedError, UsageError } from "../errors.ts";
 import { credentialsOf, placesIn } from "./credential.ts";
-import type { Recipient, Rule } from "./recipients.ts";
+import { initCommand, type Recipient, type Rule } from "./recipients.ts";
 import { readSealedFiles } from "./reseal.ts";
 import { readSealed } from "./seal.ts";
 
@@ -176,12 +176,12 @@ export function ownRules(rules: readonly Rule[], environments: readonly string[]
     if (rule === undefined)
       throw new RefusedError(
         `.sops.yaml has no rule for ${environment}`,
-        `make its keys with \`npm run init -- --only ${environment}\``,
+        `make its keys with \`${initCommand(environment)}\``,
       );
     if (isExample(rule))
       throw new RefusedError(
         `${environment} is sealed for the example, whose key nobody has`,
-        `make it yours with \`npm run init -- --only ${environment}\``,
+        `make it yours with \`${initCommand(environment)}\``,
       );
     return rule;
   });

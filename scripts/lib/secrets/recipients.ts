@@ -42,6 +42,14 @@ const RulesFile = z.strictObject({
   ),
 });
 
+/** What makes the first keys of environments, and their Secrets. A bare `npm run init` is refused: it is to say who reads them. */
+export function initCommand(...environments: string[]): string {
+  return [
+    "npm run init --",
+    ...environments.map((name) => `--only ${name} --to-cluster ${name}=<context>`),
+  ].join(" ");
+}
+
 /** What some recipients' public key is called; the key itself where it has no name. */
 export function nameOf(recipients: readonly Recipient[], key: string): string {
   return recipients.find((recipient) => recipient.key === key)?.name ?? key;
@@ -61,7 +69,7 @@ export function rulePath(environment: string): string {
 export async function readRules(root: string): Promise<Rule[]> {
   const text = await readIfThere(join(root, RULES_FILE));
   if (text === undefined)
-    throw new RefusedError(`${root} has no ${RULES_FILE}`, "make it with `npm run init`");
+    throw new RefusedError(`${root} has no ${RULES_FILE}`, "`npm run init -- --help` says how to make it");
   return parseRules(text);
 }
 

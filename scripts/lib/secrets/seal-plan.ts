@@ -15,7 +15,7 @@ import {
   sealedPath,
   suppliedKeys,
 } from "./credential.ts";
-import { RULES_FILE, type Rule, readRules } from "./recipients.ts";
+import { initCommand, RULES_FILE, type Rule, readRules } from "./recipients.ts";
 import { readSealed, resealFile, type SealedChange, sealCredential } from "./seal.ts";
 import { valuesOf } from "./sealed.ts";
 import { NoKeyError, type Sops } from "./sops.ts";
@@ -153,7 +153,7 @@ export async function planSeal(
     if (rule === undefined)
       throw new RefusedError(
         `${RULES_FILE} has no rule for ${environment}`,
-        `make its keys with \`npm run init -- --only ${environment}\``,
+        `make its keys with \`${initCommand(environment)}\``,
       );
     const places = await placesIn(root, environment, credential);
     const paths = places.map((place) => sealedPath(environment, place));

@@ -180,6 +180,19 @@ describe("it says, and does not fail,", () => {
       "dev is sealed for cluster, example-dev: nobody has the example's key",
     );
   });
+
+  it("that one key is all there is to open an environment", async () => {
+    const { findings } = await changed(RULES, (text) => text.replace(/ {10}- \*ada\n$/, ""), audit);
+    expect(findings.filter(({ path }) => path === RULES)).toEqual([
+      {
+        path: RULES,
+        line: 1,
+        what: "only cluster can read live, and who loses that key loses its values",
+        way: "add one that is kept offline: npm run keys add live break-glass <age1…>",
+        severity: "note",
+      },
+    ]);
+  });
 });
 
 it("a placeholder is a note, and in the last environment a finding", async () => {

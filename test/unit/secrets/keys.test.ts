@@ -203,7 +203,7 @@ describe("what is refused", () => {
         args: (team) => ["add", "live", "newcomer", keyOf(team, "newcomer")],
         readers: { ...READERS, live: ["example-live"] },
         exitCode: 3,
-        says: "live is sealed for the example, whose key nobody has; make it yours with `npm run init -- --only live`",
+        says: "live is sealed for the example, whose key nobody has; make it yours with `npm run init -- --only live --to-cluster live=<context>`",
       },
     ],
     [

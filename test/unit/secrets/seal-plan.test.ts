@@ -261,7 +261,7 @@ describe("a request that cannot be met ends with one line", () => {
         );
         return set(repository, blind, ["live", "web", "pass"], BYTES({ word: "x" }));
       },
-      /^\.sops\.yaml has no rule for live; make its keys with `npm run init -- --only live`$/,
+      /^\.sops\.yaml has no rule for live; make its keys with `npm run init -- --only live --to-cluster live=<context>`$/,
     ],
     [
       "no rules",
@@ -269,7 +269,7 @@ describe("a request that cannot be met ends with one line", () => {
         await rm(join(repository.root, ".sops.yaml"));
         return set(repository, repository.blind, ["live", "web", "pass"], BYTES({ word: "x" }));
       },
-      /has no \.sops\.yaml; make it with `npm run init`$/,
+      /has no \.sops\.yaml; `npm run init -- --help` says how to make it$/,
     ],
     [
       "a recipient that is none",

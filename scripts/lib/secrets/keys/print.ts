@@ -1,7 +1,7 @@
 /** The readers, and changes of them, for people. */
 import { table } from "../../table.ts";
 import { isExample, type Reader, type SeenValue, type StaleFile } from "../keys.ts";
-import { type Recipient, RULES_FILE, type Rule } from "../recipients.ts";
+import { initCommand, type Recipient, RULES_FILE, type Rule } from "../recipients.ts";
 import type { AddPlan } from "./add.ts";
 import type { KeysChange } from "./change.ts";
 import type { CreatePlan } from "./create.ts";
@@ -23,7 +23,7 @@ export function describeReaders(
   const examples = rules.filter(isExample).map(({ environment }) => environment);
   if (examples.length > 0)
     lines.push(
-      `\n${examples.join(", ")}: sealed for the example, whose keys nobody has. \`npm run init\` makes your own.`,
+      `\n${examples.join(", ")}: sealed for the example, whose keys nobody has. Your own: ${initCommand(...examples)}`,
     );
   return stale.length === 0 ? lines : [...lines, ...describeStale(stale)];
 }
