@@ -1,4 +1,5 @@
--- sops-secrets-operator has one word for its result, status.message, and no observedGeneration.
+-- sops-secrets-operator has one word for its result, status.message, and no observedGeneration: after a change the word of the
+-- version before can be read for a moment. docs/secrets.md, "Has the new value arrived?"
 hs = {status = "Progressing", message = "waiting for sops-secrets-operator"}
 if obj.status ~= nil and obj.status.message ~= nil and obj.status.message ~= "" then
   hs.message = obj.status.message
