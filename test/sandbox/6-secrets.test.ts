@@ -1,20 +1,32 @@
 /** Sealed Secrets from Git to the pods, and what the stand-in for sops-secrets-operator does when something is wrong. */
+import { X509Certificate } from "node:crypto";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { describe, expect, inject, it, onTestFinished } from "vitest";
+import { beforeAll, describe, expect, inject, it, onTestFinished } from "vitest";
 import { parse } from "yaml";
 import { z } from "zod";
-import { readCatalogue } from "../../scripts/lib/catalogue.ts";
 import { run } from "../../scripts/lib/exec.ts";
 import { connectForge } from "../../scripts/lib/forge.ts";
 import { connectRepository } from "../../scripts/lib/forge-connection.ts";
 import { createIdentity } from "../../scripts/lib/secrets/age.ts";
-import { credentialsOf, sealedPath } from "../../scripts/lib/secrets/credential.ts";
+import { sealedPath } from "../../scripts/lib/secrets/credential.ts";
 import { formatRules, RULES_FILE, readRules } from "../../scripts/lib/secrets/recipients.ts";
-import { sealCredential } from "../../scripts/lib/secrets/seal.ts";
 import { connectSops, type Sops } from "../../scripts/lib/secrets/sops.ts";
-import { applications, env, kubectl, push, root, until, untilHealthy, work } from "./support.ts";
+import { readSettings } from "../../scripts/lib/settings.ts";
+import {
+  applications,
+  ENVIRONMENTS,
+  ensureProd,
+  env,
+  kubectl,
+  npmInWork,
+  push,
+  root,
+  until,
+  untilHealthy,
+  work,
+} from "./support.ts";
 
 const Metadata = z.object({
   name: z.string(),
@@ -46,7 +58,9 @@ const sops = connectSops("sops", work, env);
 const DATA = ["-n", "data"];
 
 describe("from a clean start", () => {
-  it.each(["dev", "staging"])("every Secret of %s is made from a SopsSecret", async (context) => {
+  beforeAll(ensureProd);
+
+  it.each(ENVIRONMENTS)("every Secret of %s is made from a SopsSecret", async (context) => {
     const secrets = await listed(context, "secrets", "-A");
     const sealed = await listed(context, "sopssecrets", "-A");
     expect(sealed.length).toBeGreaterThan(10);
@@ -63,12 +77,15 @@ describe("from a clean start", () => {
     }
   });
 
-  it("is in clusters that have the vendor's own definition of SopsSecret, where that is at hand", async () => {
-    const path = "jsonpath={.metadata.annotations.controller-gen\\.kubebuilder\\.io/version}";
-    const definition = ["get", "crd", "sopssecrets.isindir.github.com", "-o", path];
-    const generated = await kubectl("dev", ...definition);
-    expect(generated !== "").toBe(inject("crds").SANDBOX_CRDS !== undefined);
-  });
+  it.each(ENVIRONMENTS)(
+    "%s has the vendor's own definition of SopsSecret, where that is at hand",
+    async (context) => {
+      const path = "jsonpath={.metadata.annotations.controller-gen\\.kubebuilder\\.io/version}";
+      const definition = ["get", "crd", "sopssecrets.isindir.github.com", "-o", path];
+      const generated = await kubectl(context, ...definition);
+      expect(generated !== "").toBe(inject("crds").SANDBOX_CRDS !== undefined);
+    },
+  );
 
   it("has the type, the labels and the keys that the catalogue and the sealed file say", async () => {
     const [tls] = await listed(
@@ -81,9 +98,8 @@ describe("from a clean start", () => {
     );
     expect(tls?.type).toBe("kubernetes.io/tls");
     expect(tls?.metadata.labels["app.kubernetes.io/name"]).toBe("apisix");
-    expect(Buffer.from(tls?.data?.["tls.crt"] ?? "", "base64").toString()).toMatch(
-      /^-----BEGIN CERTIFICATE-----\n/,
-    );
+    const certificate = new X509Certificate(Buffer.from(tls?.data?.["tls.crt"] ?? "", "base64"));
+    expect(certificate.subjectAltName).toBe(`DNS:api.${(await readSettings(root)).domain}`);
   });
 
   it("each environment's key opens its own files and no other's, and only dev's is at hand", async () => {
@@ -114,22 +130,25 @@ describe("a new password for dev's database", () => {
     return uids;
   }
 
+  /** Waits until every application of dev is Synced and Healthy at a commit, also those that it does not change. */
+  async function untilDevIsAt(revision: string): Promise<void> {
+    const names = (await applications())
+      .filter((application) => application.env === "dev")
+      .map(({ name }) => name);
+    expect(names.length).toBeGreaterThan(USES.length);
+    for (const name of names) {
+      await run("argocd", ["app", "get", name, "--refresh"], { env });
+      await untilHealthy(name, revision);
+    }
+  }
+
   it("that comes by a pull request is in every copy, and rolls exactly the pods that use it", async () => {
     const before = await pods();
     const git = async (...args: string[]) => run("git", args, { cwd: work, env });
     await git("switch", "--quiet", "--create", "rotate-database");
-    const credential = credentialsOf(await readCatalogue(work)).find(
-      ({ id }) => id === "postgresql/database",
-    );
-    if (credential === undefined) throw new Error("the catalogue has no postgresql/database");
     const password = 'rotated by a pull request: ünïcode & "quotes"';
-    const values = new Map([
-      ["username", Buffer.from("ecommerce_app")],
-      ["password", Buffer.from(password)],
-    ]);
-    const options = { credential, environment: "dev", values, placeholders: [] };
-    for (const { path, text } of await sealCredential(work, sops, options))
-      await writeFile(join(work, path), text);
+    const sealed = await npmInWork(["seal", "--", "dev", "postgresql", "password"], password);
+    expect(sealed).toMatchObject({ exitCode: 0, stderr: "" });
     await git("commit", "--quiet", "--all", "-m", "A new password for dev's database");
     await git("push", "--quiet", "origin", "rotate-database");
     const { address, token } = await connectRepository(root, {});
@@ -143,16 +162,19 @@ describe("a new password for dev's database", () => {
     await git("switch", "--quiet", "main");
     await git("pull", "--quiet");
 
-    const after = await until("every pod that uses it is a new one", async () => {
+    const isNew = (now: Map<string, string[]>, app: string) =>
+      now.get(app)?.every((uid) => !before.get(app)?.includes(uid)) ?? false;
+    await until("every pod that uses it is a new one", async () => {
       const now = await pods();
-      const isNew = (app: string) =>
-        now.get(app)?.length !== 0 && now.get(app)?.every((uid) => !before.get(app)?.includes(uid));
-      return USES.every(isNew) ? now : undefined;
+      return USES.every((app) => isNew(now, app)) ? true : undefined;
     });
-    for (const app of [...before.keys()].filter((name) => !USES.includes(name)))
-      expect(after.get(app), app).toEqual(before.get(app));
-    expect([...before.keys()]).toContain("redis");
-    for (const app of USES) await untilHealthy(`dev-${app}`);
+    // Only now nothing of the merge can roll any more.
+    await untilDevIsAt((await git("rev-parse", "HEAD")).trim());
+    const after = await pods();
+    const apps = [...new Set([...before.keys(), ...after.keys()])].toSorted();
+    expect(apps).toContain("redis");
+    expect(apps.filter((app) => after.get(app)?.join() !== before.get(app)?.join())).toEqual(USES);
+    expect(USES.filter((app) => !isNew(after, app))).toEqual([]);
     const secrets = await listed("dev", "secrets", "-A");
     const copies = secrets.filter(({ metadata }) =>
       SECRETS.includes(`${metadata.namespace}/${metadata.name}`),
@@ -160,6 +182,28 @@ describe("a new password for dev's database", () => {
     expect(copies).toHaveLength(SECRETS.length);
     for (const { data } of copies)
       expect(Buffer.from(data?.["password"] ?? "", "base64").toString()).toBe(password);
+  });
+
+  it("leaves a work clone that the audit finds nothing in, once the real values of prod are there", async () => {
+    const before = await npmInWork(["secrets", "--", "--open"]);
+    expect(before.exitCode).toBe(4);
+    const findings = before.stdout.split("\n").filter((line) => /^[\w./-]+:\d+: (?!note: )/.test(line));
+    expect(findings.map((line) => line.replace(/;.*/, "").replace(/:\d+:/, ":"))).toEqual([
+      "overlays/prod/apisix/gateway-tls.sops.yaml: tls.crt is a placeholder",
+      "overlays/prod/apisix/gateway-tls.sops.yaml: tls.key is a placeholder",
+      "overlays/prod/payment-service/payment-gateway.sops.yaml: api-key is a placeholder",
+    ]);
+
+    onTestFinished(async () => void (await run("git", ["restore", "overlays"], { cwd: work, env })));
+    const gateway = ["seal", "--", "prod", "payment-service", "--secret", "payment-gateway", "api-key"];
+    expect(await npmInWork(gateway, "from the provider")).toMatchObject({ exitCode: 0 });
+    const directory = await mkdtemp(join(tmpdir(), "tls-"));
+    onTestFinished(async () => rm(directory, { recursive: true }));
+    await writeFile(join(directory, "tls.crt"), "from the authority");
+    const fromFile = ["--from-file", `tls.crt=${join(directory, "tls.crt")}`];
+    const tls = ["seal", "--", "prod", "apisix", "--secret", "gateway-tls", ...fromFile, "tls.key"];
+    expect(await npmInWork(tls, "from the authority, too")).toMatchObject({ exitCode: 0 });
+    expect(await npmInWork(["secrets", "--", "--open"])).toMatchObject({ exitCode: 0, stderr: "" });
   });
 });
 

@@ -17,6 +17,9 @@ const variables = await readVariables(root);
 if (variables === undefined) throw new Error("the sandbox has no .sandbox/env");
 export const env: NodeJS.ProcessEnv = { ...newcomer(home), ...variables };
 
+/** In the order of promotion. */
+export const ENVIRONMENTS = ["dev", "staging", "prod"] as const;
+
 /** A command of the repository, called in the clone by its user. */
 export async function npm(...args: string[]): Promise<RunResult> {
   return tryRun("npm", ["--silent", ...args], { cwd: root, env: { ...newcomer(home), ...inject("crds") } });
@@ -28,6 +31,19 @@ export async function kubectl(context: string, ...args: string[]): Promise<strin
 
 export async function applications(): Promise<Application[]> {
   return listApplications({ program: "argocd", env });
+}
+
+/** The same in the work clone, with the variables of `.sandbox/env`. */
+export async function npmInWork(args: readonly string[], input = ""): Promise<RunResult> {
+  return tryRun("npm", ["--silent", "run", ...args], { cwd: work, env, input });
+}
+
+/** Brings prod up. When all files run, the first one has done so; one that runs alone may need it. */
+export async function ensureProd(): Promise<void> {
+  const prod = (await applications()).filter((application) => application.env === "prod");
+  if (prod.every(({ sync }) => sync === "Synced")) return;
+  const { exitCode, stderr } = await npm("run", "sync", "prod");
+  if (exitCode !== 0) throw new Error(stderr);
 }
 
 /** Commits everything in the work clone and pushes it to the forge's main branch; returns the commit. */
@@ -82,7 +98,7 @@ export async function secretValues(): Promise<string[]> {
   );
   const privateKeys = keys.flatMap((text) => text.match(/^AGE-SECRET-KEY-\S+$/gm) ?? []);
   const sealed = await Promise.all(
-    ["dev", "staging"].map(async (context) => {
+    ENVIRONMENTS.map(async (context) => {
       const list: { items: { data: Record<string, string> }[] } = JSON.parse(
         await kubectl(context, "get", "secrets", "-A", "-o", "json"),
       );
