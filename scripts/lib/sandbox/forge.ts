@@ -152,8 +152,12 @@ export async function ensureToken(
   }
   const name = ["--token-name", `${holder}-${Date.now()}`, "--scopes", SCOPES[holder]];
   const made = await admin("generate-access-token", "--username", FORGE_USER, "--raw", ...name);
-  const value = made.stdout.trim().split("\n").at(-1) ?? "";
-  if (!/^[0-9a-f]{40}$/.test(value)) throw new ExternalError("the forge gave no access token");
+  // Its log goes to standard output too, by a thread of its own: the token is a line, and not always the last one.
+  const value = /^[0-9a-f]{40}$/m.exec(made.stdout)?.[0];
+  if (value === undefined) {
+    const reason = `${made.stdout}${made.stderr}`.trim().split("\n").at(-1);
+    throw new ExternalError(`the forge gave no access token: ${reason}`);
+  }
   await replaceFile(file, value);
   return value;
 }
