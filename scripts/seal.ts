@@ -56,7 +56,7 @@ const program = command("seal", "Put new values into a Secret's sealed files.")
   .addHelpText(
     "after",
     `
-Values are typed without echo, or are the bytes of standard input (one KEY), as they are: printf %s makes no newline, echo does.
+Values are typed or pasted without echo, or are the bytes of standard input (one KEY), as they are: printf %s makes no newline, echo does.
 All copies of a credential in the environment get the same values, whichever app is named.
 Private keys are where sops looks for them: SOPS_AGE_KEY_FILE, or ~/.config/sops/age/keys.txt.
 
@@ -196,7 +196,7 @@ async function ask({ credential }: SealPlan, asked: readonly string[]): Promise<
       note(`the value of ${first} ends with a newline, which is sealed with it; printf %s makes none`);
     return new Map([[first, value]]);
   }
-  return withHiddenInput(process.stdin, process.stderr, async (line) => {
+  return withHiddenInput(process.stdin, process.stderr, onInterrupt, async (line) => {
     const values = new Map<string, Uint8Array>();
     for (const name of asked) {
       const key = credential.keys.get(name);

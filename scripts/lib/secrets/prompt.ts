@@ -1,61 +1,131 @@
 /** How a person's value comes in: from a terminal without echo, or as bytes from a file or standard input. */
-import { once } from "node:events";
+import { on, once } from "node:events";
 import type { Readable } from "node:stream";
 import type { ReadStream } from "node:tty";
-import { stripVTControlCharacters } from "node:util";
 import { RefusedError } from "../errors.ts";
 
-/** Asks for one line, which is not shown. */
+/** Asks for one value, which is not shown: a line that is typed, or whatever is pasted. */
 export type Ask = (question: string) => Promise<string>;
 
+const ESCAPE = "\x1b";
+/** For a terminal that says where a paste begins and ends (bracketed paste): what asks it to, and what it sends then. */
+const PASTE = {
+  on: `${ESCAPE}[?2004h`,
+  off: `${ESCAPE}[?2004l`,
+  begin: `${ESCAPE}[200~`,
+  end: `${ESCAPE}[201~`,
+} as const;
+/** What is pasted comes in pieces with less than this between them. */
+const QUIET_MS = 200;
+
 /**
- * Lets a terminal be asked without echo; afterwards it is as it was.
- * @param input the terminal; it cannot be read again afterwards
+ * Lets a terminal be asked without echo; afterwards it is as it was, and nothing that came meanwhile is left for the shell.
+ * @param input the terminal
  * @param output where the questions go
+ * @param onInterrupt takes what puts the terminal right
  */
 export async function withHiddenInput<T>(
   input: ReadStream,
-  output: NodeJS.WritableStream,
+  output: NodeJS.WriteStream,
+  onInterrupt: (undo: () => Promise<unknown>) => void,
   action: (ask: Ask) => Promise<T>,
 ): Promise<T> {
+  const say = (control: string) => output.isTTY && output.write(control);
+  const leave = async () => {
+    say(PASTE.off);
+    await drain(input);
+    input.setRawMode(false);
+    input.pause();
+  };
+  onInterrupt(leave);
   input.setRawMode(true);
-  const typed = characters(input);
+  input.setEncoding("utf8");
+  say(PASTE.on);
+  const typed = typing(on(input, "data", { close: ["end"] }));
   try {
     return await action(async (question) => {
       output.write(question);
-      const line = await readLine(typed);
+      const value = await readValue(typed, (lines) => output.write(`${lines} lines, Enter ends them`));
       output.write("\n");
-      return line;
+      return value;
     });
   } finally {
-    input.setRawMode(false);
     await typed.return(undefined);
+    await leave();
   }
 }
 
-async function* characters(input: ReadStream): AsyncGenerator<string, undefined> {
-  input.setEncoding("utf8");
-  // What an arrow key sends, and what terminals put around something pasted, is no text.
-  for await (const chunk of input) yield* stripVTControlCharacters(String(chunk));
+/** Reads until nothing comes: of several lines that a terminal sends as if they were typed, the shell would take the rest. */
+async function drain(input: ReadStream): Promise<void> {
+  await new Promise<void>((resolve) => {
+    const quiet = setTimeout(resolve, QUIET_MS);
+    input.on("data", () => quiet.refresh());
+  });
+}
+
+type Typed = { key: string } | { pasted: string };
+
+/** What an arrow key and the like sends is no text; its first part may come alone. */
+const CONTROL = new RegExp(`^${ESCAPE}(?:\\[[0-?]*[ -/]*[@-~]|O[@-~])`);
+const PART_OF_CONTROL = new RegExp(`^${ESCAPE}(?:\\[[0-?]*[ -/]*|O)?$`);
+
+async function* typing(chunks: AsyncIterable<unknown[]>): AsyncGenerator<Typed, undefined> {
+  let rest = "";
+  for await (const [chunk] of chunks) {
+    rest += String(chunk);
+    while (rest !== "" && !PART_OF_CONTROL.test(rest)) {
+      if (rest.startsWith(PASTE.begin)) {
+        const end = rest.indexOf(PASTE.end);
+        if (end === -1) break;
+        yield { pasted: rest.slice(PASTE.begin.length, end) };
+        rest = rest.slice(end + PASTE.end.length);
+      } else {
+        const [control] = CONTROL.exec(rest) ?? [];
+        const key = String.fromCodePoint(rest.codePointAt(0) ?? 0);
+        rest = rest.slice((control ?? key).length);
+        if (control === undefined) yield { key };
+      }
+    }
+  }
   return undefined;
 }
 
 const ENTER = ["\r", "\n"];
 const [INTERRUPT, END, BACKSPACE, DELETE, KILL] = ["\x03", "\x04", "\b", "\x7f", "\x15"] as const;
+const NO_TEXT = /(?![\t\n])\p{Cc}/gu;
 
-async function readLine(typed: AsyncGenerator<string, undefined>): Promise<string> {
-  let line: string[] = [];
+/** @param onLines is told how many lines were pasted: nothing else shows that Enter is still to come */
+async function readValue(
+  typed: AsyncGenerator<Typed, undefined>,
+  onLines: (count: number) => void,
+): Promise<string> {
+  let value = "";
   for (;;) {
-    const { value: key, done } = await typed.next();
-    if (done === true || key === END)
-      throw new RefusedError("the prompt was left without an answer", "run it again");
-    if (ENTER.includes(key)) return line.join("");
-    // Without echo the terminal makes no signal of it.
-    if (key === INTERRUPT) process.kill(process.pid, "SIGINT");
-    else if (key === BACKSPACE || key === DELETE) line = line.slice(0, -1);
-    else if (key === KILL) line = [];
-    else if (key === "\t" || !/\p{Cc}/u.test(key)) line.push(key);
+    const { value: one = { key: END } } = await typed.next();
+    if ("pasted" in one) {
+      const text = textOf(one.pasted);
+      const lines = text.trimEnd().split("\n").length;
+      if (lines > 1) onLines(lines);
+      value += text;
+      continue;
+    }
+    const { key } = one;
+    if (key === END) throw new RefusedError("the prompt was left without an answer", "run it again");
+    if (ENTER.includes(key)) return value;
+    if (key === INTERRUPT) {
+      // Without echo the terminal makes no signal of it. What comes behind it is no answer.
+      process.kill(process.pid, "SIGINT");
+      await new Promise(() => {});
+    } else if (key === BACKSPACE || key === DELETE) value = value.replace(/.$/su, "");
+    else if (key === KILL) value = "";
+    else value += key.replace(NO_TEXT, "");
   }
+}
+
+/** A paste as it was before the terminal sent it. The newline that is copied with a single line is no part of it. */
+function textOf(pasted: string): string {
+  const text = pasted.replaceAll(/\r\n?/g, "\n").replaceAll(NO_TEXT, "");
+  return text.indexOf("\n") === text.length - 1 ? text.slice(0, -1) : text;
 }
 
 /**
@@ -68,7 +138,7 @@ export async function askTwice(ask: Ask, question: string): Promise<string> {
   if ((await ask("  again: ")) === value) return value;
   throw new RefusedError(
     "the two differ, so nothing was sealed",
-    "run it again; a value of several lines comes from --from-file or standard input",
+    "run it again. This terminal may send several lines as if each were typed: all were thrown away, and such a value comes from --from-file or standard input",
   );
 }
 
