@@ -51,9 +51,12 @@ export function fileFindings(look: Look, rule: Rule | undefined, now: Date): Fin
   ];
 }
 
-/** How to seal a place's Secret again. */
-export function sealAgain({ environment, place }: Pick<Look, "environment" | "place">): string {
-  return sealCommand({ environment, app: place.app, secret: place.name });
+/** How to seal a place's Secret again. @param keys those that a person brings; all by default */
+export function sealAgain(
+  { environment, place }: Pick<Look, "environment" | "place">,
+  keys: readonly string[] = [],
+): string {
+  return sealCommand({ environment, app: place.app, secret: place.name }, keys);
 }
 
 /** A finding at a field of the file, or at the nearest parent of it that is there. */

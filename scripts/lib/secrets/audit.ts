@@ -53,6 +53,7 @@ export interface Audited extends Audit {
 
 /** A year: longer than anybody remembers who has seen a value. */
 export const MAX_AGE_DAYS = 365;
+const [FINDING, NOTE] = ["finding", "note"] as const;
 const DAY_MS = 24 * 60 * 60 * 1000;
 
 interface Wanted {
@@ -218,16 +219,19 @@ function timeFindings(
   const isReal = rule !== undefined && !isExample(rule);
   const age = file.sops === undefined ? 0 : ageDays(file.sops.lastModified, now);
   return [
-    ...file.placeholders.map((key): Finding => {
-      const what = `${key} is a placeholder`;
-      const way = `bring the real value: ${sealAgain(look)} ${key}`;
-      return {
-        ...fault(look, ["metadata", "annotations"], what, way),
-        severity: isReal && look.environment === last ? "finding" : "note",
-      };
-    }),
-    ...(isReal && age > maxAgeDays ? [{ ...oldNote(look, age), severity: "note" as const }] : []),
+    ...(file.placeholders.length === 0
+      ? []
+      : [{ ...placeholderNote(look), severity: isReal && look.environment === last ? FINDING : NOTE }]),
+    ...(isReal && age > maxAgeDays ? [{ ...oldNote(look, age), severity: NOTE }] : []),
   ];
+}
+
+function placeholderNote(look: Look): Finding {
+  const { placeholders } = look.file;
+  const [are, values] =
+    placeholders.length === 1 ? ["is a placeholder", "value"] : ["are placeholders", "values"];
+  const way = `bring the real ${values}: ${sealAgain(look, placeholders)}`;
+  return fault(look, ["metadata", "annotations"], `${placeholders.join(", ")} ${are}`, way);
 }
 
 function oldNote(look: Look, age: number): Finding {

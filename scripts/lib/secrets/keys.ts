@@ -238,10 +238,11 @@ export async function seenValues(root: string, environment: string): Promise<See
   return found;
 }
 
-/** What asks a person for values. */
+/** What takes values from a person. Several go together, as a certificate and its key: a line each could not be run alone. */
 export function sealCommand(
   { environment, app, secret }: Pick<SeenValue, "environment" | "app" | "secret">,
   keys: readonly string[] = [],
 ): string {
-  return ["npm run seal --", environment, app, "--secret", secret, ...keys].join(" ");
+  const given = keys.length > 1 ? keys.map((key) => `--from-file ${key}=FILE`) : keys;
+  return ["npm run seal --", environment, app, "--secret", secret, ...given].join(" ");
 }

@@ -72,7 +72,9 @@ describe("a fork's first environment", () => {
     const team = await fork();
     const { stdout } = await team.command("init", ["--only", "dev"], (await user(team)).env);
     expect(stdout).toContain("npm run seal -- dev web --secret payment api-key    # the provider's console");
-    expect(stdout).toContain("npm run seal -- dev disk --secret disk-tls tls.crt tls.key    # the authority");
+    expect(stdout).toContain(
+      "npm run seal -- dev disk --secret disk-tls --from-file tls.crt=FILE --from-file tls.key=FILE    # the authority",
+    );
     expect(stdout).toContain(
       "dev's cluster cannot read them yet: npm run keys create dev -- --to-cluster <context>",
     );
@@ -80,6 +82,23 @@ describe("a fork's first environment", () => {
     expect((await filesOf(team.root)).get("overlays/dev/web/payment.sops.yaml")).toContain(
       "ecommerce-gitops/placeholder: api-key\n",
     );
+  });
+
+  it("what a person brings comes by the command that is printed, here and by the audit, without a private key", async () => {
+    const team = await fork();
+    const { stdout } = await team.command("init", ["--only", "dev"], (await user(team)).env);
+    const path = "overlays/dev/disk/disk-tls.sops.yaml";
+    const printed = /^ {2}npm run seal -- (dev disk .*?) {4}#/m.exec(stdout)?.[1] ?? "";
+    const nobody = await team.envWith();
+    const audit = async () => (await team.command("secrets", [], nobody)).stdout;
+    expect(await audit()).toContain(
+      `${path}:11: note: tls.crt, tls.key are placeholders; bring the real values: npm run seal -- ${printed}\n`,
+    );
+    const files = await temporary();
+    await write(files, { "tls.crt": "certificate\n", "tls.key": "key\n" });
+    const args = printed.replaceAll(/(\S+)=FILE/g, `$1=${files}/$1`).split(" ");
+    expect(await team.command("seal", args, nobody)).toMatchObject({ exitCode: 0, stderr: "" });
+    expect(await audit()).not.toContain(`${path}:`);
   });
 
   it("adds its key to those that the user has", async () => {
