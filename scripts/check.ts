@@ -1,5 +1,6 @@
 /**
- * `npm run check`: whether every release that a change touches is what a command wrote, and whether its Secrets are sealed.
+ * `npm run check`: whether every release that a change touches is what a command wrote, and whether its Secrets are sealed, all
+ * that it refers to.
  * docs/workflows.md, docs/secrets.md.
  */
 import { command, main } from "./lib/cli.ts";
@@ -16,6 +17,7 @@ import {
 import { repositoryRoot } from "./lib/repository.ts";
 import { auditSecrets } from "./lib/secrets/audit.ts";
 import { findingLines } from "./lib/secrets/audit-print.ts";
+import { allOverlays, changedOverlays, referenceFindings } from "./lib/secrets/audit-references.ts";
 import { type Finding, findingsError, real } from "./lib/secrets/finding.ts";
 import { plaintextInCommits, plaintextInTree } from "./lib/secrets/history.ts";
 import { readSettings } from "./lib/settings.ts";
@@ -30,7 +32,7 @@ interface Options {
 
 const program = command("check", "Check the releases that a change touches, and all Secrets.")
   .option("--base <ref>", "check what HEAD changes since it left this; by default the deployed branch")
-  .option("--all", "check every release of HEAD")
+  .option("--all", "check every release of HEAD, and every overlay's Secrets")
   .option("--root <directory>", "the repository", repositoryRoot())
   .action(check);
 await main(program);
@@ -55,12 +57,14 @@ async function check({ base, all, root }: Options): Promise<void> {
   if (error !== undefined) throw error;
 }
 
-/** @param base what it has is in Git anyway; undefined: nothing but the tree is looked at */
+/** @param base what it has is in Git anyway, and its overlays have been looked at; undefined: all of the tree is looked at */
 async function checkSecrets(root: string, base: string | undefined): Promise<Finding[]> {
   const { secrets, findings } = await auditSecrets(root, { now: new Date() });
   const inTree = await plaintextInTree(root, new Set(secrets.map(({ path }) => path)));
   const inCommits = base === undefined ? [] : await plaintextInCommits(root, base);
-  return real([...findings, ...inTree, ...inCommits]);
+  const overlays = base === undefined ? await allOverlays(root) : await changedOverlays(root, base);
+  const references = await referenceFindings(root, overlays, kustomize);
+  return real([...findings, ...references, ...inTree, ...inCommits]);
 }
 
 async function defaultBase(root: string): Promise<string> {

@@ -1,6 +1,6 @@
 /**
  * Where releases come from: the first environment that receives them has what its commit renders, each later one has what the
- * environment before it had, and either may go back to what it had itself. What a pull request brings is never rendered.
+ * environment before it had, and either may go back to what it had itself. What a pull request brings is never rendered for that.
  */
 import pLimit from "p-limit";
 import { type App, readCatalogue } from "./catalogue.ts";

@@ -1,0 +1,140 @@
+/** Whether every Secret that an overlay's workloads refer to is sealed, key by key. Renders: `check` asks for it, `secrets` does not. */
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import pLimit from "p-limit";
+import { glob } from "tinyglobby";
+import { CommandError, messageOf, RefusedError } from "../errors.ts";
+import { run } from "../exec.ts";
+import { build } from "../kustomize.ts";
+import { parseManifests } from "../manifest.ts";
+import {
+  missingReferences,
+  neededReferences,
+  type Offer,
+  offeredReferences,
+  type Reference,
+} from "../references.ts";
+import { parseSealedPath, sealedFiles } from "./credential.ts";
+import type { Finding } from "./finding.ts";
+import { sealCommand } from "./keys.ts";
+import { keysOf, parseSealed } from "./sealed.ts";
+
+/** Renderings at the same time: kustomize takes a core each. */
+const PARALLEL = 4;
+
+/** The directory of every overlay, relative to the root. */
+export async function allOverlays(root: string): Promise<string[]> {
+  const files = await glob("overlays/*/*/kustomization.yaml", { cwd: root });
+  return files.map((file) => file.slice(0, -"/kustomization.yaml".length)).toSorted();
+}
+
+/**
+ * The overlays whose rendering, or whose environment's Secrets, differ from where HEAD left a base, committed or not.
+ * @param base a branch or a commit
+ */
+export async function changedOverlays(root: string, base: string): Promise<string[]> {
+  const list = await run("git", ["diff", "-z", "--no-renames", "--name-only", "--merge-base", base], {
+    cwd: root,
+  });
+  const overlays = await allOverlays(root);
+  return touchedOverlays(
+    overlays,
+    list.split("\0").filter((path) => path !== ""),
+  );
+}
+
+/** Those of some overlays that changed files have a part in; one too many rather than one too few. */
+export function touchedOverlays(overlays: readonly string[], paths: readonly string[]): string[] {
+  const tests = paths.map((path): ((overlay: string) => boolean) => {
+    const [top, first = "", second = ""] = path.split("/");
+    if (top === "overlays") {
+      const own = `overlays/${first}/${second}`;
+      // Another app of the environment may use the Secret, too.
+      const isOwn = overlays.includes(own) && parseSealedPath(path) === undefined;
+      return (overlay) => (isOwn ? overlay === own : overlay.startsWith(`overlays/${first}/`));
+    }
+    if (top === "base" && overlays.some((overlay) => overlay.endsWith(`/${first}`)))
+      return (overlay) => overlay.endsWith(`/${first}`);
+    return () => top === "base" || path.startsWith("argocd/settings/");
+  });
+  return overlays.filter((overlay) => tests.some((isTouched) => isTouched(overlay)));
+}
+
+/**
+ * Looks for references to Secrets that lead nowhere. An environment without a sealed file gets its Secrets from elsewhere, and
+ * is not looked at.
+ * @param overlays their directories
+ * @param kustomize gives the path of the program; called only when there is something to render
+ */
+export async function referenceFindings(
+  root: string,
+  overlays: readonly string[],
+  kustomize: () => Promise<string>,
+): Promise<Finding[]> {
+  const sealed = await sealedOffers(root);
+  const known = overlays.filter((overlay) => sealed.has(environmentOf(overlay)));
+  if (known.length === 0) return [];
+  const program = await kustomize();
+  const limit = pLimit(PARALLEL);
+  const found = known.map((overlay) =>
+    limit(async () => inOverlay(root, program, overlay, sealed.get(environmentOf(overlay)) ?? [])),
+  );
+  return (await Promise.all(found)).flat();
+}
+
+function environmentOf(overlay: string): string {
+  return overlay.split("/")[1] ?? "";
+}
+
+/** What is sealed, by environment. What is damaged offers nothing. */
+async function sealedOffers(root: string): Promise<Map<string, Offer[]>> {
+  const offers = new Map<string, Offer[]>();
+  for (const path of await sealedFiles(root)) {
+    const place = parseSealedPath(path);
+    if (place === undefined) continue;
+    const there = offers.get(place.environment) ?? [];
+    offers.set(place.environment, [...there, ...offersOf(await readFile(join(root, path), "utf8"), path)]);
+  }
+  return offers;
+}
+
+function offersOf(text: string, path: string): Offer[] {
+  try {
+    const file = parseSealed(text, path);
+    return [{ namespace: file.namespace, kind: "Secret", name: file.name, keys: keysOf(file) }];
+  } catch (error) {
+    if (error instanceof RefusedError) return [];
+    throw error;
+  }
+}
+
+async function inOverlay(
+  root: string,
+  program: string,
+  overlay: string,
+  sealed: readonly Offer[],
+): Promise<Finding[]> {
+  const at = { path: `${overlay}/kustomization.yaml`, line: 1, severity: "finding" } as const;
+  try {
+    const manifests = parseManifests(await build(program, join(root, overlay)));
+    const needed = neededReferences(manifests).filter(({ kind }) => kind === "Secret");
+    const missing = missingReferences(needed, [...sealed, ...offeredReferences(manifests)]);
+    return missing.map((reference) => ({ ...at, ...describe(overlay, reference) }));
+  } catch (error) {
+    if (!(error instanceof CommandError)) throw error;
+    const what = `its Secrets cannot be looked at: ${messageOf(error)}`;
+    return [{ ...at, what, way: `correct it until it renders: kustomize build ${overlay}` }];
+  }
+}
+
+function describe(overlay: string, reference: Reference): Pick<Finding, "what" | "way"> {
+  const { namespace, name, key, neededBy } = reference;
+  const [, environment = "", app = ""] = overlay.split("/");
+  const object = `the Secret ${namespace === undefined ? "" : `${namespace}/`}${name}`;
+  const wanted = key === undefined ? object : `the key ${key} of ${object}`;
+  const command = sealCommand({ environment, app, secret: name });
+  return {
+    what: `${neededBy.join(", ")} needs ${wanted}, which nothing seals in ${environment}`,
+    way: `correct the reference, or describe it in apps/${app}.yaml and seal it: ${command}`,
+  };
+}

@@ -1,0 +1,113 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { tryRun } from "../../../scripts/lib/exec.ts";
+import { programLine, repositoryRoot } from "../../../scripts/lib/repository.ts";
+import { referenceFindings, touchedOverlays } from "../../../scripts/lib/secrets/audit-references.ts";
+import { resolveTool } from "../../../scripts/lib/tools.ts";
+import { commit, git, write } from "../support/tree.ts";
+import { read, type SealedRepository, sealedRepository } from "./audit-support.ts";
+
+const POD = "base/web/pod.yaml";
+const OVERLAY = "overlays/dev/web";
+
+let repository: SealedRepository;
+let root: string;
+let pod: string;
+beforeAll(async () => {
+  repository = await sealedRepository();
+  ({ root } = repository);
+  pod = await read(root, POD);
+});
+beforeEach(async () => write(root, { [POD]: pod }));
+afterAll(async () => repository.remove());
+
+async function kustomize(): Promise<string> {
+  return (await resolveTool("kustomize")).path;
+}
+
+/** A pod that has a variable from a key of a Secret. */
+function withReference(name: string, key: string, options = "", namespace = "shop"): string {
+  const variable = `{name: A, valueFrom: {secretKeyRef: {name: ${name}, key: ${key}${options}}}}`;
+  return `${pod.replace("name: web", `name: web\n  namespace: ${namespace}`)}      env: [${variable}]\n`;
+}
+
+describe("a reference", () => {
+  it.each([
+    ["to a key that is sealed is well", () => withReference("api", "token"), undefined],
+    ["to what another app seals there is well", () => withReference("disk-database", "password"), undefined],
+    ["that is optional is well", () => withReference("apx", "token", ", optional: true"), undefined],
+    [
+      "to another key is found",
+      () => withReference("api", "tokem"),
+      "Pod shop/web needs the key tokem of the Secret shop/api, which nothing seals in dev",
+    ],
+    [
+      "to another Secret is found",
+      () => withReference("apx", "token"),
+      "Pod shop/web needs the key token of the Secret shop/apx, which nothing seals in dev",
+    ],
+    [
+      "from another namespace is found",
+      () => withReference("api", "token", "", "market"),
+      "Pod market/web needs the key token of the Secret market/api, which nothing seals in dev",
+    ],
+  ])("%s", async (_, text, what) => {
+    await write(root, { [POD]: text() });
+    const found = await referenceFindings(root, [OVERLAY], kustomize);
+    expect(found.map((finding) => finding.what)).toEqual(what === undefined ? [] : [what]);
+  });
+
+  it("is named with the overlay and the way out", async () => {
+    await write(root, { [POD]: withReference("api", "tokem") });
+    expect(await referenceFindings(root, [OVERLAY], kustomize)).toMatchObject([
+      {
+        path: "overlays/dev/web/kustomization.yaml",
+        line: 1,
+        way: "correct the reference, or describe it in apps/web.yaml and seal it: npm run seal -- dev web --secret api",
+        severity: "finding",
+      },
+    ]);
+  });
+
+  it("cannot be looked at in an overlay that does not render", async () => {
+    expect(await referenceFindings(root, ["overlays/test/web"], kustomize)).toMatchObject([
+      {
+        what: expect.stringMatching(/^its Secrets cannot be looked at: .*release\.yaml/),
+        severity: "finding",
+      },
+    ]);
+  });
+
+  it("is not looked at where nothing is sealed", async () => {
+    const rendered = async () => Promise.reject(new Error("it was rendered"));
+    expect(await referenceFindings(root, ["overlays/other/web"], rendered)).toEqual([]);
+  });
+
+  it("is looked at by check, and not by secrets, which renders nothing", async () => {
+    await commit(root);
+    await git(root, "branch", "deployed");
+    await write(root, { [POD]: withReference("api", "tokem") });
+    const run = async (verb: string, ...args: string[]) =>
+      (await tryRun(...programLine(repositoryRoot(), verb, ["--root", root, ...args]))).stdout;
+    const line = "overlays/dev/web/kustomization.yaml:1: Pod shop/web needs the key tokem";
+    expect(await run("check", "--base", "deployed")).toContain(line);
+    expect(await run("check", "--all")).toContain(line);
+    expect(await run("secrets")).not.toContain(line);
+  });
+});
+
+describe("a change has a part in", () => {
+  const overlays = ["dev", "live"].flatMap((env) => ["web", "disk"].map((app) => `overlays/${env}/${app}`));
+  it.each([
+    ["overlays/dev/web/patch.yaml", ["overlays/dev/web"]],
+    ["overlays/dev/web/api.sops.yaml", ["overlays/dev/web", "overlays/dev/disk"]],
+    ["overlays/dev/environment.yaml", ["overlays/dev/web", "overlays/dev/disk"]],
+    ["overlays/dev/gone/kustomization.yaml", ["overlays/dev/web", "overlays/dev/disk"]],
+    ["base/web/pod.yaml", ["overlays/dev/web", "overlays/live/web"]],
+    ["base/components/labels/kustomization.yaml", overlays],
+    ["argocd/settings/settings.yaml", overlays],
+    ["apps/web.yaml", []],
+    ["README.md", []],
+  ])("%s", (path, touched) => {
+    expect(touchedOverlays(overlays, [path])).toEqual(touched);
+  });
+});
