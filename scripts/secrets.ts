@@ -21,7 +21,7 @@ interface Options {
 const program = command("secrets", "Check that every Secret is sealed as it should be, and none is in clear.")
   .option("--open", "look into the files as well, with the private keys that sops finds here")
   .option("--staged", "look only for Secrets in clear in what the next commit brings")
-  .option("--max-age <days>", "note what was sealed longer ago", String(MAX_AGE_DAYS))
+  .option("--max-age <days>", "note values that were made longer ago", String(MAX_AGE_DAYS))
   .option("--json", "an object with a list of the Secrets, and one of the findings")
   .option("--root <directory>", "the repository", repositoryRoot())
   .addHelpText(

@@ -240,7 +240,14 @@ describe("a SopsSecret", () => {
   /** Of a Secret with one key, sealed for dev or by others' rules. */
   async function sealed(name: string, by: Sops = sops): Promise<string> {
     const path = sealedPath("dev", { app: "redis", name });
-    const secret = { name, namespace: "data", app: "redis", type: "Opaque", placeholders: [] };
+    const secret = {
+      name,
+      namespace: "data",
+      app: "redis",
+      type: "Opaque",
+      placeholders: [],
+      made: new Map(),
+    };
     return by.seal(path, secret, new Map([["key", Buffer.from("value")]]));
   }
   const withSpec = (text: string, fields: object) => {

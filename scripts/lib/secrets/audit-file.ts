@@ -6,7 +6,7 @@ import type { Credential, SecretPlace } from "./credential.ts";
 import type { Finding } from "./finding.ts";
 import { sealCommand } from "./keys.ts";
 import { nameOf, type Rule } from "./recipients.ts";
-import { clearOf, isEncrypted, keysOf, type SealedFile } from "./sealed.ts";
+import { clearOf, isEncrypted, keysOf, MADE, type SealedFile } from "./sealed.ts";
 
 /** A sealed file where the catalogue wants it. */
 export interface Look {
@@ -45,6 +45,7 @@ export function fileFindings(look: Look, rule: Rule | undefined, now: Date): Fin
         ]),
     ...blockFindings(look, sops),
     ...recipientFindings(look, sops, rule),
+    ...dayFindings(look, sops),
     ...(sops.lastModified.getTime() > now.getTime() + CLOCKS_MS
       ? [fault(look, ["sops", "lastmodified"], "sealed in the future")]
       : []),
@@ -84,7 +85,12 @@ function lineOf(text: string, path: Path): number {
 
 function clearFindings(look: Look): Finding[] {
   const { place, credential, file } = look;
-  const expected = clearOf({ ...place, type: credential.type, placeholders: file.placeholders });
+  const expected = clearOf({
+    ...place,
+    type: credential.type,
+    placeholders: file.placeholders,
+    made: file.made,
+  });
   const path = firstDifference(expected, file.clear);
   if (path === undefined) return [];
   const name = path.map(String).join(".");
@@ -132,6 +138,18 @@ function keyFindings(look: Look): Finding[] {
       fault(look, ["metadata", "annotations"], `${key} is called a placeholder, and nobody has to bring it`),
     ),
   ];
+}
+
+/** The days are under no MAC, and yet not anything goes. */
+function dayFindings(look: Look, { lastModified }: NonNullable<SealedFile["sops"]>): Finding[] {
+  const { made } = look.file;
+  const keys = keysOf(look.file);
+  return [...made].flatMap(([key, day]) => {
+    const at = (what: string) => [fault(look, ["metadata", "annotations", MADE], what)];
+    if (!keys.includes(key)) return at(`${key} has a day on which it was made, and is not there`);
+    const isLater = Date.parse(day) > lastModified.getTime() + CLOCKS_MS;
+    return isLater ? at(`${key} was made after it was sealed`) : [];
+  });
 }
 
 function pathOf(file: SealedFile, key: string): Path {

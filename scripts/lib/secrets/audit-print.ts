@@ -7,14 +7,14 @@ import { describeFinding, type Finding, real } from "./finding.ts";
 /** A line a Secret; below it the findings, then the notes. */
 export function describeAudit({ secrets, findings }: Audit): string {
   const grid = table(
-    ["ENVIRONMENT", "APP", "SECRET", "KEYS", "RECIPIENTS", "SEALED", "STATE"],
+    ["ENVIRONMENT", "APP", "SECRET", "KEYS", "RECIPIENTS", "MADE", "STATE"],
     secrets.map((secret) => [
       secret.environment,
       secret.app,
       secret.name,
       secret.keys.join(" "),
       secret.recipients.join(" "),
-      secret.sealed === null ? "-" : `${secret.sealed.slice(0, 10)}, ${secret.ageDays} d`,
+      secret.made === null ? "-" : `${secret.made}, ${secret.ageDays} d`,
       stateOf(secret, findings),
     ]),
   );

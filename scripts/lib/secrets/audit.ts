@@ -21,7 +21,7 @@ import {
 import type { Finding } from "./finding.ts";
 import { isExample } from "./keys.ts";
 import { initCommand, nameOf, type Recipient, RULES_FILE, type Rule, readRules } from "./recipients.ts";
-import { keysOf, parseSealed } from "./sealed.ts";
+import { daysOf, keysOf, MADE, parseSealed } from "./sealed.ts";
 
 /** One Secret of one environment. What is not known because its file is missing or damaged is empty. */
 export interface AuditedSecret {
@@ -35,6 +35,8 @@ export interface AuditedSecret {
   recipients: string[];
   /** When it was sealed last. */
   sealed: string | null;
+  /** The day on which the oldest of its values was made, and how long ago that is. */
+  made: string | null;
   ageDays: number | null;
   /** Keys whose values nobody has brought yet. */
   placeholders: string[];
@@ -66,7 +68,7 @@ interface Wanted {
 /**
  * Looks at every sealed Secret that the catalogue wants, and at every sealed file that is there.
  * @param root the repository's root directory
- * @param options.maxAgeDays what was sealed longer ago gets a note
+ * @param options.maxAgeDays a value that was made longer ago gets a note
  * @returns findings in the order of paths and lines; nothing when there is no Secret at all
  * @throws RefusedError, UsageError when catalogue, environments or `.sops.yaml` cannot be read
  */
@@ -217,12 +219,12 @@ function timeFindings(
 ): Finding[] {
   const { file } = look;
   const isReal = rule !== undefined && !isExample(rule);
-  const age = file.sops === undefined ? 0 : ageDays(file.sops.lastModified, now);
+  const old = isReal ? daysOfSecret(look).filter(([, day]) => ageDays(day, now) > maxAgeDays) : [];
   return [
     ...(file.placeholders.length === 0
       ? []
       : [{ ...placeholderNote(look), severity: isReal && look.environment === last ? FINDING : NOTE }]),
-    ...(isReal && age > maxAgeDays ? [{ ...oldNote(look, age), severity: NOTE }] : []),
+    ...old.map(([key, day]) => ({ ...oldNote(look, key, ageDays(day, now)), severity: NOTE })),
   ];
 }
 
@@ -234,13 +236,18 @@ function placeholderNote(look: Look): Finding {
   return fault(look, ["metadata", "annotations"], `${placeholders.join(", ")} ${are}`, way);
 }
 
-function oldNote(look: Look, age: number): Finding {
-  const way = `change its values where they are used, and seal them: ${sealAgain(look)}`;
-  return fault(look, ["sops", "lastmodified"], `sealed ${age} days ago`, way);
+function oldNote(look: Look, key: string, age: number): Finding {
+  const way = `change it where it is used, and seal the new value: ${sealAgain(look)}`;
+  return fault(look, ["metadata", "annotations", MADE], `${key} was made ${age} days ago`, way);
 }
 
-function ageDays(date: Date, now: Date): number {
-  return Math.max(0, Math.floor((now.getTime() - date.getTime()) / DAY_MS));
+/** The keys of a file whose values are secrets, with the days on which they were made. */
+function daysOfSecret({ file, credential }: Look): [string, string][] {
+  return [...daysOf(file)].filter(([key]) => !("fixed" in (credential.keys.get(key) ?? {})));
+}
+
+function ageDays(day: string, now: Date): number {
+  return Math.max(0, Math.floor((now.getTime() - Date.parse(day)) / DAY_MS));
 }
 
 /** Nonces and data keys are random: one that is there twice was copied, and opens nothing where it is now. */
@@ -287,6 +294,12 @@ function describe(
   now: Date,
 ): AuditedSecret {
   const sops = look?.file.sops;
+  const [made = null] =
+    look === undefined
+      ? []
+      : daysOfSecret(look)
+          .map(([, day]) => day)
+          .toSorted();
   return {
     environment,
     ...place,
@@ -294,7 +307,8 @@ function describe(
     keys: look === undefined ? [] : keysOf(look.file),
     recipients: (sops?.recipients ?? []).map((key) => nameOf(rule?.recipients ?? [], key)),
     sealed: sops?.lastModified.toISOString() ?? null,
-    ageDays: sops === undefined ? null : ageDays(sops.lastModified, now),
+    made,
+    ageDays: made === null ? null : ageDays(made, now),
     placeholders: [...(look?.file.placeholders ?? [])],
   };
 }

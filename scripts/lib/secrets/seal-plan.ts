@@ -10,6 +10,7 @@ import {
   parseSealedPath,
   placesIn,
   resourcesOf,
+  type SecretPlace,
   type SecretValues,
   sealedFiles,
   sealedPath,
@@ -17,7 +18,7 @@ import {
 } from "./credential.ts";
 import { initCommand, RULES_FILE, type Rule, readRules } from "./recipients.ts";
 import { readSealed, resealFile, type SealedChange, sealCredential } from "./seal.ts";
-import { valuesOf } from "./sealed.ts";
+import { daysOf, valuesOf } from "./sealed.ts";
 import { NoKeyError, type Sops } from "./sops.ts";
 
 /** The most that Kubernetes takes in one Secret, all values together, in bytes (its MaxSecretSize). */
@@ -49,6 +50,8 @@ export interface EnvironmentPlan {
   known: SecretValues;
   /** Keys whose values are still random afterwards. */
   placeholders: readonly string[];
+  /** The days on which the values were made that are there now. */
+  made: ReadonlyMap<string, string>;
 }
 
 /**
@@ -163,6 +166,7 @@ export async function planSeal(
       rule,
       files: paths.map((path, index) => ({ path, isNew: isThere[index] !== true })),
       ...(await whatStays(root, sops, { credential, environment, keys })),
+      made: await madeAt(root, environment, places),
     };
   });
   return { credential, keys, environments: await Promise.all(plans) };
@@ -213,6 +217,26 @@ async function whatStays(
   return { known, placeholders: staying.filter((name) => placeholders.has(name)) };
 }
 
+/** The days on which the values of some places were made, of copies the oldest. What is damaged says nothing: all of it is replaced. */
+async function madeAt(
+  root: string,
+  environment: string,
+  places: readonly SecretPlace[],
+): Promise<Map<string, string>> {
+  const made = new Map<string, string>();
+  for (const place of places) {
+    const sealed = await readSealed(root, environment, place).catch((error: unknown) => {
+      if (error instanceof RefusedError) return undefined;
+      throw error;
+    });
+    for (const [key, day] of sealed === undefined ? [] : daysOf(sealed.file)) {
+      const other = made.get(key);
+      if (other === undefined || day < other) made.set(key, day);
+    }
+  }
+  return made;
+}
+
 /**
  * Seals what was planned; writes nothing.
  * @param given a value for each of the plan's keys
@@ -221,15 +245,18 @@ async function whatStays(
 export async function sealPlanned(
   root: string,
   sops: Sops,
-  { credential, environments }: SealPlan,
+  { credential, keys, environments }: SealPlan,
   given: SecretValues,
+  now: Date = new Date(),
 ): Promise<SealedChange[]> {
   const changes: SealedChange[] = [];
-  for (const { environment, known, placeholders } of environments) {
+  for (const { environment, known, placeholders, made: before } of environments) {
     const all = new Map([...known, ...given]);
     const values = new Map([...credential.keys.keys()].flatMap((name) => pick(all, name)));
     refuseLarge(credential, values);
-    changes.push(...(await sealCredential(root, sops, { credential, environment, values, placeholders })));
+    const made = new Map([...before].filter(([name]) => !keys.includes(name)));
+    const options = { credential, environment, values, placeholders, made, now };
+    changes.push(...(await sealCredential(root, sops, options)));
   }
   return changes;
 }

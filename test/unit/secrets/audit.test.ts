@@ -70,6 +70,7 @@ it("says of each Secret where it is, what it has, who reads it, and since when",
     keys: ["token"],
     recipients: ["cluster", "ada"],
     sealed: expect.stringMatching(/^20\d\d-.*Z$/),
+    made: expect.stringMatching(/^20\d\d-\d\d-\d\d$/),
     ageDays: 3,
     placeholders: ["token"],
   });
@@ -165,10 +166,29 @@ describe("without a key it finds", () => {
 });
 
 describe("it says, and does not fail,", () => {
-  it("that a Secret is old", async () => {
+  it("that a value is old, which is not said of a fixed one", async () => {
     const { findings } = await audit(new Date(Date.now() + 366 * DAY_MS));
     expect(findings).toHaveLength(9);
-    expect(findings[0]).toMatchObject({ what: "sealed 366 days ago", severity: "note" });
+    expect(findings[0]).toMatchObject({
+      path: COPIED,
+      line: 12,
+      what: "password was made 366 days ago",
+      severity: "note",
+    });
+  });
+
+  it("so also when it was sealed again since, and counts from the sealing where a file does not say a day", async () => {
+    const year = new Date().getUTCFullYear();
+    const older = (text: string) => text.replace(/password=.*/, `password=${year - 2}-01-01`);
+    const { findings, secrets } = await changed(DATABASE, older, audit);
+    expect(findings).toMatchObject([
+      { path: DATABASE, what: expect.stringMatching(/^password was made \d+ days ago$/) },
+    ]);
+    expect(secrets.find(({ path }) => path === DATABASE)).toMatchObject({ made: `${year - 2}-01-01` });
+    const without = (text: string) => text.replace(/\n.*values-made.*/, "");
+    const later = async () => audit(new Date(Date.now() + 366 * DAY_MS));
+    const there = (await changed(DATABASE, without, later)).findings.filter(({ path }) => path === DATABASE);
+    expect(there).toMatchObject([{ what: "password was made 366 days ago" }]);
   });
 
   it("that nobody has the key of an example, and what there is a placeholder", async () => {
@@ -232,7 +252,7 @@ describe("with a key", () => {
     expect(findings).toMatchObject([
       {
         path: DATABASE,
-        line: 21,
+        line: 22,
         what: `password is another than in ${COPIED}, a copy of the same credential`,
       },
     ]);
@@ -259,7 +279,7 @@ it("the table has a line a Secret and says its state", async () => {
   const broken = (text: string) => text.replace(/password: .*/, "password: x");
   const audited = await changed(DATABASE, broken, async () => auditSecrets(root, { now: new Date() }));
   const lines = describeAudit(audited).split("\n");
-  expect(lines[0]).toMatch(/^ENVIRONMENT +APP +SECRET +KEYS +RECIPIENTS +SEALED +STATE$/);
+  expect(lines[0]).toMatch(/^ENVIRONMENT +APP +SECRET +KEYS +RECIPIENTS +MADE +STATE$/);
   expect(lines[1]).toMatch(
     /^dev +disk +disk-database +username password +cluster ada +\d{4}-\d\d-\d\d, 0 d +ok$/,
   );

@@ -32,12 +32,13 @@ async function set(
   sops: Sops,
   [environments, app, secret]: readonly [string, string, string?],
   given: SecretValues,
+  now?: Date,
 ): Promise<string[]> {
   const names = environments.split(",");
   const credential = await findCredential(root, { environments: names, app, secret });
   const keys = keysToSet(credential, [...given.keys()]);
   const plan = await planSeal(root, sops, { credential, environments: names, keys });
-  const changes = await sealPlanned(root, sops, plan, given);
+  const changes = await sealPlanned(root, sops, plan, given, now);
   await writeSealed(root, changes);
   return changes.map(({ path }) => path);
 }
@@ -91,6 +92,29 @@ describe("new values for a Secret", () => {
     expect(await marks()).toEqual(["api-key"]);
     await set(repository, blind, ["dev", "web", "gateway"], BYTES(GIVEN));
     expect(await marks()).toEqual([]);
+  });
+
+  it("get the day on which they are made, and those that stay keep theirs", async () => {
+    const repository = await sealRepository();
+    const { root, sops, blind } = repository;
+    await sealFile(repository, GATEWAY, GIVEN, [], new Map([["api-key", "2020-01-31"]]));
+    const days = async () => parseSealed(await readFile(join(root, GATEWAY), "utf8"), GATEWAY).made;
+    const sealed = new Date().toISOString().slice(0, 10);
+    await set(
+      repository,
+      sops,
+      ["dev", "web", "gateway"],
+      BYTES({ hook: "h" }),
+      new Date("2199-01-01T01:00Z"),
+    );
+    // Of the token the file did not say it: it is as old as the file.
+    expect(Object.fromEntries(await days())).toEqual({
+      "api-key": "2020-01-31",
+      hook: "2199-01-01",
+      token: sealed,
+    });
+    await set(repository, blind, ["dev", "web", "gateway"], BYTES(GIVEN), new Date("2199-01-02T23:00Z"));
+    expect(new Set((await days()).values())).toEqual(new Set(["2199-01-02"]));
   });
 
   it("replace a file with a conflict, or in plaintext, when all are given", async () => {
@@ -345,6 +369,19 @@ describe("sealing again", () => {
     const { root, sops } = await sealedAll();
     const changes = await planRotation(root, sops, { environments, app, secret });
     expect(changes.map(({ path }) => path).toSorted()).toEqual([...paths].toSorted());
+  });
+
+  it("keeps the days on which values were made, and writes down that of the sealing where there is none", async () => {
+    const repository = await sealRepository();
+    const { root, sops } = repository;
+    await sealFile(repository, GATEWAY, GIVEN, [], new Map([["hook", "2020-01-31"]]));
+    await writeSealed(
+      root,
+      await planRotation(root, sops, { environments: ["dev"], app: "web", secret: undefined }),
+    );
+    const today = new Date().toISOString().slice(0, 10);
+    const { made } = parseSealed(await readFile(join(root, GATEWAY), "utf8"), GATEWAY);
+    expect(Object.fromEntries(made)).toEqual({ "api-key": today, hook: "2020-01-31", token: today });
   });
 
   it("needs a private key, and something sealed", async () => {

@@ -109,9 +109,10 @@ export async function sealFile(
   path: string,
   values: Record<string, string>,
   placeholders: readonly string[] = [],
+  made: ReadonlyMap<string, string> = new Map(),
 ): Promise<void> {
   const { app = "", name = "" } = parseSealedPath(path) ?? {};
-  const secret = { name, namespace: "shop", type: "Opaque", app, placeholders };
+  const secret = { name, namespace: "shop", type: "Opaque", app, placeholders, made };
   const bytes = Object.entries(values).map(([key, value]) => [key, Buffer.from(value)] as const);
   await write(root, { [path]: await blind.seal(path, secret, new Map(bytes)) });
 }
