@@ -79,22 +79,26 @@ function versionOf(line: string): Version[] {
 
 async function findIn(root: string, versions: readonly Version[]): Promise<Finding[]> {
   const texts = await textsOf(root, [...new Set(versions.map(({ blob }) => blob))]);
-  const found = versions.flatMap(({ blob, path, commit }) =>
-    plaintextFindings(path, texts.get(blob) ?? "").map((finding) =>
-      commit === undefined
-        ? finding
-        : {
-            ...finding,
-            what: `${finding.what}, in commit ${commit.slice(0, 7)}: Git keeps it for ever`,
-            way: `${finding.way}; before it is merged, take the commit out of the branch`,
-          },
-    ),
-  );
-  // The same content may have come several times: the first is the one to name.
-  const first = new Map(
-    found.toReversed().map((finding) => [`${finding.path}:${finding.line}:${finding.what}`, finding]),
-  );
-  return [...first.values()].toReversed();
+  const first = new Map<string, Finding>();
+  for (const { blob, path, commit } of versions) {
+    const counts = new Map<string, number>();
+    for (const finding of plaintextFindings(path, texts.get(blob) ?? "")) {
+      const count = (counts.get(finding.what) ?? 0) + 1;
+      counts.set(finding.what, count);
+      // Later commits may move it to other lines; the one that brought it is the one to name.
+      const id = JSON.stringify([path, finding.what, count]);
+      if (!first.has(id)) first.set(id, commit === undefined ? finding : inCommit(finding, commit));
+    }
+  }
+  return [...first.values()];
+}
+
+function inCommit(finding: Finding, commit: string): Finding {
+  return {
+    ...finding,
+    what: `${finding.what}, in commit ${commit.slice(0, 7)}: Git keeps it for ever`,
+    way: `${finding.way}; before it is merged, take the commit out of the branch`,
+  };
 }
 
 /**

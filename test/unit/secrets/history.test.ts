@@ -43,6 +43,20 @@ describe("the commits of a change", () => {
     ]);
   });
 
+  it("have each Secret once, in the commit that brought it, however often its file was touched", async () => {
+    const root = await repository();
+    await write(root, { "a.yaml": SECRET });
+    const bad = await commit(root);
+    await write(root, { "a.yaml": `# touched\n${SECRET}` });
+    await commit(root);
+    await write(root, { "a.yaml": `${SECRET}---\n${value("another-horse")}` });
+    const worse = await commit(root);
+    expect((await plaintextInCommits(root, "main")).map(({ line, what }) => [line, what])).toEqual([
+      [4, expect.stringContaining(`in commit ${bad.slice(0, 7)}`)],
+      [9, expect.stringContaining(`in commit ${worse.slice(0, 7)}`)],
+    ]);
+  });
+
   it("have one that was changed, renamed, or came with a merge's own edit", async () => {
     const root = await repository();
     await write(root, { "a.yaml": value("") });
