@@ -196,10 +196,8 @@ function read(want: Wanted, text: string): Look | Finding {
 /** The paths of what the overlays of some Secrets list as resources. */
 async function listedResources(root: string, wanted: readonly Wanted[]): Promise<Set<string>> {
   const overlays = new Set(wanted.map(({ environment, place }) => `overlays/${environment}/${place.app}`));
-  const lists = [...overlays].map(async (overlay) =>
-    (await resourcesOf(root, overlay)).map((resource) => `${overlay}/${resource}`),
-  );
-  return new Set((await Promise.all(lists)).flat());
+  const lists = await Promise.all([...overlays].map(async (overlay) => resourcesOf(root, overlay)));
+  return new Set(lists.flat());
 }
 
 function unlisted({ path, environment, place }: Wanted): Finding {

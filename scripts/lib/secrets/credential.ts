@@ -116,13 +116,14 @@ export async function placesIn(
 const Kustomization = z.looseObject({ resources: z.array(z.string()).default([]) });
 
 /**
- * What an overlay applies, as its kustomization.yaml names it; nothing when there is no such file.
+ * The paths of what an overlay applies, relative to the root; nothing when there is no kustomization.yaml.
  * @param overlay its directory, relative to the root
  * @throws UsageError when it is not valid
  */
 export async function resourcesOf(root: string, overlay: string): Promise<string[]> {
   const file = `${overlay}/kustomization.yaml`;
-  return readDocument((await readIfThere(join(root, file))) ?? "{}", file, Kustomization).resources;
+  const { resources } = readDocument((await readIfThere(join(root, file))) ?? "{}", file, Kustomization);
+  return resources.map((resource) => join(overlay, resource));
 }
 
 const LETTERS_AND_DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";

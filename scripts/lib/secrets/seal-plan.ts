@@ -319,8 +319,7 @@ export async function unlisted(
       const kustomization = join(overlay, "kustomization.yaml");
       const resource = basename(path);
       const resources = await resourcesOf(root, overlay);
-      const isListed = resources.some((entry) => entry.replace(/^\.\//, "") === resource);
-      return isListed ? [] : [{ kustomization, resource }];
+      return resources.includes(path) ? [] : [{ kustomization, resource }];
     }),
   );
   return lacking.flat();

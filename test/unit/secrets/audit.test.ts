@@ -165,6 +165,14 @@ describe("without a key it finds", () => {
   });
 });
 
+it.each(["./api.sops.yaml", "../web/api.sops.yaml", ".//api.sops.yaml"])(
+  "a file that is listed as %s is listed",
+  async (resource) => {
+    const spell = (text: string) => text.replace("- api.sops.yaml", `- ${resource}`);
+    expect((await changed(KUSTOMIZATION, spell, audit)).findings).toEqual([]);
+  },
+);
+
 describe("it says, and does not fail,", () => {
   it("that a value is old, which is not said of a fixed one", async () => {
     const { findings } = await audit(new Date(Date.now() + 366 * DAY_MS));
