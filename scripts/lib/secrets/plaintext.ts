@@ -20,7 +20,8 @@ interface Found {
  * keys of age and PEM. Values that only stand for one, such as `${PASSWORD}`, `{{ .Values.password }}` or `<password>`, may be there.
  * @param path its ending says what it is; documentation and tests may also have words such as `changeme`
  */
-export function plaintextFindings(path: string, text: string): Finding[] {
+export function plaintextFindings(path: string, content: string): Finding[] {
+  const text = withoutWidth(content);
   const isSealed = path.endsWith(".sops.yaml") && path !== ".sops.yaml";
   if (!isSealed && !WORTH_A_LOOK.test(text)) return [];
   const lines = text.split("\n");
@@ -37,6 +38,11 @@ export function plaintextFindings(path: string, text: string): Finding[] {
     .filter(({ line }) => ![lines[line - 1], lines[line - 2]].some((near) => ACCEPTED.test(near ?? "")))
     .toSorted((one, other) => one.line - other.line)
     .map(({ line, what }) => ({ path, line, what, way: WAY, severity: "finding" }));
+}
+
+/** UTF-16, which PowerShell's `>` writes, read as UTF-8 has NULs between its letters, and a mark before them. */
+function withoutWidth(text: string): string {
+  return text.replace(/^[\ufeff\ufffd]+/, "").replaceAll("\0", "");
 }
 
 type StandIn = (value: string) => boolean;

@@ -34,6 +34,22 @@ describe("is found", () => {
   });
 });
 
+describe.each([
+  ["with a mark", (text: string) => `\ufeff${text}`],
+  ["without one", (text: string) => text],
+])("in UTF-16 %s", (_, mark) => {
+  it.each([
+    ["the lower byte first", (bytes: Buffer) => bytes],
+    ["the higher byte first", (bytes: Buffer) => bytes.swap16()],
+  ])("and %s, all of it is found", (__, order) => {
+    for (const { path, text } of bad) {
+      const bytes = order(Buffer.from(mark(text), "utf16le"));
+      // As files and blobs are read.
+      expect(plaintextFindings(path, bytes.toString("utf8")), path).not.toEqual([]);
+    }
+  });
+});
+
 it.each(good)("nothing is found in $path", ({ path, text }) => {
   expect(plaintextFindings(path, text)).toEqual([]);
 });
