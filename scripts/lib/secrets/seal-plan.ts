@@ -23,6 +23,11 @@ import { NoKeyError, type Sops } from "./sops.ts";
 
 /** The most that Kubernetes takes in one Secret, all values together, in bytes (its MaxSecretSize). */
 export const SECRET_LIMIT = 1024 * 1024;
+/**
+ * The most that a sealed file has: etcd takes requests of 1.5 MiB (--max-request-bytes), and the API server adds its own fields.
+ * Encrypted text is a third longer, bytes, which are base64 before, are so twice.
+ */
+const SEALED_LIMIT = 1.5 * 1024 * 1024 - 16 * 1024;
 /** Stands for every app where files are only sealed again. */
 export const ALL_APPS = "all";
 
@@ -258,6 +263,7 @@ export async function sealPlanned(
     const options = { credential, environment, values, placeholders, made, now };
     changes.push(...(await sealCredential(root, sops, options)));
   }
+  for (const { text } of changes) refuseLong(credential, text);
   return changes;
 }
 
@@ -272,6 +278,15 @@ export function refuseLarge({ id }: Credential, values: SecretValues): void {
   if (size > SECRET_LIMIT)
     throw new RefusedError(
       `the values of ${id} have ${size} bytes, and a Secret holds ${SECRET_LIMIT} at most`,
+      "put what is no secret elsewhere, or make several Secrets of it",
+    );
+}
+
+function refuseLong({ id }: Credential, text: string): void {
+  const size = Buffer.byteLength(text);
+  if (size > SEALED_LIMIT)
+    throw new RefusedError(
+      `the values of ${id} are ${size} bytes once they are sealed, and a cluster takes ${SEALED_LIMIT} at most`,
       "put what is no secret elsewhere, or make several Secrets of it",
     );
 }

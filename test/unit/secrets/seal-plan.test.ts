@@ -126,6 +126,14 @@ describe("new values for a Secret", () => {
     }
   });
 
+  it("may be as many as a Secret holds when they are text, and less when they are bytes", async () => {
+    const repository = await sealRepository();
+    for (const value of [Buffer.alloc(SECRET_LIMIT, "text"), Buffer.alloc(840 * 1024, 0xff)])
+      await set(repository, repository.blind, ["dev", "web", "pass"], new Map([["word", value]]));
+    const text = await readFile(join(repository.root, "overlays/dev/web/pass.sops.yaml"), "utf8");
+    expect(text.length).toBeLessThan(1.5 * 1024 * 1024);
+  });
+
   it("come back byte for byte", { timeout: 120_000 }, async () => {
     const repository = await sealRepository();
     const { root, blind, sops } = repository;
@@ -321,6 +329,17 @@ describe("a request that cannot be met ends with one line", () => {
           ]),
         ),
       /^the values of web\/gateway have 1048577 bytes, and a Secret holds 1048576 at most; /,
+    ],
+    [
+      "bytes that a Secret holds, and a cluster does not take once they are sealed",
+      (repository) =>
+        set(
+          repository,
+          repository.blind,
+          ["dev", "web", "pass"],
+          new Map([["word", Buffer.alloc(880 * 1024, 0xff)]]),
+        ),
+      /^the values of web\/pass are 160\d{4} bytes once they are sealed, and a cluster takes 1556480 at most; /,
     ],
   ];
   it.each(cases)("%s", async (_, action, line) => {
