@@ -4,7 +4,7 @@ import { command, main, onInterrupt } from "./lib/cli.ts";
 import { readEnvironments } from "./lib/environment.ts";
 import { codeOf, lineOf, RefusedError, UsageError } from "./lib/errors.ts";
 import { repositoryRoot } from "./lib/repository.ts";
-import { generateValue, type SecretValues, suppliedKeys } from "./lib/secrets/credential.ts";
+import { type Credential, type SecretValues, suppliedKeys } from "./lib/secrets/credential.ts";
 import { chooseEditor, editSealed } from "./lib/secrets/edit.ts";
 import { planEdit } from "./lib/secrets/edit-plan.ts";
 import { isExample, parseEnvironments } from "./lib/secrets/keys.ts";
@@ -14,10 +14,10 @@ import { initCommand } from "./lib/secrets/recipients.ts";
 import { writeSealed } from "./lib/secrets/seal.ts";
 import {
   findCredential,
-  generateValues,
   keysToSet,
   planRotation,
   planSeal,
+  refuseSupplied,
   SECRET_LIMIT,
   type SealPlan,
   type SealRequest,
@@ -32,6 +32,7 @@ interface Options {
   secret?: string;
   generate?: true;
   fromFile?: ReadonlyMap<string, string>;
+  empty: readonly string[];
   edit?: true;
   rotate?: true;
   dryRun?: true;
@@ -40,7 +41,7 @@ interface Options {
 
 const program = command("seal", "Put new values into a Secret's sealed files.")
   .usage("[options] <env> <app> [KEY…]")
-  .argument("<env>", "the environment; with commas, as in staging,prod: the same values in each")
+  .argument("<env>", "the environment; with commas, as in staging,prod: what you give is the same in each")
   .argument("<app>", "the app, as in apps/<app>.yaml; with --rotate also: all")
   .argument(
     "[KEY...]",
@@ -49,6 +50,12 @@ const program = command("seal", "Put new values into a Secret's sealed files.")
   .option("--secret <name>", "which of the app's Secrets, where it has several")
   .option("--generate", "make the values, as the catalogue says")
   .option("--from-file <key=file>", "a value from a file; may be repeated", keyAndFile)
+  .option(
+    "--empty <key>",
+    "a value that is empty; may be repeated",
+    (key: string, before: readonly string[]) => [...before, key],
+    [],
+  )
   .option("--edit", "open the Secret in your EDITOR, in memory; takes a private key")
   .option("--rotate", "keep the values, renew the data keys; takes a private key")
   .option("--dry-run", "print what would be written; ask for nothing")
@@ -84,12 +91,18 @@ async function seal(environments: string, app: string, names: string[], options:
 
   const credential = await findCredential(root, request);
   const files = options.fromFile ?? new Map<string, string>();
-  const keys = keysToSet(credential, [...names, ...files.keys()]);
-  const asked = keys.filter((key) => !files.has(key));
-  const generated = options.generate === true ? generateValues(credential, asked) : undefined;
+  const { empty } = options;
+  const keys = keysToSet(credential, [...names, ...files.keys(), ...empty]);
+  refuseEmpty(credential, empty, files);
+  const asked = keys.filter((key) => !files.has(key) && !empty.includes(key));
+  if (options.generate === true) refuseSupplied(credential, asked);
   const plan = await planSeal(root, sops, { credential, environments: request.environments, keys });
   if (options.dryRun === true) return report(root, plan, true);
-  const given = new Map([...(await fromFiles(files)), ...(generated ?? (await ask(plan, asked)))]);
+  const given = new Map([
+    ...empty.map((key) => [key, Buffer.alloc(0)] as const),
+    ...(await fromFiles(files)),
+    ...(options.generate === true ? [] : await ask(plan, asked)),
+  ]);
   await writeSealed(root, await sealPlanned(root, sops, plan, given));
   await report(root, plan, false);
 }
@@ -150,11 +163,11 @@ function keyAndFile(
 
 function refuseTogether(
   names: readonly string[],
-  { generate, edit, rotate, dryRun, fromFile }: Options,
+  { generate, edit, rotate, dryRun, fromFile, empty }: Options,
 ): void {
   const alone = edit === true ? "--edit" : rotate === true ? "--rotate" : undefined;
   if (alone === undefined) return;
-  if (names.length > 0 || fromFile !== undefined)
+  if (names.length > 0 || fromFile !== undefined || empty.length > 0)
     throw new UsageError(`${alone} is about all keys of a Secret`, "name none");
   if (generate === true || (edit === true && rotate === true))
     throw new UsageError("--generate, --edit and --rotate exclude each other", "leave all but one away");
@@ -163,6 +176,18 @@ function refuseTogether(
       "--edit has no dry run",
       "leave the editor without a change: then nothing is written",
     );
+}
+
+function refuseEmpty(
+  { id, keys }: Credential,
+  empty: readonly string[],
+  files: ReadonlyMap<string, string>,
+): void {
+  for (const name of empty) {
+    if (files.has(name)) throw new UsageError(`${name} has two values`, "leave --empty or --from-file away");
+    if ("generate" in (keys.get(name) ?? {}))
+      throw new UsageError(`${name} of ${id} is generated, and cannot be empty`, "leave --empty away");
+  }
 }
 
 async function fromFiles(files: ReadonlyMap<string, string>): Promise<SecretValues> {
@@ -199,13 +224,14 @@ async function ask({ credential }: SealPlan, asked: readonly string[]): Promise<
   return withHiddenInput(process.stdin, process.stderr, onInterrupt, async (line) => {
     const values = new Map<string, Uint8Array>();
     for (const name of asked) {
-      const key = credential.keys.get(name);
       const source = suppliedKeys(credential).get(name);
       const text = await askTwice(line, `${name} (${source ?? "empty: a new random one"})`);
-      const value = text === "" && key !== undefined ? generateValue(key) : Buffer.from(text);
-      if (value === undefined)
-        throw new RefusedError(`${name} is empty, so nothing was sealed`, `it comes from ${source}`);
-      values.set(name, value);
+      if (text !== "") values.set(name, Buffer.from(text));
+      else if (source !== undefined)
+        throw new RefusedError(
+          `${name} is empty, so nothing was sealed`,
+          `it comes from ${source}; where it is to be empty, say --empty ${name}`,
+        );
     }
     return values;
   });

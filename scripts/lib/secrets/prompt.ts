@@ -179,7 +179,7 @@ export async function readBytes(input: Readable, what: string, limit: number): P
   if (size > 0 && !bytes.equals(Buffer.from("\n"))) return bytes;
   throw new RefusedError(
     `${what} is empty`,
-    "did the program before it fail? A value that is to be empty is written with --edit",
+    "did the program before it fail? A value that is to be empty: --empty KEY",
   );
 }
 

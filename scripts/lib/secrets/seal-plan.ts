@@ -125,23 +125,15 @@ export function keysToSet({ id, keys }: Credential, names: readonly string[]): s
   return all.filter((name) => (names.length === 0 ? !isFixed(name) : names.includes(name)));
 }
 
-/**
- * New values for keys that need no person.
- * @throws UsageError when a person has to bring one of them
- */
-export function generateValues(credential: Credential, keys: readonly string[]): SecretValues {
-  const values = new Map<string, Uint8Array>();
-  for (const name of keys) {
-    const key = credential.keys.get(name);
-    const value = key === undefined ? undefined : generateValue(key);
-    if (value === undefined)
-      throw new UsageError(
-        `${name} of ${credential.id} cannot be generated: it comes from ${suppliedKeys(credential).get(name)}`,
-        "leave --generate away, or name the KEYs to generate",
-      );
-    values.set(name, value);
+/** @throws UsageError when a person has to bring one of some values */
+export function refuseSupplied(credential: Credential, keys: readonly string[]): void {
+  for (const [name, source] of suppliedKeys(credential)) {
+    if (!keys.includes(name)) continue;
+    throw new UsageError(
+      `${name} of ${credential.id} cannot be generated: it comes from ${source}`,
+      "leave --generate away, or name the KEYs to generate",
+    );
   }
-  return values;
 }
 
 /**
@@ -244,8 +236,8 @@ async function madeAt(
 
 /**
  * Seals what was planned; writes nothing.
- * @param given a value for each of the plan's keys
- * @throws RefusedError when they are more than a Secret can hold
+ * @param given values for the plan's keys, the same in every environment; a generated key that has none gets another one in each
+ * @throws RefusedError when a value is missing, or they are more than a Secret can hold
  */
 export async function sealPlanned(
   root: string,
@@ -256,7 +248,7 @@ export async function sealPlanned(
 ): Promise<SealedChange[]> {
   const changes: SealedChange[] = [];
   for (const { environment, known, placeholders, made: before } of environments) {
-    const all = new Map([...known, ...given]);
+    const all = new Map([...known, ...generated(credential, keys), ...given]);
     const values = new Map([...credential.keys.keys()].flatMap((name) => pick(all, name)));
     refuseLarge(credential, values);
     const made = new Map([...before].filter(([name]) => !keys.includes(name)));
@@ -265,6 +257,14 @@ export async function sealPlanned(
   }
   for (const { text } of changes) refuseLong(credential, text);
   return changes;
+}
+
+function generated({ keys }: Credential, names: readonly string[]): [string, Uint8Array][] {
+  return names.flatMap((name): [string, Uint8Array][] => {
+    const key = keys.get(name);
+    const value = key === undefined ? undefined : generateValue(key);
+    return value === undefined ? [] : [[name, value]];
+  });
 }
 
 function pick(values: SecretValues, name: string): [string, Uint8Array][] {

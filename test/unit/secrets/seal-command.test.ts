@@ -103,6 +103,28 @@ sealed: commit it and open a pull request
     ],
     ["an environment that there is not", ["prod", "web"], "x", 2, 'seal: there is no environment "prod"; '],
     [
+      "nothing, in a file",
+      [...ON_PASS, "--from-file", "word=/dev/null"],
+      "x",
+      3,
+      "seal: the file for word is empty; did the program before it fail? A value that is to be empty: --empty KEY",
+    ],
+    [
+      "empty and in a file",
+      [...ON_PASS, "--empty", "word", "--from-file", "word=/dev/null"],
+      "x",
+      2,
+      "seal: word has two",
+    ],
+    [
+      "empty and generated",
+      [...ON_GATEWAY, "--empty", "token"],
+      "x",
+      2,
+      "seal: token of web/gateway is generated, and cannot be empty; ",
+    ],
+    ["edit and empty", ["--edit", ...ON_PASS, "--empty", "word"], "x", 2, "seal: --edit is about all keys"],
+    [
       "edit without a terminal",
       ["--edit", ...ON_PASS],
       "x",
@@ -143,14 +165,25 @@ sealed: commit it and open a pull request
 });
 
 describe("without being asked for values", { timeout: 60_000 }, () => {
-  it("makes those that the catalogue generates, alike in all copies and environments", async () => {
+  it("makes those that the catalogue generates, alike in all copies of an environment and in no other", async () => {
     const repository = await sealRepository();
     expect((await run(repository, ["--generate", "dev,test", "disk"])).exitCode).toBe(0);
     const values = await Promise.all(
       [...LOGINS, "overlays/test/disk/login.sops.yaml"].map((path) => opened(repository, path)),
     );
-    expect(values[0]?.["password"]).toMatch(/^[A-Za-z0-9]{32}$/);
-    expect(values).toEqual([values[0], values[0], values[0]]);
+    const [one, copy, other] = values;
+    expect(one?.["password"]).toMatch(/^[A-Za-z0-9]{32}$/);
+    expect(copy).toEqual(one);
+    expect(other).toEqual({ user: "shop", password: expect.stringMatching(/^[A-Za-z0-9]{32}$/) });
+    expect(other).not.toEqual(one);
+  });
+
+  it("takes an empty one when that is said, without a private key", async () => {
+    const repository = await sealRepository();
+    await sealFile(repository, GATEWAY, { "api-key": "a", hook: "h", token: "t" });
+    const args = [...ON_GATEWAY, "--empty", "hook", "--empty", "api-key", "token"];
+    expect((await run(repository, args, "new")).exitCode).toBe(0);
+    expect(await opened(repository, GATEWAY)).toEqual({ "api-key": "", hook: "", token: "new" });
   });
 
   it("takes several from files", async () => {

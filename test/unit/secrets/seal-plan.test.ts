@@ -8,10 +8,10 @@ import { parseRules } from "../../../scripts/lib/secrets/recipients.ts";
 import { writeSealed } from "../../../scripts/lib/secrets/seal.ts";
 import {
   findCredential,
-  generateValues,
   keysToSet,
   planRotation,
   planSeal,
+  refuseSupplied,
   SECRET_LIMIT,
   sealPlanned,
   unlisted,
@@ -219,7 +219,7 @@ describe("a request that cannot be met ends with one line", () => {
           app: "web",
           secret: "gateway",
         });
-        return generateValues(credential, keysToSet(credential, []));
+        return refuseSupplied(credential, keysToSet(credential, []));
       },
       /^api-key of web\/gateway cannot be generated: it comes from the provider's console; /,
     ],
