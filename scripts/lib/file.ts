@@ -1,8 +1,9 @@
 /** Small things about files. */
-import { readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { open, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { isAlive } from "./alive.ts";
 import { codeOf } from "./errors.ts";
+import { untilExit } from "./temporary.ts";
 
 /** Whether there is anything at a path. */
 export async function exists(path: string): Promise<boolean> {
@@ -25,16 +26,27 @@ export async function readIfThere(file: string): Promise<string | undefined> {
   }
 }
 
-/** Replaces a file in one step, so that no reader ever sees half of it. What a killed run has left beside it goes, too. */
+/**
+ * Replaces a file in one step: no reader, and no loss of power, ever finds half of it. What a killed run has left beside it
+ * goes, too.
+ */
 export async function replaceFile(file: string, content: string, mode = 0o600): Promise<void> {
-  const half = `${file}.${process.pid}.tmp`;
-  try {
-    await writeFile(half, content, { mode });
+  await untilExit(`${file}.${process.pid}.tmp`, async (half) => {
+    // The content has to be on the disk before the name is.
+    await writeFile(half, content, { mode, flush: true });
     await rename(half, file);
-  } finally {
-    await rm(half, { force: true });
-  }
+    await syncDirectory(dirname(file));
+  });
   await removeHalves(file);
+}
+
+async function syncDirectory(path: string): Promise<void> {
+  const handle = await open(path);
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
 }
 
 async function removeHalves(file: string): Promise<void> {

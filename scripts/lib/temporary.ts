@@ -1,5 +1,6 @@
-/** Directories for files that nobody needs afterwards. */
-import { access, constants, mkdtemp, statfs } from "node:fs/promises";
+/** Files and directories that nobody needs afterwards. */
+import { rmSync } from "node:fs";
+import { access, constants, mkdtemp, rm, statfs } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -34,4 +35,21 @@ export async function temporaryDirectory(
       () => false,
     ));
   return mkdtemp(join(mayWrite ? memory : tmpdir(), prefix));
+}
+
+/** What a process that ends at once, as an interrupted one does, still has to remove. */
+const leftovers = new Set<string>();
+process.on("exit", () => {
+  for (const path of leftovers) rmSync(path, { recursive: true, force: true });
+});
+
+/** Calls a function with a path that is removed afterwards, also when the process ends meanwhile. */
+export async function untilExit<T>(path: string, use: (path: string) => Promise<T>): Promise<T> {
+  leftovers.add(path);
+  try {
+    return await use(path);
+  } finally {
+    await rm(path, { recursive: true, force: true });
+    leftovers.delete(path);
+  }
 }

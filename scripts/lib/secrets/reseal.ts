@@ -1,10 +1,11 @@
 /** Who can read an environment changes: its sealed files and `.sops.yaml` go from one state to the other. */
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { RefusedError } from "../errors.ts";
 import { replaceFile } from "../file.ts";
 import { uncommitted } from "../git.ts";
+import { untilExit } from "../temporary.ts";
 import { sealedFiles } from "./credential.ts";
 import { nameOf, RULES_FILE, type Rule } from "./recipients.ts";
 import { resealFile, type SealedChange, writeSealed } from "./seal.ts";
@@ -27,13 +28,10 @@ export async function withRules<T>(
   rules: string,
   use: (sops: Sops) => Promise<T>,
 ): Promise<T> {
-  const directory = await mkdtemp(join(tmpdir(), "rules-"));
-  try {
+  return untilExit(await mkdtemp(join(tmpdir(), "rules-")), async (directory) => {
     await writeFile(join(directory, RULES_FILE), rules);
-    return await use(connectSops(program.path, directory, program.env));
-  } finally {
-    await rm(directory, { recursive: true, force: true });
-  }
+    return use(connectSops(program.path, directory, program.env));
+  });
 }
 
 /** A sealed file, and the public keys of those who can read it. */
