@@ -74,16 +74,19 @@ it("a replaced file has its content and mode", async () => {
   expect(await readdir(directory)).toEqual(["file"]);
 });
 
-it.skipIf(STRACE === undefined)("it is on the disk before its name is, and then its name is", async () => {
-  const { directory, line } = await program(`await replaceFile(file, "new");`);
-  const log = join(await temporary(), "trace");
-  const [node, args] = line;
-  const trace = ["-f", "-y", "-e", "trace=fsync,fdatasync,rename,renameat,renameat2", "-o", log];
-  await run(STRACE ?? "", [...trace, node, ...args]);
-  const calls = (await readFile(log, "utf8")).split("\n").filter((call) => call.includes(directory));
-  expect(calls.map((call) => /^\d+ +(\w+)/.exec(call)?.[1])).toEqual([
-    expect.stringMatching(/^f(data)?sync$/),
-    expect.stringMatching(/^rename/),
-    expect.stringMatching(/^fsync$/),
-  ]);
-});
+it.skipIf(STRACE === undefined)(
+  "a replaced file is on the disk before its name is, and then its name is",
+  async () => {
+    const { directory, line } = await program(`await replaceFile(file, "new");`);
+    const log = join(await temporary(), "trace");
+    const [node, args] = line;
+    const trace = ["-f", "-y", "-e", "trace=fsync,fdatasync,rename,renameat,renameat2", "-o", log];
+    await run(STRACE ?? "", [...trace, node, ...args]);
+    const calls = (await readFile(log, "utf8")).split("\n").filter((call) => call.includes(directory));
+    expect(calls.map((call) => /^\d+ +(\w+)/.exec(call)?.[1])).toEqual([
+      expect.stringMatching(/^f(data)?sync$/),
+      expect.stringMatching(/^rename/),
+      expect.stringMatching(/^fsync$/),
+    ]);
+  },
+);
