@@ -19,6 +19,7 @@ const Step = z.object({
   name: z.string().optional(),
   uses: z.string().optional(),
   run: z.string().optional(),
+  "working-directory": z.string().optional(),
   with: z.record(z.string(), z.unknown()).optional(),
   env: z.record(z.string(), z.string()).optional(),
 });
@@ -29,6 +30,7 @@ const Workflow = z.object({
   jobs: z.record(
     z.string(),
     z.object({
+      if: z.string().optional(),
       permissions: Rights,
       "timeout-minutes": z.number().max(60),
       environment: z.string().optional(),
@@ -110,6 +112,22 @@ describe.each(workflows.filter(({ file }) => !file.endsWith("checks.yaml")))("$f
     const rights = Object.keys(steps[at]?.with ?? {}).filter((name) => name.startsWith("permission-"));
     expect(rights).toEqual(expect.arrayContaining(["permission-contents", "permission-pull-requests"]));
     expect(text.match(/steps\.app\.outputs\.token/g)).toHaveLength(1);
+  });
+});
+
+it("a pull request's releases and Secrets are checked by the branch that it goes to, with all of its history", () => {
+  const job = workflows.find(({ file }) => file.endsWith("checks.yaml"))?.workflow.jobs["check"];
+  expect(job?.if).toBe("github.event_name == 'pull_request'");
+  const [change, deployed] = job?.steps.filter(({ uses }) => uses?.startsWith("actions/checkout@")) ?? [];
+  expect(change?.with).toMatchObject({ path: "change", "fetch-depth": 0 });
+  expect(deployed?.with).toMatchObject({
+    path: "deployed",
+    ref: "${{ github.event.pull_request.base.sha }}",
+  });
+  expect(job?.steps.at(-1)).toEqual({
+    run: 'npm run --silent check -- --root "$GITHUB_WORKSPACE/change" --base "origin/$BASE_REF"',
+    "working-directory": "deployed",
+    env: { BASE_REF: "${{ github.base_ref }}" },
   });
 });
 
