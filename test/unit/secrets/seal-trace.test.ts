@@ -1,9 +1,16 @@
-/** Values leave no trace: what a run of `npm run seal` writes, starts and says is searched for them. */
+/**
+ * Values leave no trace: what a command says and leaves is searched for them and, where strace is, all that it writes and starts.
+ * Without strace the controls are skipped, so that it shows.
+ */
 import { randomBytes } from "node:crypto";
-import { readdir, readFile, stat, writeFile } from "node:fs/promises";
+import { chmod, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { programLine, repositoryRoot } from "../../../scripts/lib/repository.ts";
+import { createIdentity } from "../../../scripts/lib/secrets/age.ts";
+import { connectSops } from "../../../scripts/lib/secrets/sops.ts";
 import { onPath } from "../../../scripts/lib/tools/go.ts";
+import { resolveTool } from "../../../scripts/lib/tools.ts";
 import {
   type Ended,
   opened,
@@ -14,15 +21,24 @@ import {
   sealFile,
   sealRepository,
 } from "../support/seal.ts";
-import { commit, git, temporary } from "../support/tree.ts";
+import { commit, git, temporary, write } from "../support/tree.ts";
 
 const GATEWAY = "overlays/dev/web/gateway.sops.yaml";
 const ON_GATEWAY = ["--verbose", "dev", "web", "--secret", "gateway"] as const;
 const STRACE = onPath("strace", process.env)[0];
-/** All of what a program starts with and writes, with the names of what it writes to. */
-const TRACE = "trace=execve,execveat,write,pwrite64,writev,pwritev,pwritev2,sendto,sendmsg,sendmmsg";
-/** Between programs, and the file for the editor, which is in memory. */
-const HARMLESS = /^\d+ +\w+\(\d+<(pipe:|socket:|UNIX|\/dev\/shm\/seal-)/;
+/** All of what a program starts with, writes and connects to, with the names of what it writes to. */
+const SHOWN = "execve,execveat,write,pwrite64,writev,pwritev,pwritev2,sendto,sendmsg,sendmmsg,connect";
+/** What these write does not show. */
+const UNSHOWN = "sendfile,copy_file_range,splice,tee,vmsplice,mmap";
+/** Between programs, by a pipe or a pair of sockets without a name; and the file for the editor, which is in memory. */
+const HARMLESS = /^\d+ +\w+\(\d+<(pipe:|UNIX(-STREAM)?:\[\d+->\d+\]>|\/dev\/shm\/seal-)/;
+
+/** What no command here has to do, whatever it is about: connect to something, and write to a file what no trace shows. */
+function isOpaque(call: string): boolean {
+  if (/^\d+ +connect\(/.test(call)) return call.endsWith(" = 0");
+  if (/^\d+ +mmap\(/.test(call)) return /PROT_WRITE[^,]*, MAP_SHARED[^,]*, \d+</.test(call);
+  return /^\d+ +(sendfile|copy_file_range|splice|tee|vmsplice)\(/.test(call) && !/ = -1 /.test(call);
+}
 
 /** A value that nothing else is, with characters that formats escape around it. */
 function canary(): { word: string; value: string } {
@@ -56,7 +72,7 @@ async function traced(
   const whole: [string, ...string[]] =
     STRACE === undefined
       ? [...command]
-      : [STRACE, "-f", "-v", "-y", "-s", "400000", "-e", TRACE, "-o", log, ...command];
+      : [STRACE, "-f", "-v", "-yy", "-s", "400000", "-e", `trace=${SHOWN},${UNSHOWN}`, "-o", log, ...command];
   const ended =
     how.answers === undefined
       ? await runCommand(whole, options)
@@ -79,7 +95,9 @@ async function traced(
       return [
         ...(has(ended.output) ? ["what it says"] : []),
         ...[...files].filter(([, text]) => has(text)).map(([path]) => path),
-        ...calls.filter((call) => !HARMLESS.test(call) && has(call)).map((call) => call.slice(0, 120)),
+        ...calls
+          .filter((call) => (!HARMLESS.test(call) && has(call)) || isOpaque(call))
+          .map((call) => call.slice(0, 120)),
       ];
     },
   };
@@ -93,6 +111,12 @@ async function contents(path: string): Promise<[string, string][]> {
   return inside.flat();
 }
 
+/** The command line of another command than `seal`. */
+function commandLine({ root }: SealRepository, verb: string, ...args: string[]): [string, ...string[]] {
+  const [program, line] = programLine(repositoryRoot(), verb, ["--root", root, ...args]);
+  return [program, ...line];
+}
+
 describe("no trace of a value is left", { timeout: 120_000 }, () => {
   it("the search finds one in a file, an argument and an output", async () => {
     const repository = await sealRepository();
@@ -103,6 +127,32 @@ describe("no trace of a value is left", { timeout: 120_000 }, () => {
     expect(found[0]).toBe("what it says");
     expect(found[1]).toMatch(/tmp\/left$/);
     expect(found.some((leak) => leak.includes("execve("))).toBe(STRACE !== undefined);
+  });
+
+  it.skipIf(STRACE === undefined).each([
+    ["a file that is removed again", 'cat > "$TMPDIR/x"; rm "$TMPDIR/x"', /^\d+ +write\(1<\S+\/tmp\/x>/],
+    ["an argument", 'read -r W; sh -c : "$W"', /^\d+ +execve\(\S+, \["sh", "-c", ":", "/],
+    [
+      "the environment of a program",
+      "read -r W; export W; exec sh -c :",
+      /^\d+ +execve\(\S+, \["sh", "-c", ":"\], /,
+    ],
+    ["a copy that no trace shows", 'cp "$FILE" "$TMPDIR/x"; rm "$TMPDIR/x"', /^\d+ +copy_file_range\(/],
+    [
+      "a server",
+      `exec node -e 'const net = require("node:net"); const server = net.createServer((one) => one.on("data", () => process.exit()).resume());
+server.listen(process.env.TMPDIR + "/socket", () => process.stdin.pipe(net.connect(process.env.TMPDIR + "/socket")))'`,
+      /^\d+ +connect\(/,
+    ],
+  ])("with strace the search finds one in %s", async (_, script, leak) => {
+    const repository = await sealRepository();
+    const { word } = canary();
+    const FILE = join(await temporary(), "file");
+    await writeFile(FILE, word);
+    const run = await traced(repository, ["sh", "-c", script], { input: `${word}\n`, env: { FILE } });
+    const found = run.leaks(word);
+    expect(found).not.toEqual([]);
+    for (const one of found) expect(one).toMatch(leak);
   });
 
   it("by standard input, beside values that stay", async () => {
@@ -184,6 +234,49 @@ fs.writeFileSync(process.argv[2], text.includes(refused)
     expect(run.output).toContain("sealed:");
     expect(run.leaks(word)).toEqual([]);
     expect(await git(root, "count-objects", "-v")).toBe(objects);
+  });
+
+  it("by another reader who comes and goes, and a look into the files", async () => {
+    const repository = await sealRepository();
+    const { root, keyFile } = repository;
+    const { word, value } = canary();
+    await sealFile(repository, GATEWAY, { "api-key": value, hook: value, token: value });
+    await git(root, "init", "--quiet");
+    const ada = await createIdentity((await resolveTool("age-keygen")).path);
+    for (const [verb, args, says] of [
+      ["keys", ["add", "dev", "ada", ada.recipient], "ada can read dev\n"],
+      ["keys", ["remove", "dev", "ada"], "ada can no longer read dev\n"],
+      ["secrets", ["--open"], "opened: 1 file\n"],
+    ] as const) {
+      await commit(root);
+      const line = commandLine(repository, verb, ...args);
+      const run = await traced(repository, line, { env: { SOPS_AGE_KEY_FILE: keyFile } });
+      expect(run.output).toContain(says);
+      expect(run.leaks(word)).toEqual([]);
+    }
+    expect((await opened(repository, GATEWAY))["hook"]).toBe(value);
+  });
+
+  it("by a first day, whose private key is in one file", async () => {
+    const repository = await sealRepository();
+    const { root, env } = repository;
+    await rm(join(root, ".sops.yaml"));
+    const settings = { repoURL: "https://forge.test/shop/x.git", revision: "main", domain: "shop.test" };
+    const data = { ...settings, forgeAPI: "https://forge.test/api/v1", registry: "r.test" };
+    await write(root, { "argocd/settings/settings.yaml": JSON.stringify({ kind: "ConfigMap", data }) });
+    await git(root, "init", "--quiet");
+    await commit(root);
+    const keys = join(await temporary(), "keys.txt");
+    const line = commandLine(repository, "init", "--only", "dev", "--dev-key-file", keys);
+    const run = await traced(repository, line, {});
+    expect(run.output).toContain("dev: 4 files, sealed with new values for");
+    const mine = connectSops(repository.sopsPath, root, { ...env, SOPS_AGE_KEY_FILE: keys });
+    const login = await opened({ ...repository, sops: mine }, "overlays/dev/web/web-login.sops.yaml");
+    const gateway = await opened({ ...repository, sops: mine }, GATEWAY);
+    for (const value of [login["password"], gateway["hook"], gateway["token"]])
+      expect(run.leaks(value ?? "")).toEqual([]);
+    const identity = /^AGE-SECRET-KEY-\S+$/m.exec(await readFile(keys, "utf8"))?.[0] ?? "";
+    expect(run.leaks(identity).filter((leak) => !leak.includes(`<${keys}>`))).toEqual([]);
   });
 
   const errors: [string, (repository: SealRepository) => Promise<void>, readonly string[], number][] = [
