@@ -6,7 +6,7 @@ import type { Credential, SecretPlace } from "./credential.ts";
 import type { Finding } from "./finding.ts";
 import { sealCommand } from "./keys.ts";
 import { nameOf, type Rule } from "./recipients.ts";
-import { clearOf, isEncrypted, keysOf, MADE, type SealedFile } from "./sealed.ts";
+import { clearOf, isEncrypted, keysOf, MADE, pathOf, type SealedFile } from "./sealed.ts";
 
 /** A sealed file where the catalogue wants it. */
 export interface Look {
@@ -20,7 +20,6 @@ export interface Look {
 
 type Path = readonly (string | number)[];
 
-const TEMPLATE = ["spec", "secretTemplates", 0] as const;
 /** The clocks of two machines may differ by this much. */
 const CLOCKS_MS = 24 * 60 * 60 * 1000;
 
@@ -129,7 +128,9 @@ function keyFindings(look: Look): Finding[] {
     return kind === undefined || !("supply" in kind);
   });
   return [
-    ...missing.map((key) => fault(look, TEMPLATE, `the key ${key} is missing, which ${credential.id} has`)),
+    ...missing.map((key) =>
+      fault(look, ["spec", "secretTemplates", 0], `the key ${key} is missing, which ${credential.id} has`),
+    ),
     ...surplus.map((key) =>
       fault(look, pathOf(file, key), `the key ${key} is none of the catalogue's ${credential.id}`),
     ),
@@ -150,10 +151,6 @@ function dayFindings(look: Look, { lastModified }: NonNullable<SealedFile["sops"
     const isLater = Date.parse(day) > lastModified.getTime() + CLOCKS_MS;
     return isLater ? at(`${key} was made after it was sealed`) : [];
   });
-}
-
-function pathOf(file: SealedFile, key: string): Path {
-  return [...TEMPLATE, file.data.has(key) ? "data" : "stringData", key];
 }
 
 function valueFindings(look: Look): Finding[] {
@@ -200,11 +197,9 @@ function blockFindings(look: Look, { fields }: NonNullable<SealedFile["sops"]>):
   return [...wrong, ...others];
 }
 
-const Ages = z.array(z.strictObject({ recipient: z.string(), enc: z.string() }));
-
 function recipientFindings(
   look: Look,
-  { recipients, fields }: NonNullable<SealedFile["sops"]>,
+  { recipients, ages }: NonNullable<SealedFile["sops"]>,
   rule: Rule | undefined,
 ): Finding[] {
   const { environment } = look;
@@ -212,12 +207,10 @@ function recipientFindings(
   const at = (index: number, what: string) =>
     fault(look, ["sops", "age", index], what, `seal it anew: ${again}`);
   const wanted = rule?.recipients ?? [];
-  const ages = Ages.safeParse(fields["age"]);
-  const damaged = ages.success
-    ? ages.data.flatMap(({ recipient, enc }, index) =>
-        isDataKey(enc) ? [] : [at(index, `no data key is at ${nameOf(wanted, recipient)}`)],
-      )
-    : [at(0, "a recipient has other fields than enc and recipient")];
+  const damaged = ages.flatMap(({ recipient, enc, ...others }, index) => [
+    ...(isDataKey(enc) ? [] : [at(index, `no data key is at ${nameOf(wanted, recipient)}`)]),
+    ...Object.keys(others).map((name) => at(index, `${name} is nothing that a recipient has`)),
+  ]);
   return [
     ...recipients.flatMap((key, index) => {
       if (rule !== undefined && !wanted.some((recipient) => recipient.key === key))

@@ -6,7 +6,7 @@ import { fault, type Look, sealAgain } from "./audit-file.ts";
 import type { SecretValues } from "./credential.ts";
 import type { Finding } from "./finding.ts";
 import { nameOf } from "./recipients.ts";
-import { valuesOf } from "./sealed.ts";
+import { pathOf, valuesOf } from "./sealed.ts";
 import { NoKeyError, type Sops } from "./sops.ts";
 
 export interface Opened {
@@ -125,10 +125,9 @@ function valueFindings(opened: ReadonlyMap<Look, SecretValues>): Finding[] {
     return [...credential.keys].flatMap(([key, kind]): Finding[] => {
       const value = values.get(key);
       if (value === undefined) return [];
-      const at = (what: string) => {
-        const path = ["spec", "secretTemplates", 0, look.file.data.has(key) ? "data" : "stringData", key];
-        return [fault(look, path, what, `seal it again: ${sealAgain(look)}`)];
-      };
+      const at = (what: string) => [
+        fault(look, pathOf(look.file, key), what, `seal it again: ${sealAgain(look)}`),
+      ];
       if ("fixed" in kind && !Buffer.from(kind.fixed).equals(value))
         return at(`${key} is not what the catalogue says`);
       const same = other?.values.get(key);

@@ -14,7 +14,7 @@ import {
   offeredReferences,
   type Reference,
 } from "../references.ts";
-import { parseSealedPath, sealedFiles } from "./credential.ts";
+import { environmentOf, parseSealedPath, sealedFiles } from "./credential.ts";
 import type { Finding } from "./finding.ts";
 import { sealCommand } from "./keys.ts";
 import { keysOf, parseSealed } from "./sealed.ts";
@@ -72,18 +72,17 @@ export async function referenceFindings(
   kustomize: () => Promise<string>,
 ): Promise<Finding[]> {
   const sealed = await sealedOffers(root);
-  const known = overlays.filter((overlay) => sealed.has(environmentOf(overlay)));
+  const known = overlays.flatMap((overlay) => {
+    const offers = sealed.get(environmentOf(overlay) ?? "");
+    return offers === undefined ? [] : [{ overlay, offers }];
+  });
   if (known.length === 0) return [];
   const program = await kustomize();
   const limit = pLimit(PARALLEL);
-  const found = known.map((overlay) =>
-    limit(async () => inOverlay(root, program, overlay, sealed.get(environmentOf(overlay)) ?? [])),
+  const found = known.map(({ overlay, offers }) =>
+    limit(async () => inOverlay(root, program, overlay, offers)),
   );
   return (await Promise.all(found)).flat();
-}
-
-function environmentOf(overlay: string): string {
-  return overlay.split("/")[1] ?? "";
 }
 
 /** What is sealed, by environment. What is damaged offers nothing. */

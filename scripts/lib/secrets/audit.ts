@@ -4,7 +4,6 @@
  */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { z } from "zod";
 import { readCatalogue } from "../catalogue.ts";
 import { readEnvironments } from "../environment.ts";
 import { RefusedError } from "../errors.ts";
@@ -21,7 +20,7 @@ import {
 import type { Finding } from "./finding.ts";
 import { isExample } from "./keys.ts";
 import { initCommand, nameOf, type Recipient, RULES_FILE, type Rule, readRules } from "./recipients.ts";
-import { daysOf, keysOf, MADE, parseSealed } from "./sealed.ts";
+import { daysOf, keysOf, MADE, parseSealed, pathOf } from "./sealed.ts";
 
 /** One Secret of one environment. What is not known because its file is missing or damaged is empty. */
 export interface AuditedSecret {
@@ -258,7 +257,7 @@ function copyFindings(looks: readonly Look[]): Finding[] {
       ...[...file.data, ...file.stringData, ["the MAC", file.sops?.mac ?? ""] as const].map(
         ([name, value]) => [name, /,iv:([^,]+),/.exec(value)?.[1] ?? ""] as const,
       ),
-      ...dataKeys(file.sops?.fields["age"]).map((enc) => ["a data key", enc] as const),
+      ...(file.sops?.ages ?? []).map(({ enc }) => ["a data key", enc] as const),
     ];
     for (const [name, part] of parts) {
       if (part === "") continue;
@@ -273,16 +272,8 @@ function copyFindings(looks: readonly Look[]): Finding[] {
   return found;
 }
 
-function pathOfPart({ file }: Look, name: string): (string | number)[] {
-  if (!keysOf(file).includes(name)) return ["sops", name === "the MAC" ? "mac" : "age"];
-  return ["spec", "secretTemplates", 0, file.data.has(name) ? "data" : "stringData", name];
-}
-
-const DataKeys = z.array(z.looseObject({ enc: z.string() }));
-
-function dataKeys(age: unknown): string[] {
-  const parsed = DataKeys.safeParse(age);
-  return parsed.success ? parsed.data.map(({ enc }) => enc) : [];
+function pathOfPart({ file }: Look, name: string): readonly (string | number)[] {
+  return keysOf(file).includes(name) ? pathOf(file, name) : ["sops", name === "the MAC" ? "mac" : "age"];
 }
 
 function describe(

@@ -91,6 +91,11 @@ export function parseSealedPath(
   return { environment, app, name };
 }
 
+/** The environment that a path is of, also one that is not as it should be. */
+export function environmentOf(path: string): string | undefined {
+  return /^overlays\/([^/]+)\//.exec(path)?.[1];
+}
+
 /** Every sealed file of a tree, also one that is in a wrong place. */
 export async function sealedFiles(root: string): Promise<string[]> {
   const files = await glob("**/?*.sops.yaml", {

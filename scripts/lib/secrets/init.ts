@@ -1,7 +1,7 @@
 /** A team's first day: its own keys in place of the example's, and new values for all credentials. */
 import { readCatalogue } from "../catalogue.ts";
 import { RefusedError, UsageError } from "../errors.ts";
-import { credentialsOf, placesIn, sealedFiles, suppliedKeys } from "./credential.ts";
+import { credentialsOf, environmentOf, placesIn, sealedFiles, suppliedKeys } from "./credential.ts";
 import { sealEnvironment } from "./environment.ts";
 import { clusterName, isExample, withRecipient } from "./keys.ts";
 import { createKey, type KeyPlace, type NewKey, prepare } from "./new-key.ts";
@@ -144,7 +144,7 @@ async function refuseLeftOver(
   files: readonly SealedChange[],
 ): Promise<void> {
   const left = (await sealedFiles(root)).find(
-    (path) => path.startsWith(`overlays/${environment}/`) && !files.some((file) => file.path === path),
+    (path) => environmentOf(path) === environment && !files.some((file) => file.path === path),
   );
   if (left === undefined) return;
   throw new RefusedError(

@@ -6,7 +6,7 @@ import { RefusedError } from "../errors.ts";
 import { replaceFile } from "../file.ts";
 import { uncommitted } from "../git.ts";
 import { untilExit } from "../temporary.ts";
-import { sealedFiles } from "./credential.ts";
+import { environmentOf, sealedFiles } from "./credential.ts";
 import { nameOf, RULES_FILE, type Rule } from "./recipients.ts";
 import { resealFile, type SealedChange, writeSealed } from "./seal.ts";
 import { parseSealed } from "./sealed.ts";
@@ -47,7 +47,7 @@ export interface Sealed {
  * @throws RefusedError when one is damaged
  */
 export async function readSealedFiles(root: string, environments?: readonly string[]): Promise<Sealed[]> {
-  const wanted = (path: string) => environments?.some((name) => path.startsWith(`overlays/${name}/`)) ?? true;
+  const wanted = (path: string) => environments?.some((name) => name === environmentOf(path)) ?? true;
   return Promise.all(
     (await sealedFiles(root)).filter(wanted).map(async (path) => {
       const text = await readFile(join(root, path), "utf8");

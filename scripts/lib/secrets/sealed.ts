@@ -109,6 +109,8 @@ export interface SealedFile extends SealedSecret {
   sops:
     | {
         recipients: readonly string[];
+        /** The encrypted data key for each recipient, in the same order. */
+        ages: readonly { recipient: string; enc: string }[];
         lastModified: Date;
         mac: string;
         fields: Readonly<Record<string, unknown>>;
@@ -207,6 +209,7 @@ function readMetadata(block: unknown, file: string): SealedFile["sops"] {
   const { age, lastmodified, mac } = parsed.data;
   return {
     recipients: age.map(({ recipient }) => recipient),
+    ages: age,
     lastModified: new Date(lastmodified),
     mac,
     fields: parsed.data,
@@ -233,6 +236,11 @@ export function valuesOf({ data, stringData }: Pick<SealedFile, "data" | "string
 /** The names of a file's keys. */
 export function keysOf({ data, stringData }: Pick<SealedFile, "data" | "stringData">): string[] {
   return [...data.keys(), ...stringData.keys()];
+}
+
+/** Where a file has the value of a key. */
+export function pathOf({ data }: Pick<SealedFile, "data">, key: string): readonly (string | number)[] {
+  return ["spec", "secretTemplates", 0, data.has(key) ? "data" : "stringData", key];
 }
 
 /** Whether a value is what SOPS makes of a text. It leaves an empty one as it is. */
