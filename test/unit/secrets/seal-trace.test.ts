@@ -3,7 +3,7 @@
  * Without strace the controls are skipped, so that it shows.
  */
 import { randomBytes } from "node:crypto";
-import { chmod, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { programLine, repositoryRoot } from "../../../scripts/lib/repository.ts";
