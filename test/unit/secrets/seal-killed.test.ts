@@ -131,8 +131,8 @@ describe("killed", { timeout: 180_000 }, () => {
     const longest = (figure: "run" | "writing") => Math.max(...whole.map((one) => one[figure]));
     const spread = (count: number, end: number) => Array.from({ length: count }, (_, i) => (i / count) * end);
     const killed = await Promise.all([
-      ...spread(10, longest("run")).map(async (after) => limit(attempt, "start", after)),
-      ...spread(13, longest("writing")).map(async (after) => limit(attempt, "change", after)),
+      ...spread(6, longest("run")).map(async (after) => limit(attempt, "start", after)),
+      ...spread(8, longest("writing")).map(async (after) => limit(attempt, "change", after)),
     ]);
     const counts = killed.map(({ changed }) => changed);
     // Else the moments were the wrong ones, and nothing was tried.
