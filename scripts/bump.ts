@@ -44,6 +44,7 @@ const program = command("bump", "Put another image of one app into dev.")
 await main(program);
 
 async function bump(app: string, sha: string, options: Options): Promise<void> {
+  const askedAt = new Date();
   const image = parseImage(sha, options.digest);
   const { root, direct = false } = options;
   const connection = await connectRepository(root, process.env);
@@ -51,7 +52,7 @@ async function bump(app: string, sha: string, options: Options): Promise<void> {
   const { web } = connection.address;
   const registry = connectRegistry(connection.registry, options.verify);
   await withForge(connection, { env: process.env, onInterrupt }, async (remote, forge) => {
-    const plan = await planBump(remote, { app, image, askedAt: new Date(), web, registry });
+    const plan = await planBump(remote, { app, image, askedAt, direct, web, registry });
     process.stdout.write(describe(plan, branch, direct));
     if (options.dryRun === true) return;
     if (plan.edit.changes.length === 0) {
@@ -60,7 +61,7 @@ async function bump(app: string, sha: string, options: Options): Promise<void> {
       return;
     }
     const author = await authorOf(root, process.env);
-    const outcome = await applyBump(remote, plan, { forge, direct, author });
+    const outcome = await applyBump(remote, plan, { forge, author });
     process.stdout.write(`${conclude(outcome, plan, branch)}\n`);
   });
 }

@@ -80,3 +80,12 @@ export function parseBumpRecord(message: string): BumpRecord | undefined {
     return undefined;
   return { environment, app, image: { tag, ...(digest === undefined ? {} : { digest }) }, askedAt };
 }
+
+/**
+ * Whether another bump of the same app was asked for later than this one.
+ * @param now a date after it is of a clock that runs ahead, and does not count: it would be in the way of all who come later.
+ * Undefined for a bump that is known to have come meanwhile
+ */
+export function isLater(other: BumpRecord, { askedAt }: BumpRecord, now: Date | undefined): boolean {
+  return other.askedAt > askedAt && (now === undefined || other.askedAt <= now);
+}

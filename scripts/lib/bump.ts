@@ -6,6 +6,7 @@ import {
   type BumpText,
   bumpText,
   formatBumpBranch,
+  isLater,
   parseBumpRecord,
   type Unverified,
 } from "./bump-text.ts";
@@ -24,6 +25,8 @@ export interface BumpRequest {
   app: string;
   image: ImageValue;
   askedAt: Date;
+  /** Whether it is to be pushed to the deployed branch, without a pull request. */
+  direct: boolean;
   /** The forge's pages, below which the source repositories are. */
   web: string;
   registry: Registry;
@@ -59,6 +62,8 @@ const ATTEMPTS = 40;
 /** The pauses between are random and double up to the longest: room for 20 that fetch and push in 0.4 s each. */
 const FIRST_PAUSE_MS = 200;
 const LONGEST_PAUSE_MS = 8000;
+/** In how many of the newest commits a later bump is looked for: more than land between the call and its first fetch. */
+const SEARCHED = 50;
 
 /**
  * Checks what the command was given.
@@ -91,8 +96,8 @@ export async function planBump(remote: Remote, request: BumpRequest): Promise<Bu
   return planAt(remote, await fetchBase(remote, request), request);
 }
 
-async function fetchBase(remote: Remote, { app }: BumpRequest): Promise<string> {
-  await remote.fetch(pattern(app));
+async function fetchBase(remote: Remote, { app, direct }: BumpRequest): Promise<string> {
+  await remote.fetch(pattern(app), { depth: direct ? SEARCHED : 1 });
   return (await remote.tip(remote.branch)) ?? "";
 }
 
@@ -153,11 +158,11 @@ async function verify(
 export async function withdrawBump(
   remote: Remote,
   forge: Forge,
-  { branch, record }: BumpPlan,
+  plan: BumpPlan,
 ): Promise<PullRequest | undefined> {
-  const tip = await remote.tip(branch);
-  const said = tip && parseBumpRecord((await remote.describe(tip)).message);
-  if (said && said.askedAt > record.askedAt) return undefined;
+  const { branch, record } = plan;
+  const said = await recordOf(remote, plan, await remote.tip(branch));
+  if (said !== undefined && isLater(said, record, new Date())) return undefined;
   const has = `\`${remote.branch}\` has ${record.image.tag} of ${record.app} already`;
   return withdraw(remote, forge, branch, `${has}, which was asked for after this.`);
 }
@@ -187,21 +192,22 @@ function choose(catalogue: readonly App[], name: string): Extract<App, { kind: "
 /**
  * Carries out a plan. When others were faster, it is made anew from what the forge then has.
  * @param options.forge gets the pull request
- * @param options.direct pushes to the deployed branch instead
- * @throws RefusedError when a newer bump of the app came first, or the branch holds somebody else's commits
+ * @throws RefusedError when a bump of the app was asked for later and came first, or the branch holds somebody else's commits
  * @throws ExternalError when the forge fails, or others push all the time
  */
 export async function applyBump(
   remote: Remote,
   first: BumpPlan,
-  options: { forge: Forge; direct: boolean; author: Author },
+  options: { forge: Forge; author: Author },
 ): Promise<BumpOutcome> {
-  const { forge, direct, author } = options;
+  const { forge, author } = options;
+  const { direct } = first.request;
   const seen = await remote.tip(first.branch);
   let plan = first;
   let reason = "";
   for (let attempt = 1; attempt <= ATTEMPTS; attempt += 1) {
     if (plan.edit.changes.length === 0) return { kind: "unchanged" };
+    await (direct ? refuseAfterChange(remote, first, plan) : refuseAfterBump(remote, plan, seen));
     const step = direct ? await pushDirectly(remote, plan, author) : await pushBranch(remote, plan, author);
     if (step.kind === "there") {
       const { commit, isNew } = step;
@@ -214,7 +220,6 @@ export async function applyBump(
     reason = step.reason;
     await sleep(Math.random() * Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** attempt));
     plan = await planAgain(remote, plan);
-    await (direct ? refuseAfterChange(remote, first, plan) : refuseAfterBump(remote, plan, seen));
   }
   throw new ExternalError(
     `others pushed ${ATTEMPTS} times while this tried to (${reason})`,
@@ -306,12 +311,22 @@ async function isBump(
   }
 }
 
-/** Somebody pushed to the deployed branch meanwhile: an earlier bump gives way to this one, anything else does not. */
-async function refuseAfterChange(remote: Remote, first: BumpPlan, now: BumpPlan): Promise<void> {
-  if (now.edit.before === first.edit.before || now.edit.changes.length === 0) return;
-  const commit = await remote.lastChange(first.base, now.base, now.path);
+/** What a commit says about itself when it is a bump of the same app. */
+async function recordOf(
+  remote: Remote,
+  { record }: BumpPlan,
+  commit: string | undefined,
+): Promise<BumpRecord | undefined> {
   const said = commit && parseBumpRecord((await remote.describe(commit)).message);
-  if (said && said.askedAt < first.record.askedAt) return;
+  return said && said.app === record.app && said.environment === record.environment ? said : undefined;
+}
+
+/** Of two bumps on the deployed branch the one that was asked for later stays; so does what a person has changed meanwhile. */
+async function refuseAfterChange(remote: Remote, first: BumpPlan, now: BumpPlan): Promise<void> {
+  const isMoved = now.edit.before !== first.edit.before;
+  const commit = await remote.lastChange(now.base, now.path);
+  const said = await recordOf(remote, now, commit);
+  if (said === undefined ? !isMoved : !isLater(said, now.record, isMoved ? undefined : new Date())) return;
   throw new RefusedError(
     `${now.record.environment} got ${now.edit.before.slice(0, 7)} of ${now.record.app} while this ran, in ${commit?.slice(0, 7)}`,
     said ? "that was asked for later, so it stays" : "run it again to replace it",
@@ -321,9 +336,8 @@ async function refuseAfterChange(remote: Remote, first: BumpPlan, now: BumpPlan)
 /** The same for the branch of the pull request, where commits that no bump made are refused anyway. */
 async function refuseAfterBump(remote: Remote, now: BumpPlan, seen: string | undefined): Promise<void> {
   const tip = await remote.tip(now.branch);
-  if (tip === undefined || tip === seen) return;
-  const said = parseBumpRecord((await remote.describe(tip)).message);
-  if (said === undefined || said.askedAt <= now.record.askedAt) return;
+  const said = await recordOf(remote, now, tip);
+  if (said === undefined || !isLater(said, now.record, tip === seen ? new Date() : undefined)) return;
   // Whoever asked later wanted the same.
   if (isDeepStrictEqual(said.image, now.record.image)) return;
   throw new RefusedError(

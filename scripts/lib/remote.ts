@@ -105,12 +105,13 @@ export class Remote {
   /**
    * Brings the deployed branch and those of a pattern up to date.
    * @param options.history all of it; else the first fetch brings the newest commits only
+   * @param options.depth how many commits of each branch those are
    * @throws RefusedError, ExternalError
    */
-  async fetch(pattern: string, options: { history?: boolean } = {}): Promise<void> {
+  async fetch(pattern: string, options: { history?: boolean; depth?: number } = {}): Promise<void> {
     const known = (await this.tip(this.branch)) !== undefined;
     const refs = [this.branch, pattern].map((name) => `+refs/heads/${name}:refs/remotes/origin/${name}`);
-    const depth = known || options.history === true ? [] : ["--depth=1"];
+    const depth = known || options.history === true ? [] : [`--depth=${options.depth ?? 1}`];
     await this.#fetch([...depth, "--prune", "origin", ...refs]);
   }
 
@@ -362,9 +363,9 @@ export class Remote {
     return (await this.#try(["merge-base", "--is-ancestor", commit, of])).exitCode === 0;
   }
 
-  /** The newest commit after another that changed a file. */
-  async lastChange(after: string, commit: string, path: string): Promise<string | undefined> {
-    const log = await this.#git(["log", "-1", "--format=%H", `${after}..${commit}`, "--", path]);
+  /** The newest commit of a commit's history that changed a file; where history is cut short, it may be the oldest there is. */
+  async lastChange(commit: string, path: string): Promise<string | undefined> {
+    const log = await this.#git(["log", "-1", "--format=%H", commit, "--", path]);
     return log.trim() || undefined;
   }
 

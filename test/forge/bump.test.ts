@@ -1,12 +1,16 @@
 import { chmod, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, inject, it } from "vitest";
+import { applyBump, planBump } from "../../scripts/lib/bump.ts";
 import { run } from "../../scripts/lib/exec.ts";
+import { connectRepository } from "../../scripts/lib/forge-connection.ts";
+import { withForge } from "../../scripts/lib/forge-session.ts";
 import { git, smallTree, temporary } from "../unit/support/tree.ts";
 import {
   ask,
   between,
   bump as call,
+  environment,
   FILE,
   fileAt,
   history,
@@ -18,12 +22,29 @@ import {
   pullRequests,
   references,
   repository,
+  type TestRepository,
 } from "./support.ts";
 
 const BRANCH = "bump/dev/web";
 
 /** These are not about the registry; registry.test.ts is. */
 const bump: typeof call = async (root, args, ...rest) => call(root, ["--no-verify", ...args], ...rest);
+
+/** A bump by a machine whose clock is another. */
+async function bumpAt(
+  { root }: TestRepository,
+  tag: string,
+  asked: { askedAt: Date; direct: boolean },
+): Promise<void> {
+  const connection = await connectRepository(root, environment({ FORGE_TOKEN: inject("token") }));
+  const { web } = connection.address;
+  const session = { env: environment(), onInterrupt: () => {} };
+  await withForge(connection, session, async (remote, forge) => {
+    const registry = { unverified: "a test" };
+    const plan = await planBump(remote, { app: "web", image: { tag }, ...asked, web, registry });
+    await applyBump(remote, plan, { forge, author: { name: "Ada", email: "ada@shop.test" } });
+  });
+}
 
 describe("by pull request", () => {
   it("one line of one file; the same call twice is once; a newer commit updates it", async () => {
@@ -179,6 +200,37 @@ describe("by pull request", () => {
       `unchanged: dev on main has ${OLD} of web already\n`,
     );
     expect(await pullRequests(repo)).toMatchObject([{ state: "open" }]);
+  });
+
+  it.each([
+    ["by pull request", [], /^bump: bump\/dev\/web got fedcba9 while this ran; that was asked for later, so/],
+    [
+      "with --direct",
+      ["--direct"],
+      /^bump: dev got fedcba9 of web while this ran, in \w{7}; that was asked for/,
+    ],
+  ])("%s does not replace one that was asked for later and was there first", async (_, options, line) => {
+    const repo = await repository();
+    let refs = "";
+    const proxy = await between(async (_method, path) => {
+      if (refs !== "" || !path.includes("git-upload-pack")) return undefined;
+      refs = "soon";
+      expect(await bump(repo.root, ["web", NEWER, ...options])).toMatchObject({ exitCode: 0 });
+      refs = await references(repo.root);
+      return undefined;
+    });
+    await pointAt(repo, proxy.url);
+    const result = await bump(repo.root, ["web", NEW, ...options]);
+    expect(result).toMatchObject({ exitCode: 3, stderr: expect.stringMatching(line) });
+    expect(await references(repo.root)).toBe(refs);
+  });
+
+  it.each([[[]], [["--direct"]]])("%j replaces one that is dated in the future", async (options) => {
+    const repo = await repository();
+    const ahead = new Date(Date.now() + 3_600_000);
+    await bumpAt(repo, NEW, { askedAt: ahead, direct: options.length > 0 });
+    expect(await bump(repo.root, ["web", NEWER, ...options])).toMatchObject({ exitCode: 0, stderr: "" });
+    expect(await fileAt(repo.root, options.length > 0 ? "main" : BRANCH)).toContain(NEWER);
   });
 
   it("does not close it when a person has put something on its branch", async () => {
