@@ -1,17 +1,12 @@
 /** `npm run bump <app> <sha>`: another image of one app in dev, by pull request. docs/bump.md. */
-import {
-  applyBump,
-  type BumpOutcome,
-  type BumpPlan,
-  parseImage,
-  planBump,
-  type Registry,
-  withdrawBump,
-} from "./lib/bump.ts";
+import { proposeBump, withdrawBump } from "./lib/bump.ts";
+import { pushBump } from "./lib/bump-direct.ts";
+import { type BumpPlan, parseImage, planBump, type Registry } from "./lib/bump-plan.ts";
 import { command, main, onInterrupt } from "./lib/cli.ts";
 import { RefusedError } from "./lib/errors.ts";
 import { connectRepository } from "./lib/forge-connection.ts";
 import { withForge } from "./lib/forge-session.ts";
+import { describeProposal, type ProposalOutcome } from "./lib/proposal.ts";
 import { imageDigest } from "./lib/registry.ts";
 import { authorOf } from "./lib/remote.ts";
 import { repositoryRoot } from "./lib/repository.ts";
@@ -56,13 +51,15 @@ async function bump(app: string, sha: string, options: Options): Promise<void> {
     process.stdout.write(describe(plan, branch, direct));
     if (options.dryRun === true) return;
     if (plan.edit.changes.length === 0) {
-      const closed = await withdrawBump(remote, forge, plan);
+      const closed = await withdrawBump(remote, forge, plan, new Date());
       if (closed !== undefined) process.stdout.write(`closed: #${closed.number} ${closed.url}\n`);
       return;
     }
-    const author = await authorOf(root, process.env);
-    const outcome = await applyBump(remote, plan, { forge, author });
-    process.stdout.write(`${conclude(outcome, plan, branch)}\n`);
+    const by = { author: await authorOf(root, process.env), now: () => new Date() };
+    const line = direct
+      ? describePushed(await pushBump(remote, plan, by), branch)
+      : describeProposed(await proposeBump(remote, forge, plan, by), plan);
+    process.stdout.write(`${line}\n`);
   });
 }
 
@@ -108,9 +105,13 @@ function describe(
   ].join("\n");
 }
 
-function conclude(outcome: BumpOutcome, { record }: BumpPlan, branch: string): string {
-  if (outcome.kind === "unchanged") return `unchanged: somebody else has just done it`;
-  if (outcome.kind === "pushed") return `pushed: ${outcome.commit.slice(0, 7)} is on ${branch}`;
-  const { number, change, url } = outcome.pull;
-  return `${change}: #${number} ${url} (${record.app} ${record.image.tag.slice(0, 7)})`;
+const THERE = "unchanged: somebody else has just done it";
+
+function describePushed(commit: string | undefined, branch: string): string {
+  return commit === undefined ? THERE : `pushed: ${commit.slice(0, 7)} is on ${branch}`;
+}
+
+function describeProposed(outcome: ProposalOutcome | undefined, { record }: BumpPlan): string {
+  if (outcome === undefined) return THERE;
+  return `${describeProposal(outcome).join("\n")} (${record.app} ${record.image.tag.slice(0, 7)})`;
 }

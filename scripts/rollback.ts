@@ -70,7 +70,7 @@ async function rollback(environment: string, app: string, options: Options): Pro
     const plan = await planRollback(remote, forge, request);
     process.stdout.write(describeRollback(plan, address.web, now));
     if (options.dryRun === true) return;
-    const outcome = await propose(remote, forge, rollbackProposal(plan, address.web), author, now);
+    const outcome = await propose(remote, forge, rollbackProposal(plan, address.web), { author, date: now });
     const lines = [...describeProposal(outcome), `after the merge: ${nextStep(plan.place, "text")}`];
     process.stdout.write(`${lines.join("\n")}\n`);
   });

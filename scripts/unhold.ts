@@ -37,7 +37,7 @@ async function unhold(environment: string, app: string, { root, dryRun }: Option
     process.stdout.write(describeUnhold(plan, now));
     if (dryRun === true || plan.changes.length === 0) return;
     const author = await authorOf(root, process.env);
-    const outcome = await propose(remote, forge, unholdProposal(plan), author, now);
+    const outcome = await propose(remote, forge, unholdProposal(plan), { author, date: now });
     process.stdout.write(`${describeProposal(outcome).join("\n")}\n`);
   });
 }

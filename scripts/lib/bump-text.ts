@@ -18,8 +18,8 @@ export interface BumpText {
   title: string;
   /** Of the pull request. */
   body: string;
-  /** Of the commit: the title, the body, and as its last lines the record and a digest of what the commit contains. */
-  message: (content: string) => string;
+  /** The record, as the last lines of the commit's message. */
+  trailers: string[];
 }
 
 /** Why the registry was not asked for the image; undefined when it was, and has it. */
@@ -67,9 +67,8 @@ export function bumpText(
   ];
   const body = lines.join("\n");
   const pinned = image.digest === undefined ? image.tag : `${image.tag}@${image.digest}`;
-  const trailer = `Bump: ${environment}/${app} ${pinned}\nAsked: ${askedAt.toISOString()}`;
-  const message = (content: string) => `${title}\n\n${body}\n\n${trailer}\nContent: ${content}\n`;
-  return { title, body, message };
+  const trailers = [`Bump: ${environment}/${app} ${pinned}`, `Asked: ${askedAt.toISOString()}`];
+  return { title, body, trailers };
 }
 
 /** The record in a commit's message; undefined when no bump wrote it. */

@@ -4,9 +4,10 @@ import { ExternalError, RefusedError } from "./errors.ts";
 import type { Forge, PullRequest } from "./forge.ts";
 import { type Review, reviewPromotion } from "./promotion-review.ts";
 import { formatPromotionBranch, promotionBody, promotionTitle } from "./promotion-text.ts";
-import { type ProposalOutcome, propose, withdraw } from "./proposal.ts";
+import { type ProposalOutcome, propose } from "./proposal.ts";
 import { formatRelease } from "./release.ts";
 import type { Author, FileChange, Remote } from "./remote.ts";
+import { withdraw } from "./withdrawal.ts";
 
 export interface PromoteRequest {
   from: string;
@@ -56,13 +57,10 @@ export async function promote(
       const reason = `Nothing is left to promote from ${review.from} to ${review.to} as of ${review.base.slice(0, 7)}.`;
       return { kind: "nothing", closed: await withdraw(remote, forge, branch, reason) };
     }
-    const outcome = await propose(
-      remote,
-      forge,
-      proposalOf(review, branch, forge, request.override),
-      request.author,
-      request.now,
-    );
+    const outcome = await propose(remote, forge, proposalOf(review, branch, forge, request.override), {
+      author: request.author,
+      date: request.now,
+    });
     await remote.fetch("promote/*");
     if (!(await hasMoved(remote, review))) return { kind: "proposed", review, ...outcome };
   }

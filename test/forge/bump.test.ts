@@ -1,7 +1,9 @@
 import { chmod, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, inject, it } from "vitest";
-import { applyBump, planBump } from "../../scripts/lib/bump.ts";
+import { proposeBump } from "../../scripts/lib/bump.ts";
+import { pushBump } from "../../scripts/lib/bump-direct.ts";
+import { planBump } from "../../scripts/lib/bump-plan.ts";
 import { run } from "../../scripts/lib/exec.ts";
 import { connectRepository } from "../../scripts/lib/forge-connection.ts";
 import { withForge } from "../../scripts/lib/forge-session.ts";
@@ -42,7 +44,8 @@ async function bumpAt(
   await withForge(connection, session, async (remote, forge) => {
     const registry = { unverified: "a test" };
     const plan = await planBump(remote, { app: "web", image: { tag }, ...asked, web, registry });
-    await applyBump(remote, plan, { forge, author: { name: "Ada", email: "ada@shop.test" } });
+    const options = { author: { name: "Ada", email: "ada@shop.test" }, now: () => asked.askedAt };
+    await (asked.direct ? pushBump(remote, plan, options) : proposeBump(remote, forge, plan, options));
   });
 }
 
@@ -88,7 +91,7 @@ describe("by pull request", () => {
     const refused = await bump(repo.root, ["web", NEWER]);
     expect(refused.exitCode).toBe(3);
     expect(refused.stderr).toBe(
-      `bump: ${BRANCH} holds a commit that no bump made: ${person}; merge or close its pull request and delete the branch, then run it again\n`,
+      `bump: ${BRANCH} holds a commit that no command made: ${person}; merge or close its pull request and delete the branch, then run it again\n`,
     );
     // What is asked for is there: nothing needs to be overwritten.
     expect(await bump(repo.root, ["web", NEW])).toMatchObject({ exitCode: 0, stderr: "" });
@@ -116,7 +119,7 @@ describe("by pull request", () => {
     );
     expect(await bump(repo.root, ["web", NEWER])).toMatchObject({
       exitCode: 3,
-      stderr: expect.stringContaining("holds a commit that no bump made"),
+      stderr: expect.stringContaining("holds a commit that no command made"),
     });
   });
 

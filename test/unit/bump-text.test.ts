@@ -10,9 +10,16 @@ import {
   tuple,
 } from "fast-check";
 import { describe, expect, it } from "vitest";
-import { parseImage } from "../../scripts/lib/bump.ts";
-import { bumpText, formatBumpBranch, parseBumpBranch, parseBumpRecord } from "../../scripts/lib/bump-text.ts";
+import { parseImage } from "../../scripts/lib/bump-plan.ts";
+import {
+  bumpText,
+  formatBumpBranch,
+  isLater,
+  parseBumpBranch,
+  parseBumpRecord,
+} from "../../scripts/lib/bump-text.ts";
 import { forgeAddress } from "../../scripts/lib/forge-address.ts";
+import { commitMessage } from "../../scripts/lib/proposal-branch.ts";
 import { SHA } from "./support/tree.ts";
 
 const SOURCE = "https://forge/shop/web";
@@ -52,7 +59,8 @@ describe("what a bump writes to be read again", () => {
     assert(
       property(records, oneof(hex(40), constantFrom("latest", "v1")), (bump, before) => {
         const text = bumpText(bump, { before, source: SOURCE, unverified: undefined });
-        expect(parseBumpRecord(text.message("sha256:0"))).toEqual(bump);
+        const message = commitMessage({ ...text, summary: text.body })("sha256:0");
+        expect(parseBumpRecord(message)).toEqual(bump);
       }),
     );
   });
@@ -67,7 +75,7 @@ describe("what a bump writes to be read again", () => {
     expect(text("latest").body).toContain(`/shop/web/commit/${SHA}\n`);
   });
 
-  it("says in both places whether the registry has the image, and which", () => {
+  it("says whether the registry has the image, and which", () => {
     const image = { tag: SHA, digest: `sha256:${"a".repeat(64)}` };
     const bump = { environment: "dev", app: "web", image, askedAt: new Date(0) };
     const text = (unverified: string | undefined) =>
@@ -79,13 +87,31 @@ describe("what a bump writes to be read again", () => {
       expect(text(unverified).body).toMatch(
         new RegExp(`\\nDigest: ${image.digest}\\nImage in the registry: ${line}$`),
       );
-      expect(text(unverified).message("")).toContain(`\nImage in the registry: ${line}\n`);
     }
   });
 
   it("is not seen in a message that somebody wrote", () => {
     expect(parseBumpRecord("web: 0123456 in dev\n")).toBeUndefined();
     expect(parseBumpRecord(`x\n\nBump: dev/web ${SHA}\nAsked: 2026-99-99T00:00:00.000Z\n`)).toBeUndefined();
+  });
+});
+
+describe("of two bumps", () => {
+  it.each<[string, number, number | undefined, boolean]>([
+    ["asked for before", -1, 0, false],
+    ["asked for in the same moment", 0, 5, false],
+    ["asked for after", 1, 5, true],
+    ["dated in the future", 10, 5, false],
+    ["dated in the future that has come meanwhile", 10, undefined, true],
+  ])("one %s is the later one or not", (_, seconds, now, expected) => {
+    const asked = (at: number) => ({
+      environment: "dev",
+      app: "web",
+      image: { tag: SHA },
+      askedAt: new Date(at * 1000),
+    });
+    const clock = now === undefined ? undefined : new Date(now * 1000);
+    expect(isLater(asked(seconds), asked(0), clock)).toBe(expected);
   });
 });
 
