@@ -59,5 +59,6 @@ export async function withdrawBump(
   const said = tip && (await recordOf(remote, plan, tip));
   if (said && isLater(said, record, now)) return undefined;
   const has = `\`${remote.branch}\` has ${record.image.tag} of ${record.app} already`;
-  return withdraw(remote, forge, branch, `${has}, which was asked for after this.`);
+  const withdrawn = await withdraw(remote, forge, branch, `${has}, which was asked for after this.`);
+  return withdrawn.kind === "moved" ? undefined : withdrawn.result;
 }

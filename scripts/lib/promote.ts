@@ -55,7 +55,9 @@ export async function promote(
     refuseClosed(review, request.override);
     if (review.steps.length === 0) {
       const reason = `Nothing is left to promote from ${review.from} to ${review.to} as of ${review.base.slice(0, 7)}.`;
-      return { kind: "nothing", closed: await withdraw(remote, forge, branch, reason) };
+      const withdrawn = await withdraw(remote, forge, branch, reason);
+      if (withdrawn.kind === "done") return { kind: "nothing", closed: withdrawn.result };
+      continue;
     }
     const outcome = await propose(remote, forge, proposalOf(review, branch, forge, request.override), {
       author: request.author,
@@ -65,7 +67,7 @@ export async function promote(
     if (!(await hasMoved(remote, review))) return { kind: "proposed", review, ...outcome };
   }
   throw new ExternalError(
-    `${remote.branch} moved ${ATTEMPTS} times while this promotion was made`,
+    `${remote.branch} or ${branch} moved ${ATTEMPTS} times while this promotion was made`,
     "run it again",
   );
 }

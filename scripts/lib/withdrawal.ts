@@ -1,11 +1,13 @@
 /** Taking a proposal back that there is no reason for any more. */
+import type { Try } from "./contend.ts";
 import type { Forge, PullRequest } from "./forge.ts";
 import { refuseForeign } from "./proposal-branch.ts";
 import type { Remote } from "./remote.ts";
 
 /**
- * Closes the pull request of a proposal and deletes its branch.
- * @returns the pull request that was open
+ * Deletes the branch of a proposal and closes its pull request, with a comment that says why.
+ * @returns the pull request that was open; `moved` when somebody has just pushed to the branch, and so has a reason for it: then
+ * nothing has been done
  * @throws RefusedError when the branch holds somebody else's commits
  */
 export async function withdraw(
@@ -13,15 +15,17 @@ export async function withdraw(
   forge: Forge,
   branch: string,
   reason: string,
-): Promise<PullRequest | undefined> {
+): Promise<Try<PullRequest | undefined>> {
   const tip = await remote.tip(branch);
   if (tip !== undefined) await refuseForeign(remote, branch);
+  // Before the branch is gone: forges close its pull request with it.
   const [open] = await forge.openPullRequests({ head: branch, base: remote.branch });
+  const deleted = tip === undefined ? undefined : await remote.deleteBranch(branch, tip);
+  if (deleted?.kind === "moved") return deleted;
   if (open !== undefined) {
-    await forge.comment(open.number, reason);
     await forge.closePullRequest(open.number);
+    // Last: where it is closed, a run that goes on after one that was broken off does not write it a second time.
+    await forge.comment(open.number, reason);
   }
-  // Somebody who has just pushed to it has a reason.
-  if (tip !== undefined) await remote.deleteBranch(branch, tip);
-  return open;
+  return { kind: "done", result: open };
 }

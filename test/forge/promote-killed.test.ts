@@ -179,7 +179,7 @@ describe("killed while it is brought up to date", () => {
 });
 
 describe("killed while it is taken back", () => {
-  it.each(both(COMMENT, CLOSE, DELETE))(
+  it.each(both(DELETE, CLOSE, COMMENT))(
     "as %s, %s the forge has done it: nothing is left of it",
     async (_, moment, step) => {
       await prepare();
@@ -193,6 +193,10 @@ describe("killed while it is taken back", () => {
       });
       expect((await pullRequests(repo)).filter(({ state }) => state === "open")).toEqual([]);
       expect(await references(repo.root)).not.toContain(BRANCH);
+      const [newest] = await pullRequests(repo);
+      const comments = z.array(z.object({ body: z.string() }));
+      const said = comments.parse(await ask(`${repo.api}/issues/${newest?.number}/comments`));
+      expect(said.filter(({ body }) => body.startsWith("Nothing is left")).length).toBeLessThanOrEqual(1);
     },
   );
 });

@@ -21,6 +21,7 @@ import {
   TWO,
 } from "./promotion-support.ts";
 import {
+  ask,
   between,
   commandLine,
   fileAt,
@@ -215,6 +216,36 @@ describe("the pull request", () => {
     const after = await references(repo.root);
     expect((await promote(repo, "test", "live")).stdout).toMatch(/\nnothing to promote\n$/);
     expect(await references(repo.root)).toBe(after);
+  });
+
+  it("is left alone by a run that would close it when another one has just brought it up to date", async () => {
+    const repo = await promotable();
+    await release(repo, { web: NEW });
+    await promote(repo, "test", "live");
+    await personCommits(repo.root, "main", {
+      [WEB]: await fileAt(repo.root, "main", releasePath("test", "web")),
+    });
+    // Proven already, so that nothing is in the way once main has it.
+    const next = await release(repo, { web: NEWER }, {}, "next");
+    let isFirst = true;
+    const proxy = await between(async (method, path) => {
+      if (!isFirst || method !== "POST" || !path.endsWith("/git-receive-pack")) return undefined;
+      isFirst = false;
+      await git(repo.root, "checkout", "--quiet", "--force", "--detach", next);
+      await push(repo.root, "main");
+      expect((await promote(repo, "test", "live")).stdout).toMatch(/\nupdated: #1 /);
+      return undefined;
+    });
+    const root = await callerOf(repo, { url: proxy.url });
+    const result = await commandLine("promote", root, ["test", "live"], environmentOf());
+    expect(result).toMatchObject({ exitCode: 0, stderr: "" });
+    // In its text the forge has the proxy's address.
+    expect(result.stdout).toMatch(/\nupdated: #1 /);
+    expect(isFirst).toBe(false);
+    expect(await pullRequests(repo)).toMatchObject([
+      { number: 1, state: "open", title: "Promote web fedcba9 from test to live" },
+    ]);
+    expect(await ask(`${repo.api}/issues/1/comments`)).toEqual([]);
   });
 
   it("is exactly one when two runs make it at the same moment", async () => {
