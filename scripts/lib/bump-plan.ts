@@ -4,7 +4,8 @@ import {
   type BumpText,
   bumpText,
   formatBumpBranch,
-  parseBumpRecord,
+  type ParsedBump,
+  parseBump,
   type Unverified,
 } from "./bump-text.ts";
 import { type App, readCatalogue } from "./catalogue.ts";
@@ -162,8 +163,8 @@ export async function recordOf(
   remote: Remote,
   { record }: BumpPlan,
   commit: string,
-): Promise<BumpRecord | undefined> {
-  const said = parseBumpRecord((await remote.describe(commit)).message);
+): Promise<ParsedBump | undefined> {
+  const said = parseBump((await remote.describe(commit)).message);
   return said?.app === record.app && said.environment === record.environment ? said : undefined;
 }
 

@@ -71,13 +71,21 @@ export function bumpText(
   return { title, body, trailers };
 }
 
-/** The record in a commit's message; undefined when no bump wrote it. */
-export function parseBumpRecord(message: string): BumpRecord | undefined {
+/** What the message of a bump's commit says: its record, and title and body of its pull request. */
+export interface ParsedBump extends BumpRecord {
+  title: string;
+  body: string;
+}
+
+/** Reads a commit's message; undefined when no bump wrote it. */
+export function parseBump(message: string): ParsedBump | undefined {
   const [, environment, app, tag, digest, asked] = RECORD.exec(message) ?? [];
   const askedAt = new Date(asked ?? Number.NaN);
   if (environment === undefined || app === undefined || tag === undefined || Number.isNaN(askedAt.getTime()))
     return undefined;
-  return { environment, app, image: { tag, ...(digest === undefined ? {} : { digest }) }, askedAt };
+  const [title = "", ...rest] = (message.split("\n\nBump: ")[0] ?? "").split("\n\n");
+  const image = { tag, ...(digest === undefined ? {} : { digest }) };
+  return { environment, app, image, askedAt, title, body: rest.join("\n\n") };
 }
 
 /**

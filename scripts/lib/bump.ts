@@ -30,15 +30,14 @@ export async function proposeBump(
       plan = await planAgain(remote, plan);
       return plan.edit.changes.length === 0 ? undefined : bumpProposal(plan);
     },
-    async refuseRival(commit) {
+    async rival(commit) {
       const said = await recordOf(remote, plan, commit);
-      if (said === undefined || !isLater(said, plan.record, commit === seen ? now() : undefined)) return;
-      // Whoever asked later wanted the same.
-      if (isDeepStrictEqual(said.image, plan.record.image)) return;
-      throw new RefusedError(
-        `${plan.branch} got ${said.image.tag.slice(0, 7)} while this ran`,
-        "that was asked for later, so it stays",
-      );
+      const isRival = said && isLater(said, plan.record, commit === seen ? now() : undefined);
+      // Whoever asked later may have wanted the same.
+      if (!isRival || isDeepStrictEqual(said.image, plan.record.image)) return undefined;
+      const fact = `${plan.branch} got ${said.image.tag.slice(0, 7)} while this ran`;
+      const refusal = new RefusedError(fact, "that was asked for later, so it stays");
+      return { refusal, title: said.title, body: said.body };
     },
   });
 }

@@ -12,6 +12,8 @@ export interface PullRequest {
   url: string;
   title: string;
   body: string;
+  /** The commit that the forge shows in it. */
+  headCommit: string;
 }
 
 /** What a pull request is found by. */
@@ -47,7 +49,7 @@ export interface Forge {
   listOpenPullRequests(base: string): Promise<(PullRequest & { head: string })[]>;
   /** @returns undefined when there is one already */
   createPullRequest(way: Way, text: { title: string; body: string }): Promise<PullRequest | undefined>;
-  updatePullRequest(number: number, text: { title: string; body: string }): Promise<void>;
+  updatePullRequest(number: number, text: { title: string; body: string }): Promise<PullRequest>;
   /** All statuses of a commit, the newest first: of one context, the first one counts. */
   statuses(commit: string): Promise<CommitStatus[]>;
   /** Those of some labels that a pull request has not got. */
@@ -132,7 +134,7 @@ export function connectForge(address: ForgeAddress, token: string): Forge {
       }
     },
     async updatePullRequest(number, text) {
-      await call("PATCH /repos/{owner}/{repo}/pulls/{number}", { number, ...text }, Pull);
+      return call("PATCH /repos/{owner}/{repo}/pulls/{number}", { number, ...text }, Pull);
     },
     async statuses(commit) {
       // Gitea's default order is by seconds, so that pages could overlap; this one is by the number of the status.

@@ -30,7 +30,7 @@ export interface PromoteRequest {
 
 export type PromoteOutcome =
   | { kind: "reviewed" }
-  | { kind: "nothing"; closed: PullRequest | undefined }
+  | { kind: "nothing"; closed: Pick<PullRequest, "number" | "url"> | undefined }
   | ({ kind: "proposed"; review: Review } & ProposalOutcome);
 
 /** How often the promotion is made anew because the deployed branch has moved meanwhile. */

@@ -2,8 +2,9 @@
  * A proposal: one commit on a branch of a fixed name, and one open pull request for it, both kept as they should be.
  * What is there is compared with what is wanted first, so a run that was broken off is simply repeated.
  */
-import { contend } from "./contend.ts";
-import type { Forge } from "./forge.ts";
+import { contend, type Try } from "./contend.ts";
+import type { RefusedError } from "./errors.ts";
+import type { Forge, PullRequest } from "./forge.ts";
 import { commitProposal, isWanted, refuseForeign } from "./proposal-branch.ts";
 import { type EnsuredPullRequest, ensurePullRequest } from "./pull-request.ts";
 import type { Author, FileChange, Remote } from "./remote.ts";
@@ -31,8 +32,16 @@ export interface ProposeOptions {
   author: Author;
   /** The date of the commit, if one is made. */
   date: Date;
-  /** Throws when what a command has put on the branch is to stay; asked before it is replaced. */
-  refuseRival?: (commit: string) => Promise<void>;
+  /** Asked about what a command has put on the branch, before it is replaced; undefined when it may be. */
+  rival?: (commit: string) => Promise<Rival | undefined>;
+}
+
+/** Another proposal for the branch, that stays. */
+export interface Rival {
+  refusal: RefusedError;
+  /** What its pull request says. */
+  title: string;
+  body: string;
 }
 
 export interface Replanning {
@@ -42,7 +51,7 @@ export interface Replanning {
 
 export interface ProposalOutcome {
   commit: string;
-  pull: EnsuredPullRequest;
+  pull: Pick<EnsuredPullRequest, "number" | "url" | "change">;
   /** What the forge would not do, a line each; the pull request is there all the same. */
   notes: string[];
 }
@@ -88,50 +97,76 @@ export async function propose(
       await remote.fetch(`${branch}*`);
       return first;
     });
-  return contend(branch, PATIENCE, async (count) => {
+  const run = new Run(remote, forge, options);
+  return contend(branch, PATIENCE, async (count): Promise<Try<ProposalOutcome | undefined>> => {
     if (count > 1) proposal = await replan();
-    if (proposal === undefined) return { kind: "done", result: undefined };
-    const pushed = await ensureCommit(remote, proposal, options);
-    if (pushed.kind === "moved") return pushed;
-    const { commit, isNew } = pushed;
-    return { kind: "done", result: await complete(forge, proposal, remote.branch, { commit, isNew }) };
+    return proposal === undefined ? { kind: "done", result: undefined } : run.attempt(proposal);
   });
 }
 
-/** Sees to the pull request of a commit that is on its branch. */
-async function complete(
-  forge: Forge,
-  proposal: Proposal,
-  base: string,
-  { commit, isNew }: { commit: string; isNew: boolean },
-): Promise<ProposalOutcome> {
-  const { branch: head, title, body, labels, reviewers } = proposal;
-  const pull = await ensurePullRequest(forge, { head, base }, { title, body });
-  const change = pull.change === "unchanged" && isNew ? "updated" : pull.change;
-  const outcome = { commit, pull: { ...pull, change }, notes: [] };
-  // The labels come last: with them the pull request is complete, and whoever has reviewed it is not asked once more.
-  const mayBeComplete = change === "unchanged" || labels.length === 0;
-  if (mayBeComplete && (await isLabelled(forge, pull.number, labels))) return outcome;
-  const refusal = await forge.requestReviewers(pull.number, reviewers);
-  await forge.ensureLabels(pull.number, labels);
-  return { ...outcome, notes: refusal === undefined ? [] : [refusal] };
-}
+/** The tries of one run, and what they have written. */
+class Run {
+  readonly #remote: Remote;
+  readonly #forge: Forge;
+  readonly #options: ProposeOptions;
+  #hasPushed = false;
+  /** The pull request, once its text has been written. */
+  #written: EnsuredPullRequest | undefined;
 
-async function isLabelled(forge: Forge, number: number, labels: readonly string[]): Promise<boolean> {
-  return labels.length === 0 || (await forge.missingLabels(number, labels)).length === 0;
-}
-
-type Committed = { kind: "there"; commit: string; isNew: boolean } | { kind: "moved"; reason: string };
-
-async function ensureCommit(remote: Remote, proposal: Proposal, options: ProposeOptions): Promise<Committed> {
-  const { branch } = proposal;
-  const tip = await remote.tip(branch);
-  if (tip !== undefined) {
-    if (await isWanted(remote, proposal, tip)) return { kind: "there", commit: tip, isNew: false };
-    await refuseForeign(remote, branch);
-    await options.refuseRival?.(tip);
+  constructor(remote: Remote, forge: Forge, options: ProposeOptions) {
+    this.#remote = remote;
+    this.#forge = forge;
+    this.#options = options;
   }
-  const commit = await commitProposal(remote, proposal, options);
-  const pushed = await remote.push(commit, branch, tip ?? "none");
-  return pushed.kind === "moved" ? pushed : { kind: "there", commit, isNew: true };
+
+  async attempt(proposal: Proposal): Promise<Try<ProposalOutcome>> {
+    const pushed = await this.#ensureCommit(proposal);
+    if (pushed.kind === "moved") return pushed;
+    const commit = pushed.result;
+    const { branch: head, title, body, labels } = proposal;
+    const pull = await ensurePullRequest(this.#forge, { head, base: this.#remote.branch }, { title, body });
+    if (pull.change !== "unchanged")
+      this.#written = { ...pull, change: this.#written?.change ?? pull.change };
+    // Somebody has pushed since: the text may be ours, and the commit theirs.
+    if (pull.headCommit !== commit) return isAt(pull, commit);
+    const change = this.#written?.change ?? (this.#hasPushed ? "updated" : "unchanged");
+    const outcome = { commit, pull: { ...pull, change } };
+    // The labels come last: with them it is complete, and whoever has reviewed it is not asked once more.
+    const isLabelled =
+      labels.length === 0 ||
+      (change === "unchanged" && (await this.#forge.missingLabels(pull.number, labels)).length === 0);
+    if (isLabelled) return { kind: "done", result: { ...outcome, notes: [] } };
+    const refusal = await this.#forge.requestReviewers(pull.number, proposal.reviewers);
+    await this.#forge.ensureLabels(pull.number, labels);
+    return { kind: "done", result: { ...outcome, notes: refusal === undefined ? [] : [refusal] } };
+  }
+
+  async #ensureCommit(proposal: Proposal): Promise<Try<string>> {
+    const { branch } = proposal;
+    const tip = await this.#remote.tip(branch);
+    if (tip !== undefined) {
+      if (await isWanted(this.#remote, proposal, tip)) return { kind: "done", result: tip };
+      await refuseForeign(this.#remote, branch);
+      const rival = await this.#options.rival?.(tip);
+      if (rival !== undefined) return this.#giveWay(rival, tip);
+    }
+    const commit = await commitProposal(this.#remote, proposal, this.#options);
+    const pushed = await this.#remote.push(commit, branch, tip ?? "none");
+    if (pushed.kind === "moved") return pushed;
+    this.#hasPushed = true;
+    return { kind: "done", result: commit };
+  }
+
+  /** A text that was written over the rival's is taken back first. */
+  async #giveWay({ refusal, title, body }: Rival, tip: string): Promise<Try<never>> {
+    const pull =
+      this.#written && (await this.#forge.updatePullRequest(this.#written.number, { title, body }));
+    if (pull !== undefined && pull.headCommit !== tip) return isAt(pull, tip);
+    throw refusal;
+  }
+}
+
+function isAt({ number, headCommit }: PullRequest, commit: string): Try<never> {
+  const reason = `#${number} is at ${headCommit.slice(0, 7)} and not at ${commit.slice(0, 7)}`;
+  return { kind: "moved", reason };
 }

@@ -2,9 +2,7 @@
 import { ExternalError, RefusedError } from "./errors.ts";
 import type { Forge, PullRequest, Way } from "./forge.ts";
 
-export interface EnsuredPullRequest {
-  number: number;
-  url: string;
+export interface EnsuredPullRequest extends PullRequest {
   change: "opened" | "updated" | "unchanged";
 }
 
@@ -41,7 +39,7 @@ async function keepFirst(
   const open = await forge.openPullRequests(way);
   const [first = created] = open.toSorted((one, other) => one.number - other.number);
   if (first.number >= created.number) {
-    return { number: created.number, url: created.url, change: "opened" };
+    return { ...created, change: "opened" };
   }
   await forge.closePullRequest(created.number);
   return update(forge, first, text);
@@ -60,12 +58,12 @@ async function find(forge: Forge, way: Way): Promise<PullRequest | undefined> {
 
 async function update(
   forge: Forge,
-  { number, url, title, body }: PullRequest,
+  pull: PullRequest,
   text: { title: string; body: string },
 ): Promise<EnsuredPullRequest> {
-  if (title === text.title && normal(body) === normal(text.body)) return { number, url, change: "unchanged" };
-  await forge.updatePullRequest(number, text);
-  return { number, url, change: "updated" };
+  const isRight = pull.title === text.title && normal(pull.body) === normal(text.body);
+  if (isRight) return { ...pull, change: "unchanged" };
+  return { ...(await forge.updatePullRequest(pull.number, text)), change: "updated" };
 }
 
 /** Forges change line ends and blanks at the end. */

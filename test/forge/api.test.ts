@@ -112,7 +112,7 @@ describe("open pull requests", () => {
       return json(status, { message });
     });
     const ensured = await ensurePullRequest(connect(forge.url), WAY, { title: "t", body: "b" });
-    expect(ensured).toEqual({ number: 7, url: "https://forge/pulls/7", change: "updated" });
+    expect(ensured).toMatchObject({ number: 7, url: "https://forge/pulls/7", change: "updated" });
   });
 
   it("are not taken for existing when the forge refuses for another reason", async () => {

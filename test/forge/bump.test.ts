@@ -236,6 +236,33 @@ describe("by pull request", () => {
     expect(await fileAt(repo.root, options.length > 0 ? "main" : BRANCH)).toContain(NEWER);
   });
 
+  it.each([
+    ["is updated", "PATCH", /\/pulls\/1$/],
+    ["is opened", "POST", /\/pulls$/],
+  ])(
+    "a later bump while the pull request %s leaves it with text and content of one",
+    async (_, used, asked) => {
+      const repo = await repository();
+      if (used === "PATCH") await bump(repo.root, ["web", "a".repeat(40)]);
+      let isFirst = true;
+      const proxy = await between(async (method, path) => {
+        if (!isFirst || method !== used || !asked.test(path)) return undefined;
+        isFirst = false;
+        expect(await bump(repo.root, ["web", NEWER])).toMatchObject({ exitCode: 0 });
+        return undefined;
+      });
+      await pointAt(repo, proxy.url);
+      expect(await bump(repo.root, ["web", NEW])).toMatchObject({
+        exitCode: 3,
+        stderr: `bump: ${BRANCH} got fedcba9 while this ran; that was asked for later, so it stays\n`,
+      });
+      expect(await fileAt(repo.root, BRANCH)).toContain(NEWER);
+      expect(await pullRequests(repo)).toMatchObject([
+        { title: "web: fedcba9 in dev", body: expect.stringContaining(`\nTo: ${NEWER}\n`) },
+      ]);
+    },
+  );
+
   it("does not close it when a person has put something on its branch", async () => {
     const repo = await repository();
     await bump(repo.root, ["web", NEW]);

@@ -271,6 +271,22 @@ describe("a rollback", () => {
     expect(await references(repo.root)).toBe(refs);
   });
 
+  it("at the same time as another one is one of the two, in its text as in its content", async () => {
+    const repo = await days([release(A), release(B), release(C)]);
+    await rollback(repo, "--to", "2");
+    let isFirst = true;
+    const proxy = await between(async (method, path) => {
+      if (!isFirst || method !== "PATCH" || !path.endsWith("/pulls/1")) return undefined;
+      isFirst = false;
+      expect((await rollback(repo, "--to", "2")).stdout).toContain("\nupdated: #1 ");
+      return undefined;
+    });
+    await pointAt(repo, proxy.url);
+    expect((await rollback(repo, "--to", "1")).stdout).toContain("\nupdated: #1 ");
+    expect(await pullRequests(repo)).toMatchObject([{ title: "live: web back to bbbbbbb" }]);
+    expect(await fileAt(repo.root, BRANCH, LIVE)).toBe(release(B));
+  });
+
   it("does not mind that something else is broken", async () => {
     const repo = await days([
       release(A),

@@ -15,8 +15,8 @@ import {
   bumpText,
   formatBumpBranch,
   isLater,
+  parseBump,
   parseBumpBranch,
-  parseBumpRecord,
 } from "../../scripts/lib/bump-text.ts";
 import { forgeAddress } from "../../scripts/lib/forge-address.ts";
 import { commitMessage } from "../../scripts/lib/proposal-branch.ts";
@@ -55,12 +55,12 @@ describe("what a bump writes to be read again", () => {
     },
   );
 
-  it("is a message that names the image and when it was asked for", () => {
+  it("is a message that names the image and when it was asked for, and has the pull request's text", () => {
     assert(
       property(records, oneof(hex(40), constantFrom("latest", "v1")), (bump, before) => {
         const text = bumpText(bump, { before, source: SOURCE, unverified: undefined });
         const message = commitMessage({ ...text, summary: text.body })("sha256:0");
-        expect(parseBumpRecord(message)).toEqual(bump);
+        expect(parseBump(message)).toEqual({ ...bump, title: text.title, body: text.body });
       }),
     );
   });
@@ -91,8 +91,8 @@ describe("what a bump writes to be read again", () => {
   });
 
   it("is not seen in a message that somebody wrote", () => {
-    expect(parseBumpRecord("web: 0123456 in dev\n")).toBeUndefined();
-    expect(parseBumpRecord(`x\n\nBump: dev/web ${SHA}\nAsked: 2026-99-99T00:00:00.000Z\n`)).toBeUndefined();
+    expect(parseBump("web: 0123456 in dev\n")).toBeUndefined();
+    expect(parseBump(`x\n\nBump: dev/web ${SHA}\nAsked: 2026-99-99T00:00:00.000Z\n`)).toBeUndefined();
   });
 });
 

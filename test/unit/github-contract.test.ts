@@ -47,7 +47,7 @@ const CALLS: Record<
   updatePullRequest: {
     call: async (forge) => forge.updatePullRequest(1347, { title: "t", body: "b" }),
     operations: [`PATCH ${PULL}`],
-    result: undefined,
+    result: expect.objectContaining({ number: 1347, headCommit: HEAD }),
   },
   statuses: {
     call: async (forge) => forge.statuses(HEAD),

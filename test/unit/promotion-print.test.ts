@@ -149,7 +149,7 @@ describe("what comes next", () => {
   it("is nothing after a dry run, or when nothing is left", () => {
     expect(describeOutcome({ kind: "reviewed" })).toBe("nothing was changed: a dry run\n");
     expect(describeOutcome({ kind: "nothing", closed: undefined })).toBe("nothing to promote\n");
-    const closed = { number: 3, url: "", title: "", body: "" };
+    const closed = { number: 3, url: "" };
     expect(describeOutcome({ kind: "nothing", closed })).toBe("nothing to promote; #3 is closed\n");
   });
 });
