@@ -3,8 +3,7 @@
  * Content is read and written as Git objects, so no setting for line ends touches a byte of it.
  */
 import { createHash } from "node:crypto";
-import { rm, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { rm } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { sha256 } from "./digest.ts";
 import { ExternalError, RefusedError } from "./errors.ts";
@@ -90,6 +89,8 @@ export class Remote {
   readonly branch: string;
   readonly #env: NodeJS.ProcessEnv;
   readonly #url: string;
+  /** By branch, the newest commit; undefined until it is read, once after each fetch. */
+  #tips: ReadonlyMap<string, string> | undefined;
 
   constructor(directory: string, { url, token, branch, env }: Omit<RemoteOptions, "onInterrupt">) {
     this.directory = directory;
@@ -109,17 +110,16 @@ export class Remote {
    * @throws RefusedError, ExternalError
    */
   async fetch(pattern: string, options: { history?: boolean; depth?: number } = {}): Promise<void> {
-    const known = (await this.tip(this.branch)) !== undefined;
+    const isDeep = options.history === true || (await this.tip(this.branch)) !== undefined;
     const refs = [this.branch, pattern].map((name) => `+refs/heads/${name}:refs/remotes/origin/${name}`);
-    const depth = known || options.history === true ? [] : [`--depth=${options.depth ?? 1}`];
+    const depth = isDeep ? [] : [`--depth=${options.depth ?? 1}`];
     await this.#fetch([...depth, "--prune", "origin", ...refs]);
   }
 
   /** The newest commit of a branch; undefined when there is no such branch. */
   async tip(branch: string): Promise<string | undefined> {
-    const ref = `refs/remotes/origin/${branch}`;
-    const { exitCode, stdout } = await this.#try(["rev-parse", "--verify", "--quiet", ref]);
-    return exitCode === 0 ? stdout.trim() : undefined;
+    this.#tips ??= await this.#readTips();
+    return this.#tips.get(branch);
   }
 
   /**
@@ -181,7 +181,6 @@ export class Remote {
     const { parent, author } = options;
     const date = options.date.toISOString();
     const env = {
-      GIT_INDEX_FILE: join(this.directory, "index"),
       GIT_AUTHOR_NAME: author.name,
       GIT_AUTHOR_EMAIL: author.email,
       GIT_AUTHOR_DATE: date,
@@ -189,33 +188,23 @@ export class Remote {
       GIT_COMMITTER_EMAIL: author.email,
       GIT_COMMITTER_DATE: date,
     };
-    const blobs = await this.#write(options.changes.map(({ file }) => file?.text));
-    const entries = options.changes.map(({ path, file }, index) => {
-      return `${file?.mode ?? 0} ${blobs[index] ?? "0".repeat(parent.length)}\t${path}\0`;
-    });
-    await this.#git(["read-tree", parent], { env });
-    await this.#git(["update-index", "-z", "--index-info"], { env, input: entries.join("") });
-    const tree = (await this.#git(["write-tree"], { env })).trim();
+    const tree = await this.#write(parent, options.changes);
     const message = options.message(await this.content(parent, tree));
     return (await this.#git(["commit-tree", tree, "-p", parent, "-F", "-"], { env, input: message })).trim();
   }
 
-  /** Writes texts as blobs, all by one process; gives their names, and undefined for what is undefined. */
-  async #write(texts: readonly (string | undefined)[]): Promise<(string | undefined)[]> {
-    const files = await Promise.all(
-      texts.map(async (text, index) => {
-        if (text === undefined) return undefined;
-        const file = join(this.directory, `text-${index}`);
-        await writeFile(file, text);
-        return file;
-      }),
+  /** Writes a commit's tree with some files changed, all by one process, and gives its name. */
+  async #write(commit: string, changes: readonly FileChange[]): Promise<string> {
+    const files = changes.map(({ path, file }) =>
+      file === undefined
+        ? `D ${path}\n`
+        : `M ${file.mode} inline ${path}\ndata ${Buffer.byteLength(file.text)}\n${file.text}\n`,
     );
-    const there = files.filter((file) => file !== undefined);
-    if (there.length === 0) return files;
-    const input = `${there.join("\n")}\n`;
-    const names = await this.#git(["hash-object", "-w", "--no-filters", "--stdin-paths"], { input });
-    const blobs = names.split("\n");
-    return files.map((file) => (file === undefined ? undefined : blobs[there.indexOf(file)]));
+    // It takes files for a commit only. Of this one nothing is used but the tree, which is asked for in the end.
+    const head = `commit refs/written\nmark :1\ncommitter <> 0 +0000\ndata 0\nfrom ${commit}\n`;
+    const input = `${head}${files.join("")}\nls :1 ""\ndone\n`;
+    const told = await this.#git(["fast-import", "--quiet", "--force", "--done"], { input });
+    return told.split(/\s/)[2] ?? "";
   }
 
   /** A digest of everything in which two commits, or trees, differ: paths, modes and bytes. */
@@ -291,17 +280,11 @@ export class Remote {
     return { commits: list.split("\n").filter((line) => line !== ""), from };
   }
 
-  /** The message of a commit, its parents and the paths in which it differs from the first of them. */
-  async describe(commit: string): Promise<{ message: string; parents: string[]; paths: string[] }> {
-    const [parents = "", ...message] = (await this.#git(["log", "-1", "--format=%P%n%B", commit])).split(
-      "\n",
-    );
-    const [first] = parents.split(" ");
-    return {
-      message: message.join("\n"),
-      parents: parents.split(" ").filter((parent) => parent !== ""),
-      paths: first ? await this.changed(first, commit) : [],
-    };
+  /** The message of a commit, and its parents. */
+  async describe(commit: string): Promise<{ message: string; parents: string[] }> {
+    const log = await this.#git(["log", "-1", "--format=%P%n%B", commit]);
+    const [parents = "", ...message] = log.split("\n");
+    return { message: message.join("\n"), parents: parents.split(" ").filter((parent) => parent !== "") };
   }
 
   /** The paths in which two commits differ. */
@@ -376,6 +359,7 @@ export class Remote {
   async #fetch(args: readonly string[]): Promise<void> {
     for (let attempt = 0; ; attempt += 1) {
       const result = await this.#try(["fetch", "--quiet", "--no-tags", ...args]);
+      this.#tips = undefined;
       if (result.exitCode === 0) return;
       if (/couldn't find remote ref/.test(result.stderr)) {
         throw new RefusedError(
@@ -388,6 +372,12 @@ export class Remote {
       if (error instanceof RefusedError || pause === undefined) throw error;
       await sleep(pause);
     }
+  }
+
+  async #readTips(): Promise<Map<string, string>> {
+    const format = "--format=%(refname:lstrip=3) %(objectname)";
+    const refs = await this.#git(["for-each-ref", format, "refs/remotes/origin/"]);
+    return new Map([...refs.matchAll(/^(\S+) (\w+)$/gm)].map(([, name = "", tip = ""]) => [name, tip]));
   }
 
   async #try(
@@ -446,6 +436,10 @@ function gitEnvironment(env: NodeJS.ProcessEnv, url: string, token: string): Nod
     ["remote.origin.url", url],
     ["credential.helper", ""],
     ["core.hooksPath", "/dev/null"],
+    // A clone that is gone in a moment needs no tidying.
+    ["maintenance.auto", "false"],
+    ["gc.auto", "0"],
+    ["fastimport.unpackLimit", "0"],
     // Empty first: it takes back what the user's configuration sets, such as another token.
     [header, ""],
     [header, `Authorization: Basic ${basic}`],
