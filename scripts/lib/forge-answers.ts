@@ -6,6 +6,14 @@ export const Repository = z.object({ full_name: z.string() });
 const Team = z.object({ slug: z.string().optional(), name: z.string() });
 const Teams = z.array(Team).nullish();
 
+export type Label = z.infer<typeof Label>;
+export const Label = z.object({ id: z.number(), name: z.string() });
+
+/** A branch: GitHub's commit has a `sha`, Gitea's an `id`. */
+export const Branch = z
+  .object({ commit: z.union([z.object({ sha: z.string() }), z.object({ id: z.string() })]) })
+  .transform(({ commit }) => ({ tip: "sha" in commit ? commit.sha : commit.id }));
+
 /** A pull request; in lists, `merged` and `mergeable` are missing on GitHub. */
 export const Pull = z
   .object({
@@ -18,6 +26,7 @@ export const Pull = z
     base: z.object({ ref: z.string() }),
     merged: z.boolean().optional(),
     mergeable: z.boolean().nullish(),
+    labels: z.array(Label).nullish(),
     // GitHub's and Gitea's.
     requested_teams: Teams,
     requested_reviewers_teams: Teams,
@@ -35,6 +44,7 @@ export const Pull = z
     merged: pull.merged ?? false,
     /** null while GitHub finds out */
     mergeable: pull.mergeable,
+    labels: pull.labels ?? [],
     requestedTeams: [...(pull.requested_teams ?? []), ...(pull.requested_reviewers_teams ?? [])].map(
       (team) => team.slug ?? team.name,
     ),
@@ -42,9 +52,6 @@ export const Pull = z
 
 /** GitHub answers with the pull request, Gitea with a list of the requests it made. */
 export const Review = z.union([Pull, z.array(z.unknown())]);
-
-export type Label = z.infer<typeof Label>;
-export const Label = z.object({ id: z.number(), name: z.string() });
 
 /**
  * What a status of either forge means. Gitea counts a warning as a failure, too. `skipped` means that nothing was done, so it

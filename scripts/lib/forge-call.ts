@@ -4,6 +4,7 @@ import { Octokit } from "@octokit/rest";
 import { z } from "zod";
 import { CommandError, ExternalError, messageOf, RefusedError } from "./errors.ts";
 import type { ForgeAddress } from "./forge-address.ts";
+import { dialectOf, type ForgeDialect } from "./forge-dialect.ts";
 
 export interface CallOptions {
   /** Another repository of the same forge. */
@@ -16,6 +17,8 @@ export interface CallOptions {
 }
 
 export interface ForgeCalls {
+  readonly address: ForgeAddress;
+  readonly dialect: ForgeDialect;
   /**
    * Sends one request.
    * @param route as octokit writes it, such as `GET /repos/{owner}/{repo}`; owner and repo are put in here
@@ -33,11 +36,6 @@ const LONGEST_WAIT_MS = 30_000;
 /** How long one call may take. A forge under load answers within seconds; 30 is what GitHub's own clients allow. */
 const CALL_TIMEOUT_MS = 30_000;
 
-/** Gitea and Forgejo have their API at /api/v1; GitHub on a host of its own, and GitHub Enterprise at /api/v3. */
-export function isGitea({ api }: ForgeAddress): boolean {
-  return /\/api\/v1\/?$/.test(api);
-}
-
 /**
  * Prepares calls; nothing is sent yet.
  * @param address where the forge is, and the repository
@@ -47,8 +45,7 @@ export function forgeCalls(address: ForgeAddress, token: string): ForgeCalls {
   // octokit prints a line for each failure; here one line says what it means.
   const log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
   const octokit = new Octokit({ baseUrl: address.api, auth: token, log, userAgent: "ecommerce-gitops" });
-  // The largest page: of GitHub, and of Gitea, which ignores `per_page`.
-  const size = isGitea(address) ? { limit: 50 } : { per_page: 100 };
+  const dialect = dialectOf(address.api);
 
   const send = async <T>(
     route: string,
@@ -70,13 +67,15 @@ export function forgeCalls(address: ForgeAddress, token: string): ForgeCalls {
   };
 
   return {
+    address,
+    dialect,
     call: async (route, parameters, schema, options) => (await send(route, parameters, schema, options)).data,
     async list(route, parameters, schema) {
       // An empty list may be null, and Forgejo's may hold null.
       const Page = z.array(schema.nullable()).nullable();
       const found = [];
       for (let page = 1, seen = 0; ; page += 1) {
-        const { data, headers } = await send(route, { ...parameters, page, ...size }, Page);
+        const { data, headers } = await send(route, { ...parameters, page, ...dialect.page }, Page);
         const items = data ?? [];
         seen += items.length;
         found.push(...items.filter((item) => item !== null));

@@ -1,9 +1,11 @@
 /** What the commands ask a forge's REST API: GitHub, GitHub Enterprise, Gitea or Forgejo. */
 import { z } from "zod";
-import { CommandError, ExternalError, messageOf, RefusedError } from "./errors.ts";
+import { CommandError, messageOf, RefusedError } from "./errors.ts";
 import type { ForgeAddress } from "./forge-address.ts";
-import { ComparisonAnswer, Label, Pull, Repository, Review, Status } from "./forge-answers.ts";
-import { answerOf, type ForgeCalls, forgeCalls, isGitea, isRefusal } from "./forge-call.ts";
+import { Branch, ComparisonAnswer, type Label, Pull, Repository, Status } from "./forge-answers.ts";
+import { answerOf, forgeCalls } from "./forge-call.ts";
+import { changeLabels, type LabelChange, repositoryLabels } from "./forge-labels.ts";
+import { requestReviewers } from "./forge-reviewers.ts";
 import { waitFor } from "./wait.ts";
 
 export interface PullRequest {
@@ -14,6 +16,9 @@ export interface PullRequest {
   body: string;
   /** The commit that the forge shows in it. */
   headCommit: string;
+  labels: readonly Label[];
+  /** Teams that are asked for a review; a list of pull requests may not say so. */
+  requestedTeams: readonly string[];
 }
 
 /** What a pull request is found by. */
@@ -44,6 +49,9 @@ export interface Forge {
   readonly address: ForgeAddress;
   /** Asks for the repository, so that what is wrong with the token, the address or the forge is said before anything is done. */
   checkRepository(): Promise<void>;
+  /** The newest commit of a branch. */
+  branchTip(branch: string): Promise<string>;
+  readPullRequest(number: number): Promise<PullRequest>;
   openPullRequests(way: Way): Promise<PullRequest[]>;
   /** Every open one that leads to `base` from a branch of this repository. */
   listOpenPullRequests(base: string): Promise<(PullRequest & { head: string })[]>;
@@ -52,16 +60,20 @@ export interface Forge {
   updatePullRequest(number: number, text: { title: string; body: string }): Promise<PullRequest>;
   /** All statuses of a commit, the newest first: of one context, the first one counts. */
   statuses(commit: string): Promise<CommitStatus[]>;
-  /** Those of some labels that a pull request has not got. */
-  missingLabels(number: number, names: readonly string[]): Promise<string[]>;
-  /** Puts labels on a pull request that has not got them, and makes those that the repository has not got. */
-  ensureLabels(number: number, names: readonly string[]): Promise<void>;
+  /** What `changeLabels` has to know of the repository. */
+  repositoryLabels(): Promise<Label[]>;
+  /** Puts labels on a pull request, makes those that the repository has not got, and takes others off. */
+  changeLabels(number: number, change: LabelChange, known: readonly Label[]): Promise<void>;
   /**
    * Asks teams for a review, unless they are asked already. A team that has reviewed is asked again.
+   * @param pull as it was read just now
    * @param owners teams of the organisation that owns the repository
    * @returns why not all are asked, in one line
    */
-  requestReviewers(number: number, owners: readonly string[]): Promise<string | undefined>;
+  requestReviewers(
+    pull: Pick<PullRequest, "number" | "requestedTeams">,
+    owners: readonly string[],
+  ): Promise<string | undefined>;
   comment(number: number, text: string): Promise<void>;
   closePullRequest(number: number): Promise<void>;
   /**
@@ -81,9 +93,6 @@ export interface Forge {
 const MERGE_TIMEOUT_MS = 30_000;
 /** Gitea while it looks for conflicts; Gitea and GitHub when the base moved during the merge. */
 const NOT_YET = /try again later|merge push out of date|base branch was modified/i;
-const LABELS = "/repos/{owner}/{repo}/issues/{number}/labels";
-/** GitHub's own for a label that is made by being used; Gitea wants one said. */
-const LABEL_COLOR = "ededed";
 
 /**
  * Connects to a forge; nothing is sent yet.
@@ -92,8 +101,7 @@ const LABEL_COLOR = "ededed";
  */
 export function connectForge(address: ForgeAddress, token: string): Forge {
   const calls = forgeCalls(address, token);
-  const { call, list } = calls;
-  const gitea = isGitea(address);
+  const { call, list, dialect } = calls;
   const { host } = new URL(address.api);
 
   const openPulls = async (base: string, filter: object) => {
@@ -105,14 +113,16 @@ export function connectForge(address: ForgeAddress, token: string): Forge {
   };
   const readPull = async (number: number) =>
     call("GET /repos/{owner}/{repo}/pulls/{number}", { number }, Pull);
-  const missingLabels = async (number: number, names: readonly string[]) =>
-    without(names, await list(`GET ${LABELS}`, { number }, Label));
 
   return {
     address,
     async checkRepository() {
       await call("GET /repos/{owner}/{repo}", {}, Repository);
     },
+    async branchTip(branch) {
+      return (await call("GET /repos/{owner}/{repo}/branches/{branch}", { branch }, Branch)).tip;
+    },
+    readPullRequest: readPull,
     async openPullRequests({ head, base }) {
       // GitHub ignores a `head` without its owner.
       const pulls = await openPulls(base, { head: `${address.owner}:${head}` });
@@ -137,35 +147,19 @@ export function connectForge(address: ForgeAddress, token: string): Forge {
       return call("PATCH /repos/{owner}/{repo}/pulls/{number}", { number, ...text }, Pull);
     },
     async statuses(commit) {
-      // Gitea's default order is by seconds, so that pages could overlap; this one is by the number of the status.
-      const order = gitea ? { sort: "leastindex" } : {};
       const route = "GET /repos/{owner}/{repo}/commits/{ref}/statuses";
-      const found = await list(route, { ref: commit, ...order }, Status);
+      const found = await list(route, { ref: commit, ...dialect.statuses }, Status);
       const known = found.flatMap(({ state, ...rest }) => (state === "skipped" ? [] : [{ ...rest, state }]));
       return known.toSorted((one, other) => other.at.getTime() - one.at.getTime());
     },
-    missingLabels,
-    async ensureLabels(number, names) {
-      const missing = await missingLabels(number, names);
-      if (missing.length === 0) return;
-      // GitHub makes a label that it does not have; Gitea leaves it out without a word, and knows two of one name.
-      const labels = gitea ? await labelIds(calls, missing) : missing;
-      const worn = await call(`POST ${LABELS}`, { number, labels }, z.array(Label), { repeatable: true });
-      const [lost] = without(missing, worn);
-      if (lost !== undefined) {
-        throw new ExternalError(`${host} does not put the label ${lost} on #${number}`, "run it again");
-      }
+    async repositoryLabels() {
+      return repositoryLabels(calls);
     },
-    async requestReviewers(number, owners) {
-      const { requestedTeams } = await readPull(number);
-      const asked = new Set(requestedTeams.map((team) => team.toLowerCase()));
-      const refusals: string[] = [];
-      // One by one: GitHub asks nobody when it does not know one of them.
-      for (const owner of owners.filter((team) => !asked.has(team.toLowerCase()))) {
-        const reason = await askTeam(calls, number, owner);
-        if (reason !== undefined) refusals.push(`${owner} is not asked for a review: ${reason}`);
-      }
-      return refusals.length === 0 ? undefined : refusals.join("; ");
+    async changeLabels(number, change, known) {
+      await changeLabels(calls, number, change, known);
+    },
+    async requestReviewers({ number, requestedTeams }, owners) {
+      return requestReviewers(calls, number, owners, requestedTeams);
     },
     async comment(number, body) {
       const route = "POST /repos/{owner}/{repo}/issues/{number}/comments";
@@ -175,10 +169,8 @@ export function connectForge(address: ForgeAddress, token: string): Forge {
       await call("PATCH /repos/{owner}/{repo}/pulls/{number}", { number, state: "closed" }, Pull);
     },
     async mergePullRequest(number, head, timeoutMs = MERGE_TIMEOUT_MS) {
-      const path = "/repos/{owner}/{repo}/pulls/{number}/merge";
-      const [route, parameters] = gitea
-        ? [`POST ${path}`, { Do: "merge", head_commit_id: head }]
-        : [`PUT ${path}`, { merge_method: "merge", sha: head }];
+      const { method, parameters } = dialect.merge(head);
+      const route = `${method} /repos/{owner}/{repo}/pulls/{number}/merge`;
       let reason = "";
       const merge = async () => {
         try {
@@ -212,60 +204,18 @@ export function connectForge(address: ForgeAddress, token: string): Forge {
       if (owner === undefined || name === undefined) {
         return { kind: "unreadable", reason: `${repository} is not <owner>/<name>` };
       }
-      // Gitea reads the files of every commit unless told not to. GitHub shows the newest only when no page is asked for.
-      const parameters = {
-        basehead: `${base}...${head}`,
-        ...(gitea ? { files: false, verification: false } : {}),
-      };
+      // GitHub shows the newest only when no page is asked for.
+      const parameters = { basehead: `${base}...${head}`, ...dialect.comparison };
       const route = "GET /repos/{owner}/{repo}/compare/{basehead}";
       try {
         // Not repeated: a forge's failure is told as it is, and Gitea answers 500 about a commit that it does not have.
         const options = { repository: { owner, name }, repeatable: false };
         const { commits, total } = await call(route, parameters, ComparisonAnswer, options);
-        return { kind: "commits", commits: gitea ? commits : commits.toReversed(), total };
+        return { kind: "commits", commits: dialect.newestFirst(commits), total };
       } catch (error) {
         if (error instanceof CommandError) return { kind: "unreadable", reason: error.message };
         throw error;
       }
     },
   };
-}
-
-/** The names that none of the labels has. GitHub's names are the same in capitals, so no forge gets both. */
-function without(names: readonly string[], labels: readonly Label[]): string[] {
-  const there = new Set(labels.map((label) => label.name.toLowerCase()));
-  return [...new Set(names)].filter((name) => !there.has(name.toLowerCase()));
-}
-
-/** Gitea's ids of labels, which are made where they are missing. */
-async function labelIds({ call, list }: ForgeCalls, names: readonly string[]): Promise<number[]> {
-  const route = "/repos/{owner}/{repo}/labels";
-  const made: Label[] = [];
-  for (const name of without(names, await list(`GET ${route}`, {}, Label))) {
-    made.push(await call(`POST ${route}`, { name, color: LABEL_COLOR }, Label));
-  }
-  // Another run may have made the same one meanwhile. The older one counts for both, and each takes its own back.
-  const labels = [...made, ...(await list(`GET ${route}`, {}, Label))];
-  const ids = names.map((name) => {
-    const same = labels.filter((label) => label.name.toLowerCase() === name.toLowerCase());
-    return Math.min(...same.map(({ id }) => id));
-  });
-  for (const { id } of made.filter((label) => !ids.includes(label.id))) {
-    await call("DELETE /repos/{owner}/{repo}/labels/{id}", { id }, z.unknown());
-  }
-  return ids;
-}
-
-/** Asks one team for a review; returns the forge's reason when it refuses. */
-async function askTeam({ call }: ForgeCalls, number: number, team: string): Promise<string | undefined> {
-  const route = "POST /repos/{owner}/{repo}/pulls/{number}/requested_reviewers";
-  try {
-    const answer = await call(route, { number, team_reviewers: [team] }, Review, { repeatable: true });
-    // Gitea answers with the requests it made; it makes none where the owner is a user.
-    const isIgnored = Array.isArray(answer) && answer.length === 0;
-    return isIgnored ? "only an organisation has teams" : undefined;
-  } catch (error) {
-    if (isRefusal(error)) return answerOf(error)?.message;
-    throw error;
-  }
 }

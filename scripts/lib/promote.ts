@@ -4,7 +4,7 @@ import { ExternalError, RefusedError } from "./errors.ts";
 import type { Forge, PullRequest } from "./forge.ts";
 import { type Review, reviewPromotion } from "./promotion-review.ts";
 import { formatPromotionBranch, promotionBody, promotionTitle } from "./promotion-text.ts";
-import { type ProposalOutcome, propose } from "./proposal.ts";
+import { type Proposal, type ProposalOutcome, propose } from "./proposal.ts";
 import { formatRelease } from "./release.ts";
 import type { Author, FileChange, Remote } from "./remote.ts";
 import { withdraw } from "./withdrawal.ts";
@@ -63,8 +63,7 @@ export async function promote(
       author: request.author,
       date: request.now,
     });
-    await remote.fetch("promote/*");
-    if (!(await hasMoved(remote, review))) return { kind: "proposed", review, ...outcome };
+    if (!(await hasMoved(remote, forge, review))) return { kind: "proposed", review, ...outcome };
   }
   throw new ExternalError(
     `${remote.branch} or ${branch} moved ${ATTEMPTS} times while this promotion was made`,
@@ -80,7 +79,7 @@ function refuseClosed({ refusals }: Review, override: string | undefined): void 
   throw new RefusedError(`${first.fact}${more}`, first.way);
 }
 
-function proposalOf(review: Review, branch: string, forge: Forge, override: string | undefined) {
+function proposalOf(review: Review, branch: string, forge: Forge, override: string | undefined): Proposal {
   const { from, to, steps, base } = review;
   const passed = review.refusals.length > 0 ? override : undefined;
   return {
@@ -98,9 +97,10 @@ function proposalOf(review: Review, branch: string, forge: Forge, override: stri
 }
 
 /** Whether the deployed branch has got something since that the promotion was made from. */
-async function hasMoved(remote: Remote, { from, to, base }: Review): Promise<boolean> {
+async function hasMoved(remote: Remote, forge: Forge, { from, to, base }: Review): Promise<boolean> {
+  if ((await forge.branchTip(remote.branch)) === base) return false;
+  await remote.fetch("promote/*");
   const tip = (await remote.tip(remote.branch)) ?? base;
-  if (tip === base) return false;
   const matters = new RegExp(
     `^(apps|base|argocd)/|^overlays/(${from}|${to})/|^overlays/[^/]+/environment\\.yaml$`,
   );

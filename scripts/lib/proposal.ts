@@ -5,6 +5,8 @@
 import { contend, type Try } from "./contend.ts";
 import type { RefusedError } from "./errors.ts";
 import type { Forge, PullRequest } from "./forge.ts";
+import type { Label } from "./forge-answers.ts";
+import { type LabelChange, labelChange } from "./forge-labels.ts";
 import { commitProposal, isWanted, refuseForeign } from "./proposal-branch.ts";
 import { type EnsuredPullRequest, ensurePullRequest } from "./pull-request.ts";
 import type { Author, FileChange, Remote } from "./remote.ts";
@@ -24,6 +26,8 @@ export interface Proposal {
   /** The last lines of the commit's message, `Key: value` each. */
   trailers: readonly string[];
   labels: readonly string[];
+  /** Labels that an earlier run may have put on it, and that have to go; none by default. */
+  unwanted?: readonly string[];
   /** Teams, as the catalogue's owners. */
   reviewers: readonly string[];
 }
@@ -112,6 +116,7 @@ class Run {
   #hasPushed = false;
   /** The pull request, once its text has been written. */
   #written: EnsuredPullRequest | undefined;
+  #known: Promise<readonly Label[]> | undefined;
 
   constructor(remote: Remote, forge: Forge, options: ProposeOptions) {
     this.#remote = remote;
@@ -122,39 +127,55 @@ class Run {
   async attempt(proposal: Proposal): Promise<Try<ProposalOutcome>> {
     const pushed = await this.#ensureCommit(proposal);
     if (pushed.kind === "moved") return pushed;
-    const commit = pushed.result;
-    const { branch: head, title, body, labels } = proposal;
-    const pull = await ensurePullRequest(this.#forge, { head, base: this.#remote.branch }, { title, body });
+    const { commit, isFirst } = pushed.result;
+    const { branch: head, title, body } = proposal;
+    const way = { head, base: this.#remote.branch };
+    const pull = await ensurePullRequest(this.#forge, way, { title, body }, { isFirst });
     if (pull.change !== "unchanged")
       this.#written = { ...pull, change: this.#written?.change ?? pull.change };
     // Somebody has pushed since: the text may be ours, and the commit theirs.
     if (pull.headCommit !== commit) return isAt(pull, commit);
     const change = this.#written?.change ?? (this.#hasPushed ? "updated" : "unchanged");
-    const outcome = { commit, pull: { ...pull, change } };
-    // The labels come last: with them it is complete, and whoever has reviewed it is not asked once more.
-    const isLabelled =
-      labels.length === 0 ||
-      (change === "unchanged" && (await this.#forge.missingLabels(pull.number, labels)).length === 0);
-    if (isLabelled) return { kind: "done", result: { ...outcome, notes: [] } };
-    const refusal = await this.#forge.requestReviewers(pull.number, proposal.reviewers);
-    await this.#forge.ensureLabels(pull.number, labels);
-    return { kind: "done", result: { ...outcome, notes: refusal === undefined ? [] : [refusal] } };
+    const isLabelled = change === "unchanged" && isEmpty(changeOf(proposal, pull));
+    const notes = isLabelled ? [] : await this.#complete(proposal, pull);
+    return { kind: "done", result: { commit, pull: { ...pull, change }, notes } };
   }
 
-  async #ensureCommit(proposal: Proposal): Promise<Try<string>> {
+  /** Asks for reviews and puts the labels on; with those it is complete, and whoever has reviewed it is not asked once more. */
+  async #complete(proposal: Proposal, pull: EnsuredPullRequest): Promise<string[]> {
+    const { labels, reviewers } = proposal;
+    if (labels.length === 0 && reviewers.length === 0) return [];
+    const now = pull.change === "opened" ? pull : await this.#forge.readPullRequest(pull.number);
+    const refusal = await this.#forge.requestReviewers(now, reviewers);
+    const change = changeOf(proposal, now);
+    if (!isEmpty(change)) await this.#forge.changeLabels(now.number, change, await this.#repositoryLabels());
+    return refusal === undefined ? [] : [refusal];
+  }
+
+  async #repositoryLabels(): Promise<readonly Label[]> {
+    this.#known ??= this.#forge.repositoryLabels();
+    return this.#known;
+  }
+
+  /** @returns the commit, and whether the branch has just been made for it */
+  async #ensureCommit(proposal: Proposal): Promise<Try<{ commit: string; isFirst: boolean }>> {
     const { branch } = proposal;
     const tip = await this.#remote.tip(branch);
     if (tip !== undefined) {
-      if (await isWanted(this.#remote, proposal, tip)) return { kind: "done", result: tip };
+      if (await isWanted(this.#remote, proposal, tip)) {
+        return { kind: "done", result: { commit: tip, isFirst: false } };
+      }
       await refuseForeign(this.#remote, branch);
       const rival = await this.#options.rival?.(tip);
       if (rival !== undefined) return this.#giveWay(rival, tip);
     }
+    // For later, while git works; what goes wrong with it is said then.
+    if (proposal.labels.length > 0) this.#repositoryLabels().catch(() => {});
     const commit = await commitProposal(this.#remote, proposal, this.#options);
     const pushed = await this.#remote.push(commit, branch, tip ?? "none");
     if (pushed.kind === "moved") return pushed;
     this.#hasPushed = true;
-    return { kind: "done", result: commit };
+    return { kind: "done", result: { commit, isFirst: tip === undefined } };
   }
 
   /** A text that was written over the rival's is taken back first. */
@@ -164,6 +185,14 @@ class Run {
     if (pull !== undefined && pull.headCommit !== tip) return isAt(pull, tip);
     throw refusal;
   }
+}
+
+function changeOf({ labels, unwanted = [] }: Proposal, pull: PullRequest): LabelChange {
+  return labelChange(pull.labels, labels, unwanted);
+}
+
+function isEmpty({ missing, surplus }: LabelChange): boolean {
+  return missing.length === 0 && surplus.length === 0;
 }
 
 function isAt({ number, headCommit }: PullRequest, commit: string): Try<never> {

@@ -8,6 +8,7 @@ export interface EnsuredPullRequest extends PullRequest {
 
 /**
  * Sees to it that there is exactly one open pull request with this title and body.
+ * @param options.isFirst whether its branch is new, so that there is hardly one yet: then one is opened without a look
  * @throws RefusedError when there is more than one
  * @throws ExternalError when the forge fails
  */
@@ -15,12 +16,13 @@ export async function ensurePullRequest(
   forge: Forge,
   way: Way,
   text: { title: string; body: string },
+  options: { isFirst: boolean },
 ): Promise<EnsuredPullRequest> {
-  const existing = await find(forge, way);
+  const existing = options.isFirst ? undefined : await find(forge, way);
   if (existing !== undefined) return update(forge, existing, text);
   const created = await forge.createPullRequest(way, text);
   if (created !== undefined) return keepFirst(forge, way, created, text);
-  // Another run was faster.
+  // There is one: another run was faster.
   const theirs = await find(forge, way);
   if (theirs !== undefined) return update(forge, theirs, text);
   throw new ExternalError(

@@ -3,6 +3,7 @@ import { describe, expect, inject, it } from "vitest";
 import { z } from "zod";
 import { connectForge, type Forge } from "../../scripts/lib/forge.ts";
 import { forgeAddress } from "../../scripts/lib/forge-address.ts";
+import { labelChange } from "../../scripts/lib/forge-labels.ts";
 import { ensurePullRequest } from "../../scripts/lib/pull-request.ts";
 import { git } from "../unit/support/tree.ts";
 import {
@@ -18,6 +19,8 @@ import {
 } from "./support.ts";
 
 const WAY = { head: "bump/dev/web", base: "main" };
+/** The branch has been there before. */
+const LATER = { isFirst: false };
 
 function connect(url: string): Forge {
   return connectForge(
@@ -92,9 +95,9 @@ describe("open pull requests", () => {
     const forge = await standIn((_, response) => {
       response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(two));
     });
-    await expect(ensurePullRequest(connect(forge.url), WAY, { title: "t", body: "b" })).rejects.toThrow(
-      "#1 and #2 are both open from bump/dev/web to main",
-    );
+    await expect(
+      ensurePullRequest(connect(forge.url), WAY, { title: "t", body: "b" }, LATER),
+    ).rejects.toThrow("#1 and #2 are both open from bump/dev/web to main");
     expect(forge.requests.filter((request) => !request.startsWith("GET "))).toEqual([]);
   });
 
@@ -111,7 +114,7 @@ describe("open pull requests", () => {
       isOpen = true;
       return json(status, { message });
     });
-    const ensured = await ensurePullRequest(connect(forge.url), WAY, { title: "t", body: "b" });
+    const ensured = await ensurePullRequest(connect(forge.url), WAY, { title: "t", body: "b" }, LATER);
     expect(ensured).toMatchObject({ number: 7, url: "https://forge/pulls/7", change: "updated" });
   });
 
@@ -122,9 +125,9 @@ describe("open pull requests", () => {
         .writeHead(isList ? 200 : 422, { "content-type": "application/json" })
         .end(isList ? "[]" : '{"message":"No commits between main and bump/dev/web"}');
     });
-    await expect(ensurePullRequest(connect(forge.url), WAY, { title: "t", body: "b" })).rejects.toThrow(
-      /answers 422: No commits between main/,
-    );
+    await expect(
+      ensurePullRequest(connect(forge.url), WAY, { title: "t", body: "b" }, LATER),
+    ).rejects.toThrow(/answers 422: No commits between main/);
   });
 
   it("on a real Gitea are opened once, then updated, then left alone", async () => {
@@ -132,7 +135,8 @@ describe("open pull requests", () => {
     await push(repo.root, WAY.head);
     await personCommits(repo.root, WAY.head, { "a.yaml": "a: 1\n" });
     const forge = gitea(repo);
-    const ensure = async (body: string) => (await ensurePullRequest(forge, WAY, { title: "t", body })).change;
+    const ensure = async (body: string) =>
+      (await ensurePullRequest(forge, WAY, { title: "t", body }, LATER)).change;
     expect([
       await ensure("one"),
       await ensure("one"),
@@ -285,6 +289,17 @@ describe("the statuses of a commit", () => {
   });
 });
 
+/** Puts labels on a pull request, and takes others off. */
+async function label(
+  forge: Forge,
+  number: number,
+  wanted: readonly string[],
+  unwanted: readonly string[] = [],
+): Promise<void> {
+  const { labels } = await forge.readPullRequest(number);
+  await forge.changeLabels(number, labelChange(labels, wanted, unwanted), await forge.repositoryLabels());
+}
+
 describe("labels on a real Gitea", () => {
   const Labels = z.array(z.object({ id: z.number(), name: z.string() }));
   const names = async (url: string) =>
@@ -299,8 +314,8 @@ describe("labels on a real Gitea", () => {
     await ask(`${repo.api}/labels`, "POST", { name: "by-hand", color: "#aabbcc" });
     await ask(`${repo.api}/issues/${number}/labels`, "POST", { labels: ["by-hand"] });
     await ask(`${repo.api}/labels`, "POST", { name: "Promotion", color: "#aabbcc" });
-    await forge.ensureLabels(number, ["promotion", "prod", "prod"]);
-    await forge.ensureLabels(number, ["promotion", "prod"]);
+    await label(forge, number, ["promotion", "prod", "prod"]);
+    await label(forge, number, ["promotion", "prod"]);
     expect(await names(`${repo.api}/issues/${number}/labels`)).toEqual(["Promotion", "by-hand", "prod"]);
     expect(await names(`${repo.api}/labels`)).toEqual(["Promotion", "by-hand", "prod"]);
   });
@@ -312,7 +327,7 @@ describe("labels on a real Gitea", () => {
       await ask(`${repo.api}/labels`, "POST", { name: `a-${index}`, color: "#aabbcc" });
     }
     await ask(`${repo.api}/labels`, "POST", { name: "prod", color: "#aabbcc" });
-    await gitea(repo).ensureLabels(number, ["prod"]);
+    await label(gitea(repo), number, ["prod"]);
     expect(await names(`${repo.api}/issues/${number}/labels`)).toEqual(["prod"]);
     const all = [
       ...(await names(`${repo.api}/labels?limit=50`)),
@@ -327,7 +342,7 @@ describe("labels on a real Gitea", () => {
     for (let index = 0; index < 2; index += 1) {
       await ask(`${repo.api}/labels`, "POST", { name: "prod", color: "#aabbcc" });
     }
-    await gitea(repo).ensureLabels(number, ["prod"]);
+    await label(gitea(repo), number, ["prod"]);
     expect(await names(`${repo.api}/issues/${number}/labels`)).toEqual(["prod"]);
   });
 
@@ -335,24 +350,50 @@ describe("labels on a real Gitea", () => {
     const repo = await repository();
     const numbers: number[] = [];
     for (const head of ["one", "two", "three", "four"]) numbers.push((await openPull(repo, head)).number);
-    await Promise.all(numbers.map(async (number) => gitea(repo).ensureLabels(number, ["prod"])));
+    await Promise.all(numbers.map(async (number) => label(gitea(repo), number, ["prod"])));
     expect(await names(`${repo.api}/labels`)).toEqual(["prod"]);
     for (const number of numbers) {
       expect(await names(`${repo.api}/issues/${number}/labels`)).toEqual(["prod"]);
     }
+  });
+
+  it("that are not wanted any more are taken off, others not", async () => {
+    const repo = await repository();
+    const forge = gitea(repo);
+    const { number } = await openPull(repo, "one");
+    await label(forge, number, ["prod", "override", "urgent"]);
+    const { labels } = await forge.readPullRequest(number);
+    await label(forge, number, ["prod"], ["Override"]);
+    expect(await names(`${repo.api}/issues/${number}/labels`)).toEqual(["prod", "urgent"]);
+    // Once more, as a run does that has read the labels before.
+    await forge.changeLabels(number, labelChange(labels, [], ["override"]), []);
+    // As a list shows them, too.
+    expect((await forge.openPullRequests({ head: "one", base: "main" }))[0]?.labels).toEqual(
+      labels.filter(({ name }) => name !== "override"),
+    );
   });
 });
 
 describe("labels that a forge does not put on", () => {
   it("are an error, not a silence", async () => {
     const forge = await github(() => [200, []]);
-    await expect(connect(forge.url).ensureLabels(7, ["prod"])).rejects.toThrow(
+    const change = { missing: ["prod"], surplus: [] };
+    await expect(connect(forge.url).changeLabels(7, change, [])).rejects.toThrow(
       /does not put the label prod on #7/,
     );
   });
 });
 
 describe("reviewers", () => {
+  const PULL = { number: 7, requestedTeams: ["asked"] };
+
+  it("are asked at once, those that are not asked already", async () => {
+    const forge = await github(() => [201, pull(7, "a", "shop/x")]);
+    expect(await connect(forge.url).requestReviewers(PULL, ["web", "Asked", "identity"])).toBeUndefined();
+    expect(await connect(forge.url).requestReviewers(PULL, ["asked"])).toBeUndefined();
+    expect(forge.requests).toEqual(["POST /api/v3/repos/shop/x/pulls/7/requested_reviewers"]);
+  });
+
   const Asked = z.object({ requested_reviewers_teams: z.array(z.object({ name: z.string() })).nullable() });
 
   it("on a real Gitea are the teams that there are; why others are not is said in one line", async () => {
@@ -366,12 +407,13 @@ describe("reviewers", () => {
       units: ["repo.code", "repo.pulls"],
       includes_all_repositories: true,
     });
-    const reason = await gitea(repo).requestReviewers(number, ["nobody", team, "none"]);
+    const read = async () => gitea(repo).readPullRequest(number);
+    const reason = await gitea(repo).requestReviewers(await read(), ["nobody", team, "none"]);
     expect(reason).toBe(
       "nobody is not asked for a review: Team 'nobody' not exist; none is not asked for a review: Team 'none' not exist",
     );
     // Those that are asked already are left alone.
-    expect(await gitea(repo).requestReviewers(number, [team])).toBeUndefined();
+    expect(await gitea(repo).requestReviewers(await read(), [team])).toBeUndefined();
     const asked = Asked.parse(await ask(`${repo.api}/pulls/${number}`));
     expect(asked.requested_reviewers_teams).toEqual([
       { ...asked.requested_reviewers_teams?.[0], name: team },
@@ -387,19 +429,17 @@ describe("reviewers", () => {
     expect(moved.full_name).toBe(`${login}/${repo.name}`);
     const url = inject("forge");
     const address = forgeAddress({ repoURL: `${url}/${moved.full_name}.git`, forgeAPI: `${url}/api/v1` });
-    expect(await connectForge(address, inject("token")).requestReviewers(number, ["web"])).toBe(
-      "web is not asked for a review: only an organisation has teams",
-    );
+    expect(
+      await connectForge(address, inject("token")).requestReviewers({ number, requestedTeams: [] }, ["web"]),
+    ).toBe("web is not asked for a review: only an organisation has teams");
   });
 
   it.each<[number, string]>([
     [422, "Reviews may only be requested from collaborators."],
     [403, "Resource not accessible by integration"],
   ])("that a forge refuses with %d are not an error", async (status, message) => {
-    const forge = await github((request) =>
-      request.startsWith("GET ") ? [200, pull(7, "a", "shop/x")] : [status, { message }],
-    );
-    expect(await connect(forge.url).requestReviewers(7, ["web"])).toBe(
+    const forge = await github(() => [status, { message }]);
+    expect(await connect(forge.url).requestReviewers(PULL, ["web"])).toBe(
       `web is not asked for a review: ${message}`,
     );
   });
@@ -409,10 +449,8 @@ describe("reviewers", () => {
     [500, /answers 500: broken/],
     [429, /too many calls/],
   ])("are an error when the forge answers %d", async (status, line) => {
-    const forge = await github((request) =>
-      request.startsWith("GET ") ? [200, pull(7, "a", "shop/x")] : [status, { message: "broken" }],
-    );
-    await expect(connect(forge.url).requestReviewers(7, ["web"])).rejects.toThrow(line);
+    const forge = await github(() => [status, { message: "broken" }]);
+    await expect(connect(forge.url).requestReviewers(PULL, ["web"])).rejects.toThrow(line);
   });
 });
 

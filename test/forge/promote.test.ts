@@ -218,6 +218,30 @@ describe("the pull request", () => {
     expect(await references(repo.root)).toBe(after);
   });
 
+  it("takes no request more than it needs", async () => {
+    const repo = await promotable();
+    await release(repo, { web: NEW });
+    const proxy = await between(async () => undefined);
+    const root = await callerOf(repo, { url: proxy.url });
+    const result = await commandLine("promote", root, ["test", "live"], environmentOf());
+    expect(result.stdout).toMatch(/\nopened: #1 /);
+    const requests = proxy.requests.map((line) => line.replace(/\?.*/, "").replace(/\S*\/shop\/[^/]*/, ""));
+    const pushed = requests.indexOf("POST /git-receive-pack");
+    // The labels that there are were asked for while git was at work.
+    expect(requests.slice(0, pushed + 1).filter((line) => line === "GET /labels")).toHaveLength(1);
+    expect(requests.slice(pushed + 1)).toEqual([
+      "POST /pulls",
+      // Gitea may have opened two at once.
+      "GET /pulls",
+      "POST /pulls/1/requested_reviewers",
+      "POST /labels",
+      "POST /labels",
+      "GET /labels",
+      "POST /issues/1/labels",
+      "GET /branches/main",
+    ]);
+  });
+
   it("is left alone by a run that would close it when another one has just brought it up to date", async () => {
     const repo = await promotable();
     await release(repo, { web: NEW });

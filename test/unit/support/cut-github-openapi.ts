@@ -22,9 +22,10 @@ const OPERATIONS: [method: string, path: string][] = [
   ["patch", PULL],
   ["put", `${PULL}/merge`],
   ["post", `${PULL}/requested_reviewers`],
-  ["get", `${ISSUE}/labels`],
   ["post", `${ISSUE}/labels`],
+  ["delete", `${ISSUE}/labels/{name}`],
   ["post", `${ISSUE}/comments`],
+  ["get", "/repos/{owner}/{repo}/branches/{branch}"],
   ["get", "/repos/{owner}/{repo}/commits/{ref}/statuses"],
   ["get", "/repos/{owner}/{repo}/compare/{basehead}"],
 ];
