@@ -35,6 +35,8 @@ export type PromoteOutcome =
 
 /** How often the promotion is made anew because the deployed branch has moved meanwhile. */
 const ATTEMPTS = 5;
+/** The label that says that gates were passed. */
+const OVERRIDE = "override";
 
 /**
  * Promotes.
@@ -91,7 +93,9 @@ function proposalOf(review: Review, branch: string, forge: Forge, override: stri
     title: promotionTitle(review),
     body: promotionBody(review, forge.address, passed),
     trailers: [`Promote: ${from} ${to} ${steps.map(({ app }) => app).join(" ")}`],
-    labels: ["promotion", `env/${to}`, ...(passed === undefined ? [] : ["override"])],
+    labels: ["promotion", `env/${to}`, ...(passed === undefined ? [] : [OVERRIDE])],
+    // Of a run that had to pass a gate which is open now.
+    unwanted: passed === undefined ? [OVERRIDE] : [],
     reviewers: [...new Set(steps.flatMap(({ owners }) => owners))].toSorted(),
   };
 }

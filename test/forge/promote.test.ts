@@ -437,6 +437,17 @@ describe("a gate", () => {
     expect(pull?.body).toMatch(/## Evidence\n\n- web: \*\*not proven\*\*: healthy on test since/);
     expect(await labelsOf(repo, 1)).toEqual(["env/live", "override", "promotion"]);
     expect((await promote(repo, "test", "live", "--override", reason)).stdout).toMatch(/\nunchanged: #1 /);
+
+    // Once the gate is open nothing is overridden any more, and the label goes; a person's stays.
+    await ask(`${repo.api}/labels`, "POST", { name: "urgent", color: "#aabbcc" });
+    await ask(`${repo.api}/issues/1/labels`, "POST", { labels: ["urgent"] });
+    await personCommits(repo.root, "main", soaking("test", "dev", "0s"));
+    expect((await promote(repo, "test", "live")).stdout).toMatch(/\nupdated: #1 /);
+    expect(await labelsOf(repo, 1)).toEqual(["env/live", "promotion", "urgent"]);
+    // Also where it is all that is wrong.
+    await ask(`${repo.api}/issues/1/labels`, "POST", { labels: ["override"] });
+    expect((await promote(repo, "test", "live")).stdout).toMatch(/\nunchanged: #1 /);
+    expect(await labelsOf(repo, 1)).toEqual(["env/live", "promotion", "urgent"]);
   });
 
   it("freeze: closed while a window denies syncs; a reason opens it", async () => {
