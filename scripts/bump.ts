@@ -46,7 +46,8 @@ async function bump(app: string, sha: string, options: Options): Promise<void> {
   const { branch } = connection;
   const { web } = connection.address;
   const registry = connectRegistry(connection.registry, options.verify);
-  await withForge(connection, { env: process.env, onInterrupt }, async (remote, forge) => {
+  const session = { env: process.env, onInterrupt, pullRequests: !direct };
+  await withForge(connection, session, async (remote, forge) => {
     const plan = await planBump(remote, { app, image, askedAt, direct, web, registry });
     process.stdout.write(describe(plan, branch, direct));
     if (options.dryRun === true) return;

@@ -42,7 +42,8 @@ async function run(from: string, to: string, apps: string[], options: Options): 
   if (options.local === true) return promoteLocally(root, from, to, apps, options.dryRun === true);
   const now = new Date();
   const connection = await connectRepository(root, process.env);
-  await withForge(connection, { env: process.env, onInterrupt }, async (remote, forge) => {
+  const session = { env: process.env, onInterrupt, pullRequests: true };
+  await withForge(connection, session, async (remote, forge) => {
     const outcome = await promote(remote, forge, {
       from,
       to,

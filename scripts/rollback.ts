@@ -59,7 +59,8 @@ async function rollback(environment: string, app: string, options: Options): Pro
 
   const connection = await connectRepository(root, process.env);
   const { address } = connection;
-  await withForge(connection, { env: process.env, onInterrupt }, async (remote, forge) => {
+  const session = { env: process.env, onInterrupt, pullRequests: options.list !== true };
+  await withForge(connection, session, async (remote, forge) => {
     if (options.list === true) {
       const versions = await listVersions(remote, { environment, app, now }, LISTED);
       process.stdout.write(describeVersions({ environment, app }, versions, now));

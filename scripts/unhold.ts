@@ -32,7 +32,8 @@ await main(program);
 async function unhold(environment: string, app: string, { root, dryRun }: Options): Promise<void> {
   const now = new Date();
   const connection = await connectRepository(root, process.env);
-  await withForge(connection, { env: process.env, onInterrupt }, async (remote, forge) => {
+  const session = { env: process.env, onInterrupt, pullRequests: true };
+  await withForge(connection, session, async (remote, forge) => {
     const plan = await planUnhold(remote, { environment, app });
     process.stdout.write(describeUnhold(plan, now));
     if (dryRun === true || plan.changes.length === 0) return;

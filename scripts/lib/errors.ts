@@ -42,6 +42,17 @@ export class ExternalError extends CommandError {
   }
 }
 
+/**
+ * What a refusal is after something has been written: exit code 3 says that nothing was changed, so it is 5.
+ * @param error anything that was thrown; what is no refusal stays as it is
+ * @param left what there is now, such as `#3 is open`
+ */
+export function afterWriting(error: unknown, left: string): unknown {
+  if (!(error instanceof RefusedError)) return error;
+  const hint = `${error.hint === undefined ? "" : `${error.hint}; `}${left}: then run it again`;
+  return new ExternalError(error.message, hint, { cause: error.cause });
+}
+
 /** The message of anything that was thrown, on one line. */
 export function messageOf(thrown: unknown): string {
   const message = thrown instanceof Error ? thrown.message : String(thrown);

@@ -1,7 +1,8 @@
 /** The forges' answers: of everything they say, what is used, in one shape. */
 import { z } from "zod";
 
-export const Repository = z.object({ full_name: z.string() });
+/** Of a forge where pull requests cannot be switched off, there is no `has_pull_requests`. */
+export const Repository = z.object({ full_name: z.string(), has_pull_requests: z.boolean().optional() });
 
 const Team = z.object({ slug: z.string().optional(), name: z.string() });
 const Teams = z.array(Team).nullish();

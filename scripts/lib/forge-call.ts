@@ -180,15 +180,21 @@ function explain(error: unknown, api: string, repository: string, route: string,
     );
   // GitHub answers 422 when it is asked about a commit that it does not have.
   if (status === 404 || (status === 422 && messageOf(error).startsWith("No commit found"))) {
-    const [message, hint] = absent(repository, route, parameters);
+    if (route.endsWith("/pulls")) return new RefusedError(...withoutPullRequests(host, repository), options);
+    const [message, hint] = absent(repository, parameters);
     return new RefusedError(`${host} has ${message}`, hint, options);
   }
   const hint = status >= 500 ? "try again later" : undefined;
   return new ExternalError(`${host} answers ${status}: ${brief(error)}`, hint, options);
 }
 
+/** What a repository whose pull requests are switched off is refused with: what, and what to do. */
+export function withoutPullRequests(host: string, repository: string): [message: string, hint: string] {
+  return [`${host} has no pull requests for ${repository}`, "switch them on in its settings"];
+}
+
 /** What is not there, and what to do. */
-function absent(repository: string, route: string, parameters: object): [message: string, hint: string] {
+function absent(repository: string, parameters: object): [message: string, hint: string] {
   if ("number" in parameters)
     return [
       `no pull request #${String(parameters.number)} in ${repository}`,
@@ -201,8 +207,6 @@ function absent(repository: string, route: string, parameters: object): [message
       `no ${repository} with the commits ${String(parameters.basehead)}, or the token may not see it`,
       "compare source in the catalogue",
     ];
-  if (route.endsWith("/pulls"))
-    return [`no pull requests for ${repository}`, "switch them on in its settings"];
   return [
     `no repository ${repository}, or the token may not see it`,
     "compare repoURL and forgeAPI in the settings",

@@ -3,16 +3,21 @@ import { connectForge, type Forge } from "./forge.ts";
 import type { RepositoryConnection } from "./forge-connection.ts";
 import { type Remote, type RemoteOptions, withRemote } from "./remote.ts";
 
+export interface SessionOptions extends Pick<RemoteOptions, "env" | "onInterrupt"> {
+  /** Whether one is to be opened, so that there must be such a thing. */
+  pullRequests: boolean;
+}
+
 /**
  * Calls a function with a forge that has been asked whether it lets the token in, and a temporary clone of its repository.
  * @throws RefusedError, ExternalError when it does not, or does not answer
  */
 export async function withForge<T>(
   { address, token, branch }: RepositoryConnection,
-  options: Pick<RemoteOptions, "env" | "onInterrupt">,
+  { pullRequests, ...options }: SessionOptions,
   use: (remote: Remote, forge: Forge) => Promise<T>,
 ): Promise<T> {
   const forge = connectForge(address, token);
-  await forge.checkRepository();
+  await forge.checkRepository({ pullRequests });
   return withRemote({ url: address.git, token, branch, ...options }, async (remote) => use(remote, forge));
 }

@@ -3,7 +3,7 @@ import { z } from "zod";
 import { CommandError, messageOf, RefusedError } from "./errors.ts";
 import type { ForgeAddress } from "./forge-address.ts";
 import { Branch, ComparisonAnswer, type Label, Pull, Repository, Status } from "./forge-answers.ts";
-import { answerOf, forgeCalls } from "./forge-call.ts";
+import { answerOf, forgeCalls, withoutPullRequests } from "./forge-call.ts";
 import { changeLabels, type LabelChange, repositoryLabels } from "./forge-labels.ts";
 import { requestReviewers } from "./forge-reviewers.ts";
 import { waitFor } from "./wait.ts";
@@ -47,8 +47,11 @@ export type Comparison =
 /** Every method throws RefusedError or ExternalError when the forge says no, or fails, unless it says otherwise. */
 export interface Forge {
   readonly address: ForgeAddress;
-  /** Asks for the repository, so that what is wrong with the token, the address or the forge is said before anything is done. */
-  checkRepository(): Promise<void>;
+  /**
+   * Asks for the repository, so that what is wrong with the token, the address or the forge is said before anything is done.
+   * @param needs.pullRequests whether it is to have pull requests, too
+   */
+  checkRepository(needs: { pullRequests: boolean }): Promise<void>;
   /** The newest commit of a branch. */
   branchTip(branch: string): Promise<string>;
   readPullRequest(number: number): Promise<PullRequest>;
@@ -116,8 +119,10 @@ export function connectForge(address: ForgeAddress, token: string): Forge {
 
   return {
     address,
-    async checkRepository() {
-      await call("GET /repos/{owner}/{repo}", {}, Repository);
+    async checkRepository({ pullRequests }) {
+      const found = await call("GET /repos/{owner}/{repo}", {}, Repository);
+      if (!pullRequests || found.has_pull_requests !== false) return;
+      throw new RefusedError(...withoutPullRequests(host, found.full_name));
     },
     async branchTip(branch) {
       return (await call("GET /repos/{owner}/{repo}/branches/{branch}", { branch }, Branch)).tip;

@@ -3,7 +3,7 @@
  * What is there is compared with what is wanted first, so a run that was broken off is simply repeated.
  */
 import { contend, type Try } from "./contend.ts";
-import type { RefusedError } from "./errors.ts";
+import { afterWriting, type RefusedError } from "./errors.ts";
 import type { Forge, PullRequest } from "./forge.ts";
 import type { Label } from "./forge-answers.ts";
 import { type LabelChange, labelChange } from "./forge-labels.ts";
@@ -73,7 +73,7 @@ const PATIENCE = { attempts: 10, longestPauseMs: 1000 };
  * @param options.replan makes it anew when others have pushed to its branch; by default it stays as it is
  * @returns undefined when the new one is not needed
  * @throws RefusedError when the branch holds somebody else's commits, or the forge does not let the token do it
- * @throws ExternalError when the forge fails
+ * @throws ExternalError when the forge fails, or does not let the token do all of it after the branch has been pushed
  */
 export async function propose(
   remote: Remote,
@@ -125,6 +125,16 @@ class Run {
   }
 
   async attempt(proposal: Proposal): Promise<Try<ProposalOutcome>> {
+    try {
+      return await this.#try(proposal);
+    } catch (error) {
+      const written = this.#written && `#${this.#written.number} is open`;
+      const left = written ?? (this.#hasPushed ? `${proposal.branch} is pushed` : undefined);
+      throw left === undefined ? error : afterWriting(error, left);
+    }
+  }
+
+  async #try(proposal: Proposal): Promise<Try<ProposalOutcome>> {
     const pushed = await this.#ensureCommit(proposal);
     if (pushed.kind === "moved") return pushed;
     const { commit, isFirst } = pushed.result;
@@ -178,11 +188,13 @@ class Run {
     return { kind: "done", result: { commit, isFirst: tip === undefined } };
   }
 
-  /** A text that was written over the rival's is taken back first. */
+  /** A text that was written over the rival's is taken back first; then nothing is left of this run. */
   async #giveWay({ refusal, title, body }: Rival, tip: string): Promise<Try<never>> {
     const pull =
       this.#written && (await this.#forge.updatePullRequest(this.#written.number, { title, body }));
     if (pull !== undefined && pull.headCommit !== tip) return isAt(pull, tip);
+    this.#written = undefined;
+    this.#hasPushed = false;
     throw refusal;
   }
 }

@@ -55,7 +55,7 @@ async function connect({
 async function fromForge(request: StatusRequest, connection: RepositoryConnection): Promise<FoundStatus> {
   const { apps, commits, now } = request;
   const { address, branch } = connection;
-  return withForge(connection, request, async (remote, forge) => {
+  return withForge(connection, { ...request, pullRequests: false }, async (remote, forge) => {
     await remote.fetch("promote/*", { history: true });
     const commit = (await remote.tip(branch)) ?? "";
     const changes = await openChanges(remote, forge);

@@ -1,5 +1,6 @@
 /** Taking a proposal back that there is no reason for any more. */
 import type { Try } from "./contend.ts";
+import { afterWriting } from "./errors.ts";
 import type { Forge, PullRequest } from "./forge.ts";
 import { refuseForeign } from "./proposal-branch.ts";
 import type { Remote } from "./remote.ts";
@@ -22,10 +23,13 @@ export async function withdraw(
   const [open] = await forge.openPullRequests({ head: branch, base: remote.branch });
   const deleted = tip === undefined ? undefined : await remote.deleteBranch(branch, tip);
   if (deleted?.kind === "moved") return deleted;
-  if (open !== undefined) {
+  if (open === undefined) return { kind: "done", result: undefined };
+  try {
     await forge.closePullRequest(open.number);
     // Last: where it is closed, a run that goes on after one that was broken off does not write it a second time.
     await forge.comment(open.number, reason);
+  } catch (error) {
+    throw deleted === undefined ? error : afterWriting(error, `${branch} is deleted`);
   }
   return { kind: "done", result: open };
 }

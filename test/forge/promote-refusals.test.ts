@@ -26,9 +26,10 @@ import {
   between,
   commandLine,
   deadPort,
-  history,
+  fileAt,
   NEW,
   OLD,
+  personCommits,
   pullRequests,
   references,
   settings,
@@ -518,6 +519,9 @@ describe("the forge", () => {
     });
     const root = await callerOf(shared, { url: forge.url });
     expect(await attempt(shared, root, ["test", "live"])).toEqual(refusal(exitCode, line));
+    // It is the stand-in to which something could have been written.
+    expect(forge.requests.length).toBeGreaterThan(0);
+    expect(forge.requests.filter((request) => !request.startsWith("GET "))).toEqual([]);
   });
 
   it.each<[string, RegExp, number, number, RegExp]>([
@@ -562,22 +566,50 @@ describe("the forge", () => {
     );
   });
 
-  it("does not let the token open pull requests: exit code 3, and it goes on from there once it may", async () => {
+  it("has no pull requests for the repository: exit code 3", async () => {
     const repo = await promotable();
     await release(repo, { web: NEW });
     await ask(repo.api, "PATCH", { has_pull_requests: false });
-    const { exitCode, stderr } = await promote(repo, "test", "live");
-    expect(stderr).toMatch(
-      /^promote: \S+ has no pull requests for shop\/\S+; switch them on in its settings/,
+    expect(await attempt(repo, repo.root, ["test", "live"])).toEqual(
+      refusal(3, /^promote: \S+ has no pull requests for shop\/\S+; switch them on in its settings$/),
     );
-    expect(exitCode).toBe(3);
-    expect(await pullRequestRefs(repo)).toBe("");
-    await ask(repo.api, "PATCH", { has_pull_requests: true });
-    expect((await promote(repo, "test", "live")).stdout).toMatch(/\nopened: #1 /);
+  });
+
+  it.each<[string, RegExp, RegExp]>([
+    [
+      "open pull requests",
+      /\/pulls$/,
+      /; it needs to .*; promote\/test\/live\/_all is pushed: then run it again$/,
+    ],
+    ["put on labels", /\/issues\/1\/labels$/, /; it needs to .*; #1 is open: then run it again$/],
+  ])("does not let the token %s: exit code 5, since something is there", async (_, path, line) => {
+    const repo = await promotable();
+    await release(repo, { web: NEW });
+    const proxy = await between(async (method, asked) =>
+      method === "POST" && path.test(asked) ? 403 : undefined,
+    );
+    const root = await callerOf(repo, { url: proxy.url });
+    expect(await attempt(repo, root, ["test", "live"])).toEqual({
+      ...refusal(5, line),
+      isUntouched: false,
+    });
+    // It goes on from there once it may.
+    expect(await promote(repo, "test", "live")).toMatchObject({ exitCode: 0, stderr: "" });
     expect(await pullRequests(repo)).toHaveLength(1);
   });
-});
 
-async function pullRequestRefs(repo: TestRepository): Promise<string> {
-  return history(repo.root, ...withToken(), "ls-remote", "origin", "refs/pull/*");
-}
+  it("does not let the token close what is not needed any more: exit code 5, since the branch is gone", async () => {
+    const repo = await promotable();
+    await release(repo, { web: NEW });
+    await promote(repo, "test", "live");
+    const carried = await fileAt(repo.root, "main", TEST);
+    await personCommits(repo.root, "main", { [LIVE]: carried });
+    const proxy = await between(async (method) => (method === "PATCH" ? 403 : undefined));
+    const root = await callerOf(repo, { url: proxy.url });
+    const line = /^promote: .*; it needs to .*; promote\/test\/live\/_all is deleted: then run it again$/;
+    expect(await attempt(repo, root, ["test", "live"])).toEqual({ ...refusal(5, line), isUntouched: false });
+    expect(await promote(repo, "test", "live")).toMatchObject({ exitCode: 0, stderr: "" });
+    const open = (await pullRequests(repo)).filter(({ state }) => state === "open");
+    expect(open).toEqual([]);
+  });
+});

@@ -22,7 +22,7 @@ const CALLS: Record<
   { call: (forge: Forge) => Promise<unknown>; operations: string[]; result: unknown } & Options
 > = {
   checkRepository: {
-    call: async (forge) => forge.checkRepository(),
+    call: async (forge) => forge.checkRepository({ pullRequests: true }),
     operations: [`GET ${REPO}`],
     result: undefined,
   },
