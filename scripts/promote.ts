@@ -39,7 +39,10 @@ await main(program);
 async function run(from: string, to: string, apps: string[], options: Options): Promise<void> {
   const { root, override } = options;
   if (override?.trim() === "") throw new UsageError("--override has no reason", "say why, in a few words");
-  if (options.local === true) return promoteLocally(root, from, to, apps, options.dryRun === true);
+  if (options.local === true) {
+    refuseGates(options);
+    return promoteLocally(root, from, to, apps, options.dryRun === true);
+  }
   const now = new Date();
   const connection = await connectRepository(root, process.env);
   const session = { env: process.env, onInterrupt, pullRequests: true };
@@ -61,6 +64,13 @@ async function run(from: string, to: string, apps: string[], options: Options): 
     });
     process.stdout.write(describeOutcome(outcome));
   });
+}
+
+/** What is silently left out of account would be taken for done. */
+function refuseGates({ override, server }: Options): void {
+  const option = override === undefined ? (server === true ? "--server" : undefined) : "--override";
+  if (option === undefined) return;
+  throw new UsageError(`${option} is about the gates, and --local has none`, "leave one of the two away");
 }
 
 async function promoteLocally(

@@ -391,6 +391,16 @@ describe("a call that is wrong", () => {
       ["test", "live", "--override", " "],
       /^promote: --override has no reason; say why/,
     ],
+    [
+      "a reason for gates where there are none",
+      ["dev", "test", "--local", "--override", "it burns"],
+      /^promote: --override is about the gates, and --local has none; leave one of the two away$/,
+    ],
+    [
+      "evidence for gates where there are none",
+      ["dev", "test", "--local", "--server"],
+      /^promote: --server is about the gates, and --local has none; leave one of the two away$/,
+    ],
     ["no reason", ["test", "live", "--override"], /^promote: option '--override <reason>' argument missing$/],
   ])("%s: exit code 2", async (_, args, line) => {
     expect(await attempt(shared, await callerOf(shared, {}), args)).toEqual(refusal(2, line));
