@@ -50,16 +50,20 @@ function same(a: Entry | undefined, b: Entry | undefined): boolean {
 }
 
 /**
- * A branch is given up only when each of its commits contains what its message says, as a command wrote it.
+ * A branch is given up only when each of its commits contains what its message says, as a command wrote it, or brings the
+ * deployed branch and nothing else.
  * @throws RefusedError that names the newest commit that does not
  */
 export async function refuseForeign(remote: Remote, branch: string): Promise<void> {
   const { commits } = await remote.ahead(branch, `${branch}*`);
   for (const commit of commits) {
     const { message, parents } = await remote.describe(commit);
-    const [parent, second] = parents;
+    const [parent, second, ...more] = parents;
     const said = CONTENT.exec(message)?.[1];
-    if (parent && !second && said !== undefined && said === (await remote.content(parent, commit))) continue;
+    if (parent && second && more.length === 0) {
+      // Forges offer to merge the deployed branch into one that is behind it.
+      if (await remote.isPlainMerge(commit, parent, second)) continue;
+    } else if (parent && said !== undefined && said === (await remote.content(parent, commit))) continue;
     throw new RefusedError(
       `${branch} holds a commit that no command made: ${commit.slice(0, 7)}`,
       "merge or close its pull request and delete the branch, then run it again",

@@ -346,6 +346,17 @@ export class Remote {
     return (await this.#try(["merge-base", "--is-ancestor", commit, of])).exitCode === 0;
   }
 
+  /**
+   * Whether a commit is the merge of a commit of the deployed branch into another, as git makes it without anybody's help. A git
+   * that is too old to say so (before 2.38) says no.
+   */
+  async isPlainMerge(commit: string, into: string, deployed: string): Promise<boolean> {
+    if (await this.#isShallow()) await this.#fetch(["--unshallow", "origin", this.branch]);
+    if (!(await this.isAncestor(deployed, `refs/remotes/origin/${this.branch}`))) return false;
+    const { exitCode, stdout } = await this.#try(["merge-tree", "--write-tree", into, deployed]);
+    return exitCode === 0 && (await this.changed(stdout.trim(), commit)).length === 0;
+  }
+
   /** The newest commit of a commit's history that changed a file; where history is cut short, it may be the oldest there is. */
   async lastChange(commit: string, path: string): Promise<string | undefined> {
     const log = await this.#git(["log", "-1", "--format=%H", commit, "--", path]);

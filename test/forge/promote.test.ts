@@ -306,6 +306,29 @@ describe("a person's work", () => {
     expect(await pullRequests(repo)).toMatchObject([{ state: "open" }]);
   });
 
+  it("is not the forge's own merge of main into the branch, but what is changed in such a merge", async () => {
+    const repo = await promotable();
+    await release(repo, { web: NEW });
+    await promote(repo, "test", "live");
+    await personCommits(repo.root, "main", { "note.yaml": "a: 1\n" });
+    await ask(`${repo.api}/pulls/1/update?style=merge`, "POST");
+    expect(await history(repo.root, "log", "-1", "--format=%P", `origin/${ALL}`)).toContain(" ");
+    expect((await promote(repo, "test", "live")).stdout).toMatch(/\nupdated: #1 /);
+    expect(await ahead(repo, ALL)).toEqual({ paths: [WEB], commits: 1 });
+
+    await personCommits(repo.root, "main", { "note.yaml": "a: 2\n" });
+    await history(repo.root, "checkout", "--quiet", "--force", "--detach", `origin/${ALL}`);
+    await git(repo.root, "merge", "--quiet", "--no-ff", "--no-commit", "origin/main");
+    await write(repo.root, { "mine.yaml": "a: 1\n" });
+    await git(repo.root, "add", "--all");
+    await git(repo.root, "commit", "--quiet", "--message", "Merge main");
+    await push(repo.root, ALL);
+    expect(await promote(repo, "test", "live")).toMatchObject({
+      exitCode: 3,
+      stderr: expect.stringContaining("holds a commit that no command made"),
+    });
+  });
+
   it("amended into the command's commit is theirs", async () => {
     const repo = await promotable();
     await release(repo, { web: NEW });
@@ -383,6 +406,24 @@ describe("main that moves while the promotion is made", () => {
     expect(await history(repo.root, "rev-parse", `origin/${ALL}~1`)).toBe(
       await history(repo.root, "rev-parse", "origin/main"),
     );
+  });
+
+  it("again and again: it gives up after the fifth time, and says so", async () => {
+    const repo = await promotable();
+    await release(repo, { web: NEW });
+    let count = 0;
+    const proxy = await between(async (method, path) => {
+      if (method !== "GET" || !path.endsWith("/branches/main")) return undefined;
+      count += 1;
+      await personCommits(repo.root, "main", { "argocd/moved.yaml": `count: ${count}\n` });
+      return undefined;
+    });
+    const root = await callerOf(repo, { url: proxy.url });
+    expect(await commandLine("promote", root, ["test", "live"], environmentOf())).toMatchObject({
+      exitCode: 5,
+      stderr: `promote: main or ${ALL} moved 5 times while this promotion was made; run it again\n`,
+    });
+    expect(count).toBe(5);
   });
 });
 
