@@ -2,29 +2,19 @@
 import { randomBytes } from "node:crypto";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { Octokit } from "@octokit/rest";
-import { z } from "zod";
 import { type Application, parseApplications } from "../argocd.ts";
 import { ExternalError, UsageError } from "../errors.ts";
 import { run } from "../exec.ts";
+import type { Forge } from "../forge.ts";
 import { pinnedImage } from "../kustomize.ts";
-import { repositoryOf } from "../sandbox/forge.ts";
 import type { Layout } from "../sandbox/layout.ts";
 import { gitEnv } from "../sandbox/work.ts";
-import { readSettings } from "../settings.ts";
 import { waitFor } from "../wait.ts";
 
 /** How exactly the end of a delivery is seen. */
 const LOOK_MS = 100;
 /** Far above the limit, so that a slow delivery is measured and not cut off. */
 const DELIVERY_TIMEOUT_MS = 120_000;
-/** Gitea finds out in the background whether a pull request can be merged. */
-const MERGEABLE_TIMEOUT_MS = 30_000;
-
-export interface Forge {
-  readonly url: string;
-  readonly token: string;
-}
 
 export interface ArgocdApi {
   /** `host:port`, plain HTTP. */
@@ -48,24 +38,28 @@ export interface Merge {
 /**
  * Merges a new image of a service for an environment and waits until it runs there.
  * @param layout the running sandbox
+ * @param forge the sandbox's
+ * @param branch the one that is deployed
  * @param application name of the Argo CD application to watch
  * @throws ExternalError when the forge refuses, or it is not delivered within two minutes
  */
 export async function measureMerge(options: {
   layout: Layout;
   forge: Forge;
+  branch: string;
   argocd: ArgocdApi;
   environment: string;
   application: string;
   service: Service;
 }): Promise<Merge> {
-  const { layout, argocd, application, environment, service } = options;
+  const { layout, forge, branch: base, argocd, application, environment, service } = options;
   await untilDelivered(argocd, application);
   const tag = randomBytes(20).toString("hex");
-  const branch = `bench-${service.app}-${tag.slice(0, 7)}`;
-  const { repoURL, revision } = await readSettings(layout.work);
-  await pushTag(layout, { branch, onto: revision, environment, service, tag });
-  await mergeBranch(options.forge, repoURL, { branch, onto: revision });
+  const head = `bench-${service.app}-${tag.slice(0, 7)}`;
+  const commit = await pushTag(layout, { branch: head, onto: base, environment, service, tag });
+  const pull = await forge.createPullRequest({ head, base }, { title: head, body: "" });
+  if (pull === undefined) throw new ExternalError(`the forge has a pull request of ${head} already`);
+  await forge.mergePullRequest(pull.number, commit);
   const merged = performance.now();
   await untilDelivered(argocd, application, tag);
   return { app: service.app, tag, seconds: (performance.now() - merged) / 1000 };
@@ -74,7 +68,7 @@ export async function measureMerge(options: {
 async function pushTag(
   layout: Layout,
   change: { branch: string; onto: string; environment: string; service: Service; tag: string },
-): Promise<void> {
+): Promise<string> {
   const { branch, onto, environment, service, tag } = change;
   const git = async (...args: string[]) => run("git", args, { cwd: layout.work, env: gitEnv(layout) });
   await git("fetch", "--quiet", "origin", onto);
@@ -84,6 +78,7 @@ async function pushTag(
   await writeFile(file, withTag(await readFile(file, "utf8"), path, service.image, tag));
   await git("commit", "--quiet", "--all", "-m", `${service.app}: ${tag.slice(0, 7)} for ${environment}`);
   await git("push", "--quiet", "origin", branch);
+  return (await git("rev-parse", "HEAD")).trim();
 }
 
 /** Replaces the tag that a kustomization pins for an image, and nothing else. */
@@ -92,42 +87,6 @@ export function withTag(text: string, file: string, image: string, tag: string):
   if (text.split(pinned).length === 2) return text.replace(pinned, tag);
   throw new UsageError(`${file} has the tag ${pinned} more than once`);
 }
-
-async function mergeBranch(
-  forge: Forge,
-  repoURL: string,
-  change: { branch: string; onto: string },
-): Promise<void> {
-  const { owner, name: repo } = repositoryOf(repoURL);
-  const octokit = new Octokit({ baseUrl: `${forge.url}/api/v1`, auth: forge.token, log: quiet });
-  const { branch: head, onto: base } = change;
-  const opened = await octokit.request("POST /repos/{owner}/{repo}/pulls", {
-    owner,
-    repo,
-    head,
-    base,
-    title: head,
-  });
-  const { number } = z.object({ number: z.number() }).parse(opened.data);
-  const merge = { owner, repo, number, Do: "merge" };
-  await waitFor(
-    `the forge merges ${head}`,
-    async () => {
-      try {
-        await octokit.request("POST /repos/{owner}/{repo}/pulls/{number}/merge", merge);
-        return true;
-      } catch (error) {
-        // "Please try again later", as long as it is not known whether the branch can be merged.
-        if (error instanceof Error && "status" in error && error.status === 405) return undefined;
-        throw error;
-      }
-    },
-    { timeoutMs: MERGEABLE_TIMEOUT_MS, everyMs: LOOK_MS },
-  );
-}
-
-/** octokit prints a line for every answer that is not a success; one of them is expected. */
-const quiet = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
 
 async function untilDelivered(argocd: ArgocdApi, name: string, tag?: string): Promise<void> {
   let seen: Application | undefined;

@@ -5,11 +5,14 @@ import { readCatalogue } from "../catalogue.ts";
 import { readEnvironments } from "../environment.ts";
 import { ExternalError, RefusedError } from "../errors.ts";
 import { exists } from "../file.ts";
+import { connectForge } from "../forge.ts";
+import { forgeAddress } from "../forge-address.ts";
 import { type Layout, layoutOf } from "../sandbox/layout.ts";
 import { sandboxExists } from "../sandbox/lifetime.ts";
 import { isPortOpen, running, startedProcesses } from "../sandbox/process.ts";
 import { readState } from "../sandbox/state.ts";
 import { readVariables } from "../sandbox/variables.ts";
+import { readSettings } from "../settings.ts";
 import { type Figure, median } from "./figures.ts";
 import { type Merge, measureMerge } from "./merge.ts";
 import {
@@ -204,10 +207,12 @@ async function measureMerges(layout: Layout, runs: number, say: (line: string) =
   const [environment] = await readEnvironments(layout.root);
   const services = (await readCatalogue(layout.root)).filter((app) => app.kind === "service");
   const variables = await readVariables(layout.root);
-  const { FORGE_URL: url, FORGE_TOKEN, ARGOCD_SERVER: server, ARGOCD_AUTH_TOKEN } = variables ?? {};
-  if (!environment || !url || !FORGE_TOKEN || !server || !ARGOCD_AUTH_TOKEN) {
+  const { FORGE_TOKEN, ARGOCD_SERVER: server, ARGOCD_AUTH_TOKEN } = variables ?? {};
+  if (!environment || !FORGE_TOKEN || !server || !ARGOCD_AUTH_TOKEN) {
     throw new ExternalError(".sandbox/env does not say where the forge and Argo CD are");
   }
+  const settings = await readSettings(layout.work);
+  const forge = connectForge(forgeAddress(settings), FORGE_TOKEN);
   const merges: Merge[] = [];
   for (let index = 0; index < runs; index += 1) {
     // One service after the other, so that no merge waits for the roll-out of the one before.
@@ -217,7 +222,8 @@ async function measureMerges(layout: Layout, runs: number, say: (line: string) =
     say(`merge ${index + 1} of ${runs}: ${service.app}`);
     const merge = await measureMerge({
       layout,
-      forge: { url, token: FORGE_TOKEN },
+      forge,
+      branch: settings.revision,
       argocd: { server, token: ARGOCD_AUTH_TOKEN },
       environment: environment.name,
       // In the sandbox an environment has one cluster, of the same name.

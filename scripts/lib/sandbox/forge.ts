@@ -1,10 +1,11 @@
 /** The local Git forge: a real Gitea with SQLite, one user, one repository, and webhooks to Argo CD. */
 import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { Octokit } from "@octokit/rest";
+import { z } from "zod";
 import { ExternalError, RefusedError } from "../errors.ts";
 import { tryRun } from "../exec.ts";
 import { exists, replaceFile } from "../file.ts";
+import { answerOf, forgeCalls } from "../forge-call.ts";
 import type { Layout } from "./layout.ts";
 import { type ProcessSpec } from "./process.ts";
 import { credentialOf, portOf, type State } from "./state.ts";
@@ -169,47 +170,29 @@ export async function ensureRepository(
   repository: Repository,
   webhooks: { readonly urls: readonly string[]; readonly secret: string },
 ): Promise<void> {
-  const octokit = new Octokit({ baseUrl: `${forge}/api/v1`, auth: token, log: quiet });
-  const { owner, name: repo } = repository;
-  await ensure(
-    async () => octokit.request("GET /orgs/{owner}", { owner }),
-    async () => octokit.request("POST /orgs", { username: owner, visibility: "private" }),
-  );
-  await ensure(
-    async () => octokit.request("GET /repos/{owner}/{repo}", { owner, repo }),
-    async () =>
-      octokit.request("POST /orgs/{owner}/repos", {
-        owner,
-        name: repo,
-        private: true,
-        default_branch: "main",
-      }),
-  );
-  const hooks = await octokit.repos.listWebhooks({ owner, repo });
-  const known = new Set(hooks.data.map((hook) => hook.config.url));
+  const { owner, name } = repository;
+  const { call, list } = forgeCalls({ api: `${forge}/api/v1`, web: forge, git: "", owner, name }, token);
+  const ensure = async (wanted: string, made: string, parameters: object) => {
+    try {
+      await call(`GET ${wanted}`, {}, z.unknown());
+    } catch (error) {
+      if (answerOf(error)?.status !== 404) throw error;
+      await call(`POST ${made}`, parameters, z.unknown());
+    }
+  };
+  await ensure("/orgs/{owner}", "/orgs", { username: owner, visibility: "private" });
+  const options = { name, private: true, default_branch: "main" };
+  await ensure("/repos/{owner}/{repo}", "/orgs/{owner}/repos", options);
+  const hooks = "/repos/{owner}/{repo}/hooks";
+  const known = new Set((await list(`GET ${hooks}`, {}, Webhook)).map(({ config }) => config.url));
   for (const url of webhooks.urls.filter((candidate) => !known.has(candidate))) {
-    await octokit.request("POST /repos/{owner}/{repo}/hooks", {
-      owner,
-      repo,
-      type: "gitea",
-      active: true,
-      events: ["push"],
-      config: { url, content_type: "json", secret: webhooks.secret },
-    });
+    const config = { url, content_type: "json", secret: webhooks.secret };
+    const hook = { type: "gitea", active: true, events: ["push"], config };
+    await call(`POST ${hooks}`, hook, z.unknown());
   }
 }
 
-/** octokit prints a line for each 404; here that is how one asks whether something exists. */
-const quiet = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
-
-async function ensure(get: () => Promise<unknown>, create: () => Promise<unknown>): Promise<void> {
-  try {
-    await get();
-  } catch (error) {
-    if (!(error instanceof Error && "status" in error && error.status === 404)) throw error;
-    await create();
-  }
-}
+const Webhook = z.object({ config: z.object({ url: z.string().optional() }) });
 
 function configFile(layout: Layout): string {
   return join(layout.data, "forge", "app.ini");
