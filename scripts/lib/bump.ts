@@ -55,8 +55,9 @@ export async function withdrawBump(
 ): Promise<PullRequest | undefined> {
   const { branch, record } = plan;
   const tip = await remote.tip(branch);
-  const said = tip && (await recordOf(remote, plan, tip));
-  if (said && isLater(said, record, now)) return undefined;
+  if (tip === undefined) return undefined;
+  const said = await recordOf(remote, plan, tip);
+  if (said !== undefined && isLater(said, record, now)) return undefined;
   const has = `\`${remote.branch}\` has ${record.image.tag} of ${record.app} already`;
   const withdrawn = await withdraw(remote, forge, branch, `${has}, which was asked for after this.`);
   return withdrawn.kind === "moved" ? undefined : withdrawn.result;
