@@ -25,6 +25,42 @@ export async function tryRun(
   args: readonly string[],
   options: RunOptions = {},
 ): Promise<RunResult> {
+  const { stdout, ...result } = await answerOf(program, args, options);
+  return { ...result, stdout: stdout.toString() };
+}
+
+/**
+ * Runs a program and returns its standard output.
+ * @throws ExternalError naming the command and the last line of its standard error, when it exits with anything but 0.
+ */
+export async function run(
+  program: string,
+  args: readonly string[],
+  options: RunOptions = {},
+): Promise<string> {
+  return (await runBytes(program, args, options)).toString();
+}
+
+/** As `run`, for what need not be text. */
+export async function runBytes(
+  program: string,
+  args: readonly string[],
+  options: RunOptions = {},
+): Promise<Buffer> {
+  const result = await answerOf(program, args, options);
+  if (result.exitCode === 0) return result.stdout;
+  const name = program.split("/").at(-1) ?? program;
+  const reason = result.stderr.trim().split("\n").at(-1) || `exit code ${result.exitCode}`;
+  throw new ExternalError(`${name} ${args.slice(0, 3).join(" ")} failed: ${reason}`, undefined, {
+    cause: { ...result, stdout: result.stdout.toString() },
+  });
+}
+
+async function answerOf(
+  program: string,
+  args: readonly string[],
+  options: RunOptions,
+): Promise<Omit<RunResult, "stdout"> & { stdout: Buffer }> {
   const running = $({
     nothrow: true,
     quiet: true,
@@ -37,29 +73,14 @@ export async function tryRun(
   })`${program} ${args}`;
   // A program that ends without reading it says why by its exit code.
   if (options.input) running.stdin.on("error", () => {});
+  // zx decodes piece by piece: a character that two pieces share would be lost.
+  const pieces: Buffer[] = [];
+  running.stdout.on("data", (piece: Buffer) => pieces.push(piece));
   const output: ProcessOutput = await running;
   if (output.exitCode === 127 || (output.exitCode === null && output.cause instanceof Error)) {
     throw new ExternalError(`${program} cannot be started`, `is ${program} installed and on PATH?`, {
       cause: output,
     });
   }
-  return { exitCode: output.exitCode ?? 1, stdout: output.stdout, stderr: output.stderr };
-}
-
-/**
- * Runs a program and returns its standard output.
- * @throws ExternalError naming the command and the last line of its standard error, when it exits with anything but 0.
- */
-export async function run(
-  program: string,
-  args: readonly string[],
-  options: RunOptions = {},
-): Promise<string> {
-  const result = await tryRun(program, args, options);
-  if (result.exitCode === 0) return result.stdout;
-  const name = program.split("/").at(-1) ?? program;
-  const reason = result.stderr.trim().split("\n").at(-1) || `exit code ${result.exitCode}`;
-  throw new ExternalError(`${name} ${args.slice(0, 3).join(" ")} failed: ${reason}`, undefined, {
-    cause: result,
-  });
+  return { exitCode: output.exitCode ?? 1, stdout: Buffer.concat(pieces), stderr: output.stderr };
 }
