@@ -1,5 +1,5 @@
 /** What came to which environment when, and how far one is behind another: read once for all apps, from Git alone. */
-import { run } from "./exec.ts";
+import { GitHistory } from "./git-history.ts";
 
 /** A commit of the deployed branch that brought an environment another release of an app. */
 export interface Arrival {
@@ -35,16 +35,15 @@ interface Commit {
  * @throws ExternalError when git fails
  */
 export async function readArrivals(directory: string, tip: string, first: string): Promise<Arrivals> {
-  const commits = await readCommits(directory, tip);
+  const git = new GitHistory(directory);
+  const commits = await readCommits(git, tip);
   const chain = firstParents(commits, tip);
   const positions = new Map(chain.map(({ commit }, position) => [commit, position]));
-  const shallow = (await run("git", ["rev-parse", "--is-shallow-repository"], { cwd: directory })).trim();
   // What the oldest commit of a shallow clone has may have come at any time before.
-  const compared = shallow === "true" ? chain.slice(0, -1) : chain;
+  const compared = (await git.isShallow()) ? chain.slice(0, -1) : chain;
   const pairs = compared.map(({ commit, parents }) => [commit, ...parents.slice(0, 1)].join(" "));
   const diff = async (...args: string[]) =>
-    run("git", ["diff-tree", "--stdin", "-r", "--root", "--no-renames", ...args], {
-      cwd: directory,
+    git.git(["diff-tree", "--stdin", "-r", "--root", "--no-renames", ...args], {
       input: `${pairs.join("\n")}\n`,
     });
   const [releases, pins, bases] = await Promise.all([
@@ -75,9 +74,9 @@ export async function readArrivals(directory: string, tip: string, first: string
 }
 
 /** All commits, also those that were merged: their messages say what a merge brought. */
-async function readCommits(directory: string, tip: string): Promise<Map<string, Commit>> {
+async function readCommits(git: GitHistory, tip: string): Promise<Map<string, Commit>> {
   const format = "--format=%H%x00%P%x00%cI%x00%B%x00";
-  const log = await run("git", ["log", "--no-show-signature", "--no-color", format, tip], { cwd: directory });
+  const log = await git.git(["log", format, tip]);
   const fields = log.split("\0");
   const commits = new Map<string, Commit>();
   for (let index = 0; index + 3 < fields.length; index += 4) {

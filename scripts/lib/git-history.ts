@@ -12,7 +12,7 @@ export interface LogEntry {
 /** What one commit of the deployed branch did to some files. */
 export interface FileChanges {
   commit: string;
-  /** Git's names for the contents; undefined where there was, or is, no file. */
+  /** Git's names for the contents; undefined where there was, or is, no file. A link is none. */
   files: { path: string; before: string | undefined; after: string | undefined }[];
 }
 
@@ -24,7 +24,7 @@ export class GitHistory extends GitObjects {
    * @param env for git
    * @param head from where history is read
    */
-  constructor(directory: string, env: NodeJS.ProcessEnv, head: string) {
+  constructor(directory: string, env?: NodeJS.ProcessEnv, head = "HEAD") {
     super(directory, env);
     this.#head = head;
   }
@@ -74,11 +74,16 @@ export class GitHistory extends GitObjects {
     const fields = log.split("\0");
     for (let index = 0; index < fields.length; index += 1) {
       const field = (fields[index] ?? "").trim();
-      const [, before = "", after = ""] = /^:\d+ \d+ ([0-9a-f]+) ([0-9a-f]+) \w+$/.exec(field) ?? [];
-      if (before !== "") {
+      const entry = /^:(\d+ \d+ [0-9a-f]+ [0-9a-f]+) \w+$/.exec(field)?.[1]?.split(" ") ?? [];
+      if (entry.length > 0) {
         index += 1;
-        const named = (blob: string) => (/^0+$/.test(blob) ? undefined : blob);
-        found.at(-1)?.files.push({ path: fields[index] ?? "", before: named(before), after: named(after) });
+        const [left = "", right = "", before, after] = entry;
+        const isFile = (mode: string) => mode.startsWith("100");
+        found.at(-1)?.files.push({
+          path: fields[index] ?? "",
+          before: isFile(left) ? before : undefined,
+          after: isFile(right) ? after : undefined,
+        });
       } else if (field !== "") found.push({ commit: field, files: [] });
     }
     return found;
@@ -93,6 +98,11 @@ export class GitHistory extends GitObjects {
   /** Whether a commit is another one or among its ancestors; a commit that is not there is not. */
   async isAncestor(commit: string, of: string): Promise<boolean> {
     return (await this.tryGit(["merge-base", "--is-ancestor", commit, of])).exitCode === 0;
+  }
+
+  /** Whether older commits are missing. */
+  async isShallow(): Promise<boolean> {
+    return (await this.git(["rev-parse", "--is-shallow-repository"])).trim() === "true";
   }
 
   /** The newest commit of a commit's history that changed a file; where history is cut short, it may be the oldest there is. */

@@ -6,8 +6,9 @@ import pLimit from "p-limit";
 import { type App, readCatalogue } from "./catalogue.ts";
 import { type Environment, readEnvironments } from "./environment.ts";
 import { CommandError, messageOf, RefusedError, UsageError } from "./errors.ts";
-import { run, tryRun } from "./exec.ts";
-import { withTreeAt } from "./git.ts";
+import { headCommit, withTreeAt } from "./git.ts";
+import { GitHistory } from "./git-history.ts";
+import { blobId, type Entry } from "./git-objects.ts";
 import { deriveRelease, parseRelease, releasePath } from "./release.ts";
 
 export interface Difference {
@@ -48,7 +49,7 @@ export interface ProvenanceScope {
 
 /** At most this many renderings at once: kustomize takes a core each. */
 const PARALLEL = 2;
-const RELEASES = ":(glob)overlays/*/*/release.yaml";
+const RELEASE = /^overlays\/[^/]+\/[^/]+\/release\.yaml$/;
 
 /**
  * Finds the releases that HEAD changes over the point where it left a base.
@@ -58,36 +59,28 @@ const RELEASES = ":(glob)overlays/*/*/release.yaml";
  * @throws RefusedError when HEAD and the base have no common history here, or the clone is shallow
  */
 export async function changedReleases(root: string, base: string): Promise<ProvenanceScope> {
-  const head = await commitOf(root, "HEAD");
-  const history = await commitOf(root, base);
+  const git = new GitHistory(root);
+  const head = await git.commitOf("HEAD");
+  const history = await git.commitOf(base);
   if (head === undefined || history === undefined) {
     const hint = "fetch it, give another one with --base, or check everything with --all";
     throw new UsageError(`there is no commit ${head === undefined ? "HEAD" : base} here`, hint);
   }
-  await refuseShallow(root);
-  const common = await tryRun("git", ["merge-base", history, head], { cwd: root });
+  await refuseShallow(git);
+  const common = await git.tryGit(["merge-base", history, head]);
   if (common.exitCode !== 0)
     throw new RefusedError(`HEAD and ${base} have no commit in common`, "give another one with --base");
-  const range = [common.stdout.trim(), head];
-  const changed = await run(
-    "git",
-    ["diff-tree", "-r", "-z", "--no-renames", "--name-only", ...range, "--", RELEASES],
-    { cwd: root },
-  );
-  return { head, history, paths: split(changed), mayRestore: true };
+  const paths = (await git.changed(common.stdout.trim(), head)).filter((path) => RELEASE.test(path));
+  return { head, history, paths, mayRestore: true };
 }
 
 /** All releases of HEAD. @throws RefusedError before the first commit, or when the clone is shallow */
 export async function allReleases(root: string): Promise<ProvenanceScope> {
-  const head = await commitOf(root, "HEAD");
-  if (head === undefined) throw new RefusedError(`${root} has no commit yet`, "commit first");
-  await refuseShallow(root);
-  // ls-tree knows no glob.
-  const files = split(
-    await run("git", ["ls-tree", "-r", "-z", "--name-only", head, "--", "overlays"], { cwd: root }),
-  );
-  const paths = files.filter((path) => /^overlays\/[^/]+\/[^/]+\/release\.yaml$/.test(path));
-  return { head, history: head, paths, mayRestore: false };
+  const git = new GitHistory(root);
+  const head = await headCommit(root);
+  await refuseShallow(git);
+  const files = [...(await git.entries(head, ["overlays"])).keys()];
+  return { head, history: head, paths: files.filter((path) => RELEASE.test(path)), mayRestore: false };
 }
 
 /**
@@ -106,18 +99,19 @@ export async function checkProvenance(
     apps: await readCatalogue(tree),
     environments: await readEnvironments(tree),
   }));
+  const git = new GitHistory(root);
   const limit = pLimit(PARALLEL);
   const checks = scope.paths.map((path) =>
     limit(async () => ({
       path,
-      origin: await originOf({ root, scope, path, apps, environments, kustomize }),
+      origin: await originOf({ git, scope, path, apps, environments, kustomize }),
     })),
   );
   return Promise.all(checks);
 }
 
 interface Check {
-  root: string;
+  git: GitHistory;
   scope: ProvenanceScope;
   path: string;
   apps: readonly App[];
@@ -126,9 +120,9 @@ interface Check {
 }
 
 async function originOf(check: Check): Promise<Origin> {
-  const { root, scope, path, apps, environments } = check;
+  const { git, scope, path, apps, environments } = check;
   const [, to = "", app = ""] = path.split("/");
-  const file = await fileAt(root, scope.head, path);
+  const file = (await git.entries(scope.head, [path])).get(path);
   if (file === undefined) return { kind: "removed" };
   const fault = (what: string): Origin => ({ kind: "unknown", difference: { path, line: 1, what } });
   if (file.mode === "120000") return fault("a symbolic link");
@@ -139,7 +133,7 @@ async function originOf(check: Check): Promise<Origin> {
   if (from === undefined) return fault(`${to} builds the live base and has no releases`);
 
   if (scope.mayRestore) {
-    const own = (await versions(root, scope.history, path)).find(({ blob }) => blob === file.blob);
+    const own = (await versions(git, scope.history, path)).find(({ blob }) => blob === file.blob);
     if (own !== undefined) return { kind: "restored", from: to, commit: own.commit };
   }
   const isFirst = environments.find(({ name }) => name === from)?.promotesFrom === undefined;
@@ -148,25 +142,29 @@ async function originOf(check: Check): Promise<Origin> {
 
 /** Whether a release is what the commit in its head renders. */
 async function rendered(
-  { root, scope, path, kustomize }: Check,
+  { git, scope, path, kustomize }: Check,
   app: string,
   from: string,
-  file: BlobFile,
+  file: Entry,
 ): Promise<Origin> {
-  const text = await textOf(root, file);
+  const text = await git.git(["cat-file", "blob", file.blob]);
   const lines = text.split("\n");
   const at = lines.findIndex((line) => /^# commit: [0-9a-f]{40}$/.test(line));
   const commit = lines[at]?.slice("# commit: ".length);
   if (commit === undefined) return { kind: "unknown", difference: damage(path, text) };
   const fault = (what: string): Origin => ({ kind: "unknown", difference: { path, line: at + 1, what } });
-  const isKnown = await tryRun("git", ["merge-base", "--is-ancestor", commit, scope.history], { cwd: root });
-  if (isKnown.exitCode !== 0)
+  if (!(await git.isAncestor(commit, scope.history)))
     return fault(`its commit ${commit.slice(0, 7)} is not in the deployed branch's history`);
   try {
-    const expected = await deriveRelease({ root, app, from, commit, kustomize: await kustomize() });
+    const expected = await deriveRelease({
+      root: git.directory,
+      app,
+      from,
+      commit,
+      kustomize: await kustomize(),
+    });
     // By its hash: a text does not show the mark that a file may start with, nor bytes that are not UTF-8.
-    const blob = await run("git", ["hash-object", "--stdin"], { cwd: root, input: expected });
-    if (blob.trim() === file.blob) return { kind: "rendered", from, commit };
+    if (blobId(expected, file.blob.length) === file.blob) return { kind: "rendered", from, commit };
     const what = `not what ${from} rendered at ${commit.slice(0, 7)}`;
     return { kind: "unknown", difference: { ...firstDifference(path, expected, text), what } };
   } catch (error) {
@@ -178,17 +176,12 @@ async function rendered(
 }
 
 /** Whether a release is, byte for byte, one that the environment before had. */
-async function copied(
-  { root, scope, path }: Check,
-  app: string,
-  from: string,
-  file: BlobFile,
-): Promise<Origin> {
-  const source = await versions(root, scope.history, releasePath(from, app));
+async function copied({ git, scope, path }: Check, app: string, from: string, file: Entry): Promise<Origin> {
+  const source = await versions(git, scope.history, releasePath(from, app));
   const same = source.find(({ blob }) => blob === file.blob);
   if (same !== undefined) return { kind: "copied", from, commit: same.commit };
-  const text = await textOf(root, file);
-  const nearest = await nearestOf(root, source, text);
+  const text = await git.git(["cat-file", "blob", file.blob]);
+  const nearest = await nearestOf(git, source, text);
   if (nearest === undefined) {
     const what = `${from} never had a release of ${app} on the deployed branch`;
     return { kind: "unknown", difference: { path, line: 1, what } };
@@ -199,18 +192,17 @@ async function copied(
 
 /** The version to compare a stranger with: one that names the same commit and image, else the newest. */
 async function nearestOf(
-  root: string,
+  git: GitHistory,
   source: readonly Version[],
   text: string,
 ): Promise<{ commit: string; text: string } | undefined> {
   const head = (content: string) => content.split("\n").slice(0, 5).join("\n");
-  let newest: { commit: string; text: string } | undefined;
-  for (const { commit, blob } of source) {
-    const candidate = { commit, text: await textOf(root, { blob }) };
-    if (head(candidate.text) === head(text)) return candidate;
-    newest ??= candidate;
-  }
-  return newest;
+  const texts = await git.texts(source.map(({ blob }) => blob));
+  const candidates = source.flatMap(({ commit, blob }) => {
+    const found = texts.get(blob);
+    return found === undefined ? [] : [{ commit, text: found }];
+  });
+  return candidates.find((candidate) => head(candidate.text) === head(text)) ?? candidates[0];
 }
 
 /** The first line in which the content differs; where that is equal, the first of the head. */
@@ -242,11 +234,6 @@ function damage(path: string, text: string): Difference {
   return { path, line: 1, what: "its head names no commit" };
 }
 
-interface BlobFile {
-  blob: string;
-  mode?: string;
-}
-
 interface Version {
   /** The commit of the first-parent history that brought it: a merge, for a merged pull request. */
   commit: string;
@@ -254,48 +241,11 @@ interface Version {
 }
 
 /** Every content that a path has had on a branch, the newest first. */
-async function versions(root: string, history: string, path: string): Promise<Version[]> {
-  const log = await run(
-    "git",
-    [
-      "log",
-      "--first-parent",
-      "-m",
-      "--root",
-      "--raw",
-      "--no-abbrev",
-      "--no-renames",
-      "--format=%H",
-      history,
-      "--",
-      path,
-    ],
-    { cwd: root },
+async function versions(git: GitHistory, history: string, path: string): Promise<Version[]> {
+  const log = await git.changes([path], { from: history });
+  return log.flatMap(({ commit, files }) =>
+    files.flatMap(({ after }) => (after === undefined ? [] : [{ commit, blob: after }])),
   );
-  const found: Version[] = [];
-  let commit = "";
-  for (const line of log.split("\n")) {
-    if (/^[0-9a-f]+$/.test(line)) commit = line;
-    const [, blob] = /^:\d+ 100\d+ [0-9a-f]+ ([0-9a-f]+) \w\t/.exec(line) ?? [];
-    if (blob !== undefined) found.push({ commit, blob });
-  }
-  return found;
-}
-
-async function fileAt(root: string, commit: string, path: string): Promise<BlobFile | undefined> {
-  const entry = await run("git", ["ls-tree", commit, "--", path], { cwd: root });
-  const [, mode, blob] = /^(\d+) blob ([0-9a-f]+)\t/.exec(entry) ?? [];
-  return mode === undefined || blob === undefined ? undefined : { mode, blob };
-}
-
-async function textOf(root: string, { blob }: BlobFile): Promise<string> {
-  return run("git", ["cat-file", "blob", blob], { cwd: root });
-}
-
-async function commitOf(root: string, name: string): Promise<string | undefined> {
-  const args = ["rev-parse", "--verify", "--quiet", "--end-of-options", `${name}^{commit}`];
-  const { exitCode, stdout } = await tryRun("git", args, { cwd: root });
-  return exitCode === 0 ? stdout.trim() : undefined;
 }
 
 /**
@@ -303,8 +253,9 @@ async function commitOf(root: string, name: string): Promise<string | undefined>
  * @throws RefusedError when this clone knows it neither as origin's nor as another remote's
  */
 export async function deployedBranch(root: string, revision: string): Promise<string> {
+  const git = new GitHistory(root);
   for (const name of [`origin/${revision}`, `${revision}@{upstream}`]) {
-    if ((await commitOf(root, name)) !== undefined) return name;
+    if ((await git.commitOf(name)) !== undefined) return name;
   }
   throw new RefusedError(
     `this clone has no origin/${revision}`,
@@ -313,15 +264,10 @@ export async function deployedBranch(root: string, revision: string): Promise<st
 }
 
 /** What is missing would look like what never was. */
-async function refuseShallow(root: string): Promise<void> {
-  const answer = await run("git", ["rev-parse", "--is-shallow-repository"], { cwd: root });
-  if (answer.trim() === "true")
+async function refuseShallow(git: GitHistory): Promise<void> {
+  if (await git.isShallow())
     throw new RefusedError(
       "this clone is shallow, and releases name older commits",
       "run `git fetch --unshallow`",
     );
-}
-
-function split(list: string): string[] {
-  return list.split("\0").filter((path) => path !== "");
 }

@@ -2,7 +2,6 @@
 import pLimit from "p-limit";
 import { moment } from "./duration.ts";
 import { CommandError, ExternalError, RefusedError, UsageError } from "./errors.ts";
-import { tryRun } from "./exec.ts";
 import type { HoldPlace } from "./hold.ts";
 import { type ImagePin, pinnedImage } from "./kustomize.ts";
 import { parseMoment } from "./moment.ts";
@@ -291,11 +290,10 @@ async function findTagged<T>(search: Search<T>, digits: string): Promise<Version
 
 /** The commits of the deployed branch whose names begin like this. */
 async function commitsOf(remote: Remote, digits: string): Promise<string[]> {
-  const options = { cwd: remote.directory };
-  const { stdout: objects } = await tryRun("git", ["rev-parse", `--disambiguate=${digits}`], options);
+  const { stdout: objects } = await remote.tryGit(["rev-parse", `--disambiguate=${digits}`]);
   if (objects.trim() === "") return [];
   const check = ["cat-file", "--batch-check=%(objectname) %(objecttype)"];
-  const { stdout } = await tryRun("git", check, { ...options, input: objects });
+  const { stdout } = await remote.tryGit(check, { input: objects });
   const commits = [...stdout.matchAll(/^([0-9a-f]+) commit$/gm)].map(([, commit = ""]) => commit);
   const tip = `refs/remotes/origin/${remote.branch}`;
   const isThere = await Promise.all(commits.map(async (commit) => remote.isAncestor(commit, tip)));

@@ -200,7 +200,7 @@ export class Remote extends GitHistory {
     };
     let from = await base();
     for (const depth of [...DEEPEN, undefined]) {
-      if (from !== undefined || !(await this.#isShallow())) break;
+      if (from !== undefined || !(await this.isShallow())) break;
       const refs = [this.branch, pattern].map((name) => `+refs/heads/${name}:refs/remotes/origin/${name}`);
       await this.#fetch([depth === undefined ? "--unshallow" : `--deepen=${depth}`, "origin", ...refs]);
       from = await base();
@@ -214,14 +214,10 @@ export class Remote extends GitHistory {
    * that is too old to say so (before 2.38) says no.
    */
   async isPlainMerge(commit: string, into: string, deployed: string): Promise<boolean> {
-    if (await this.#isShallow()) await this.#fetch(["--unshallow", "origin", this.branch]);
+    if (await this.isShallow()) await this.#fetch(["--unshallow", "origin", this.branch]);
     if (!(await this.isAncestor(deployed, `refs/remotes/origin/${this.branch}`))) return false;
     const { exitCode, stdout } = await this.#try(["merge-tree", "--write-tree", into, deployed]);
     return exitCode === 0 && (await this.changed(stdout.trim(), commit)).length === 0;
-  }
-
-  async #isShallow(): Promise<boolean> {
-    return (await this.#git(["rev-parse", "--is-shallow-repository"])).trim() === "true";
   }
 
   async #fetch(args: readonly string[]): Promise<void> {

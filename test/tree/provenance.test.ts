@@ -396,8 +396,8 @@ describe("a clone", () => {
 });
 
 describe("npm run check", () => {
-  async function run(root: string, ...args: string[]) {
-    const env = { ...process.env, KUSTOMIZE: await kustomize() };
+  async function run(root: string, args: readonly string[] = [], more: NodeJS.ProcessEnv = {}) {
+    const env = { ...process.env, KUSTOMIZE: await kustomize(), ...more };
     return tryRun(...programLine(ROOT, "check", ["--root", root, ...args]), { env });
   }
 
@@ -424,9 +424,24 @@ describe("npm run check", () => {
     );
   });
 
+  it.each<[string, (other: string) => NodeJS.ProcessEnv]>([
+    [
+      "where Git is set to other line ends",
+      () => ({ GIT_CONFIG_COUNT: "1", GIT_CONFIG_KEY_0: "core.autocrlf", GIT_CONFIG_VALUE_0: "true" }),
+    ],
+    ["in a hook of another repository", (other) => ({ GIT_DIR: join(other, ".git") })],
+  ])("says the same %s", async (_, env) => {
+    const { root } = await repository();
+    const other = await smallRepository();
+    const result = await run(root, ["--base", "main~1"], env(other));
+    expect(result).toMatchObject({ exitCode: 0, stderr: "" });
+    expect(result.stdout).toMatch(/test\/web\/release\.yaml +dev, rendered again at \w{7}\n/);
+    expect(await run(root, ["--all"], env(other))).toEqual(await run(root, ["--all"]));
+  });
+
   it("takes one of --base and --all", async () => {
     const { root } = await repository();
-    expect(await run(root, "--all", "--base", "main")).toMatchObject({ exitCode: 2, stdout: "" });
-    expect(await run(root, "--all")).toMatchObject({ exitCode: 0, stderr: "" });
+    expect(await run(root, ["--all", "--base", "main"])).toMatchObject({ exitCode: 2, stdout: "" });
+    expect(await run(root, ["--all"])).toMatchObject({ exitCode: 0, stderr: "" });
   });
 });

@@ -3,6 +3,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { codeOf } from "../errors.ts";
 import { run } from "../exec.ts";
+import { GitObjects } from "../git-objects.ts";
 import type { Finding } from "./finding.ts";
 import { plaintextFindings } from "./plaintext.ts";
 
@@ -35,7 +36,8 @@ export async function plaintextInCommits(root: string, base: string): Promise<Fi
 
 /** Looks at every file of the index that differs from HEAD. */
 export async function plaintextStaged(root: string): Promise<Finding[]> {
-  const list = await git(root, ["diff", "--cached", ...RAW]);
+  // With the caller's environment: in a hook Git names the index there that is about to be committed.
+  const list = await run("git", ["-c", "core.quotePath=false", "diff", "--cached", ...RAW], { cwd: root });
   return findIn(root, list.split("\n").flatMap(versionOf));
 }
 
@@ -44,9 +46,7 @@ export async function plaintextStaged(root: string): Promise<Finding[]> {
  * @param except paths that something else looks at
  */
 export async function plaintextInTree(root: string, except: ReadonlySet<string>): Promise<Finding[]> {
-  const list = await run("git", ["ls-files", "-z", "--cached", "--others", "--exclude-standard"], {
-    cwd: root,
-  });
+  const list = await git(root, ["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
   const paths = [...new Set(list.split("\0"))].filter((path) => path !== "" && !except.has(path)).toSorted();
   const found = await Promise.all(
     paths.map(async (path) => {
@@ -63,8 +63,8 @@ export async function plaintextInTree(root: string, except: ReadonlySet<string>)
 
 const RAW = ["--raw", "--no-abbrev", "--no-renames"];
 
-async function git(root: string, args: readonly string[]): Promise<string> {
-  return run("git", ["-c", "core.quotePath=false", ...args], { cwd: root });
+async function git(root: string, args: readonly string[], input?: string): Promise<string> {
+  return new GitObjects(root).git(args, input === undefined ? {} : { input });
 }
 
 /** `:<modes> <blobs> <status>\t<path>`; a merge has one more mode and blob for each parent. The last blob is the one that is new. */
@@ -109,7 +109,7 @@ async function textsOf(root: string, blobs: readonly string[]): Promise<Map<stri
   const texts = new Map<string, string>();
   for (let start = 0; start < blobs.length; start += AT_ONCE) {
     const some = blobs.slice(start, start + AT_ONCE);
-    const output = await run("git", ["cat-file", "--batch"], { cwd: root, input: `${some.join("\n")}\n` });
+    const output = await git(root, ["cat-file", "--batch"], `${some.join("\n")}\n`);
     let from = 0;
     for (const [index, blob] of some.entries()) {
       const next = some[index + 1];
