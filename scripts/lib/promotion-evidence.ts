@@ -6,7 +6,7 @@ import { CommandError } from "./errors.ts";
 import { type Verdict, verdictOf } from "./evidence.ts";
 import { withTreeAt } from "./git.ts";
 import type { PromotionStep } from "./promotion.ts";
-import { parseRelease, releasePath, renderInputs, renderRelease } from "./release.ts";
+import { bodyOf, releasePath, renderInputs, renderRelease } from "./release.ts";
 import type { Remote } from "./remote.ts";
 import type { ReportSource } from "./report-source.ts";
 
@@ -112,22 +112,32 @@ async function renderedArrivalOf(
   const inputs = renderInputs(name, environment.name);
   const log = await remote.log(inputs, { from: base, limit: RENDERED });
   for (const { commit } of log) {
-    const isSame = await withTreeAt(remote.directory, commit, inputs, async (root) => {
-      try {
-        const app = (await readCatalogue(root)).find((candidate) => candidate.app === name);
-        if (app === undefined) return false;
-        const { body } = await renderRelease({ root, app, from: environment.name, commit, kustomize });
-        return body === after.body;
-      } catch (error) {
-        // What could not be rendered then is not what is there now.
-        if (error instanceof CommandError) return false;
-        throw error;
-      }
-    });
+    const isSame = await rendersAs(remote, { environment, kustomize, commit, inputs }, name, after.body);
     if (!isSame) break;
     arrival = commit;
   }
   return arrival;
+}
+
+async function rendersAs(
+  remote: Remote,
+  options: { environment: Environment; kustomize: string; commit: string; inputs: readonly string[] },
+  name: string,
+  wanted: string,
+): Promise<boolean> {
+  const { environment, kustomize, commit, inputs } = options;
+  try {
+    return await withTreeAt(remote.directory, commit, inputs, async (root) => {
+      const app = (await readCatalogue(root)).find((candidate) => candidate.app === name);
+      if (app === undefined) return false;
+      const { body } = await renderRelease({ root, app, from: environment.name, commit, kustomize });
+      return body === wanted;
+    });
+  } catch (error) {
+    // What could not be rendered then is not what is there now.
+    if (error instanceof CommandError) return false;
+    throw error;
+  }
 }
 
 /** By app, the commit of the deployed branch that brought its release. */
@@ -149,15 +159,15 @@ async function arrivalsOf(
       const file = files.find((candidate) => candidate.path === path);
       return file === undefined ? [] : [{ commit, blob: file.after }];
     });
-    return { app, path, body: after.body, versions };
+    return { app, body: after.body, versions };
   });
   for (let back = 0; back < FOLLOWED && open.length > 0; back += 1) {
     const texts = await remote.texts(open.flatMap(({ versions }) => versions[back]?.blob ?? []));
-    open = open.filter(({ app, path, body, versions }) => {
+    open = open.filter(({ app, body, versions }) => {
       const version = versions[back];
       const text = texts.get(version?.blob ?? "");
-      if (version === undefined || text === undefined) return false;
-      if (parseRelease(text, path).body !== body) return false;
+      // What is not a text is not this release, either.
+      if (version === undefined || text === undefined || bodyOf(text) !== body) return false;
       arrivals.set(app, version.commit);
       return true;
     });

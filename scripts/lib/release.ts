@@ -71,12 +71,20 @@ export function parseRelease(text: string, file: string): Release {
     image: image === NO_IMAGE ? undefined : image,
     from: value("from"),
     commit: value("commit"),
-    body: lines.slice(ORDER.length + 1).join("\n"),
+    body: bodyOf(text),
   };
   if (sha256(release.body) !== value("digest")) {
     throw damaged(file, ORDER.length + 1, "the content is not the one this digest names");
   }
   return release;
+}
+
+/** What stands below the head of a release file, whatever the head says: to compare, not to apply. */
+export function bodyOf(text: string): string {
+  return text
+    .split("\n")
+    .slice(ORDER.length + 1)
+    .join("\n");
 }
 
 function damaged(file: string, line: number, what: string): RefusedError {
