@@ -5,6 +5,7 @@
  */
 import { command, main } from "./lib/cli.ts";
 import { UsageError } from "./lib/errors.ts";
+import { heldReleases } from "./lib/held-releases.ts";
 import {
   allReleases,
   type CheckedRelease,
@@ -46,12 +47,18 @@ async function check({ base, all, root }: Options): Promise<void> {
   const differences = releases.flatMap(({ origin }) =>
     origin.kind === "unknown" ? [origin.difference] : [],
   );
+  const held = await heldReleases(root, scope, new Date());
   const secrets = await checkSecrets(root, all === true ? undefined : scope.history);
-  const parts = [describe(releases), differences.map(explain).join("\n"), findingLines(secrets)];
+  const parts = [
+    describe(releases),
+    differences.map(explain).join("\n"),
+    findingLines([...held, ...secrets]),
+  ];
   process.stdout.write(`${parts.filter((part) => part !== "").join("\n\n")}\n`);
   const way = "restore it from Git; `npm run promote` and `npm run rollback` write releases";
   const error = findingsError([
     ...differences.map(({ path, line, what }) => ({ path, line, what, way, severity: "finding" as const })),
+    ...held,
     ...secrets,
   ]);
   if (error !== undefined) throw error;

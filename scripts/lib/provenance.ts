@@ -39,6 +39,8 @@ export interface CheckedRelease {
 export interface ProvenanceScope {
   /** The commit whose releases are checked. */
   head: string;
+  /** Where it left the deployed branch; itself when all of it is checked. */
+  left: string;
   /** What counts as history: of the deployed branch, or of HEAD when all of it is checked. */
   history: string;
   /** Paths of the releases; a removed one is in it, too. */
@@ -70,8 +72,9 @@ export async function changedReleases(root: string, base: string): Promise<Prove
   const common = await git.tryGit(["merge-base", history, head]);
   if (common.exitCode !== 0)
     throw new RefusedError(`HEAD and ${base} have no commit in common`, "give another one with --base");
-  const paths = (await git.changed(common.stdout.trim(), head)).filter((path) => RELEASE.test(path));
-  return { head, history, paths, mayRestore: true };
+  const left = common.stdout.trim();
+  const paths = (await git.changed(left, head)).filter((path) => RELEASE.test(path));
+  return { head, left, history, paths, mayRestore: true };
 }
 
 /** All releases of HEAD. @throws RefusedError before the first commit, or when the clone is shallow */
@@ -80,7 +83,8 @@ export async function allReleases(root: string): Promise<ProvenanceScope> {
   const head = await headCommit(root);
   await refuseShallow(git);
   const files = [...(await git.entries(head, ["overlays"])).keys()];
-  return { head, history: head, paths: files.filter((path) => RELEASE.test(path)), mayRestore: false };
+  const paths = files.filter((path) => RELEASE.test(path));
+  return { head, left: head, history: head, paths, mayRestore: false };
 }
 
 /**

@@ -4,6 +4,8 @@ import { describe, expect, it } from "vitest";
 import { readCatalogue } from "../../scripts/lib/catalogue.ts";
 import { sha256 } from "../../scripts/lib/digest.ts";
 import { tryRun } from "../../scripts/lib/exec.ts";
+import { heldReleases } from "../../scripts/lib/held-releases.ts";
+import { formatHolds, holdPath } from "../../scripts/lib/hold.ts";
 import {
   allReleases,
   type CheckedRelease,
@@ -19,6 +21,7 @@ import { kustomize, ROOT } from "./support.ts";
 const NEWER = "fedcba9876543210fedcba9876543210fedcba98";
 const TEST = releasePath("test", "web");
 const LIVE = releasePath("live", "web");
+const HOLD = holdPath({ environment: "live", app: "web" });
 const DEV = "overlays/dev/web/kustomization.yaml";
 
 async function read(root: string, path: string): Promise<string> {
@@ -276,6 +279,88 @@ describe("a release that somebody edited", () => {
       ]);
     },
   );
+});
+
+describe("a release that is held back", () => {
+  /** A branch that brings live the newer release, beside a main that has taken it back and holds it. */
+  async function stale() {
+    const { root, newer, older } = await repository();
+    await write(root, { [LIVE]: newer });
+    await commit(root);
+    await git(root, "branch", "early");
+    await git(root, "checkout", "--quiet", "main");
+    await write(root, { [LIVE]: newer, "docs/x.md": "the same release, by another pull request\n" });
+    await commit(root);
+    const hold = {
+      digest: sha256(""),
+      image: `shop/web:${NEWER}`,
+      reason: "it loses orders",
+      by: "Ada",
+      since: new Date("2026-11-20T12:00Z"),
+      until: undefined,
+    };
+    const text = formatHolds({ environment: "live", app: "web" }, [hold]);
+    await write(root, { [LIVE]: older, [HOLD]: text });
+    await commit(root);
+    return { root, newer };
+  }
+  const look = async (root: string, now = new Date("2026-11-21T12:00Z")) =>
+    heldReleases(root, await changedReleases(root, "main"), now);
+  const finding = {
+    path: LIVE,
+    line: 1,
+    what: "fedcba9 is held back from live: it loses orders (Ada)",
+    way: "leave it out, or lift the hold first: npm run unhold live web",
+    severity: "finding",
+  };
+
+  it("is found, merged with main or not, though it is a release that test had", async () => {
+    const { root, newer } = await stale();
+    await git(root, "checkout", "--quiet", "early");
+    expect(await look(root)).toEqual([finding]);
+    // main went back to what the branch started from, so Git sees one side's change only: it merges without a conflict.
+    await git(root, "merge", "--quiet", "-m", "Merge", "main");
+    await write(root, { [LIVE]: newer });
+    await git(root, "commit", "--quiet", "--all", "--allow-empty", "--message", "again");
+    expect(await look(root)).toEqual([finding]);
+    expect(await check(root)).toMatchObject([{ path: LIVE, origin: { kind: "restored" } }]);
+  });
+
+  it("may come with the change that lifts the hold", async () => {
+    const { root, newer } = await stale();
+    await git(root, "checkout", "--quiet", "-B", "change", "main");
+    await rm(join(root, HOLD));
+    await write(root, { [LIVE]: newer });
+    await commit(root);
+    expect(await look(root)).toEqual([]);
+  });
+
+  it("may come when the hold has ended, and another release may come at any time", async () => {
+    const { root, newer } = await stale();
+    await git(root, "checkout", "--quiet", "-B", "change", "main");
+    await edit(root, HOLD, (text) => `${text}    until: 2026-11-22T00:00:00Z\n`);
+    await git(root, "commit", "--quiet", "--all", "--message", "x");
+    await git(root, "branch", "--force", "main");
+    await write(root, { [LIVE]: newer });
+    await commit(root);
+    expect(await look(root)).toEqual([finding]);
+    expect(await look(root, new Date("2026-11-22T12:00Z"))).toEqual([]);
+    await write(root, { [LIVE]: newer.replaceAll(NEWER, "1".repeat(40)) });
+    await commit(root);
+    expect(await look(root)).toEqual([]);
+  });
+
+  it("ends the command with 4", async () => {
+    const { root } = await stale();
+    await git(root, "checkout", "--quiet", "early");
+    const env = { ...process.env, KUSTOMIZE: await kustomize() };
+    const ended = await tryRun(...programLine(ROOT, "check", ["--root", root, "--base", "main"]), { env });
+    expect(ended).toMatchObject({
+      exitCode: 4,
+      stderr: `check: ${LIVE}:1: ${finding.what}; ${finding.way}\n`,
+    });
+    expect(ended.stdout).toContain(`\n\n${LIVE}:1: ${finding.what}; ${finding.way}\n`);
+  });
 });
 
 describe("a release from nowhere", () => {
