@@ -2,6 +2,7 @@
 import type { Argocd } from "./argocd.ts";
 import { ExternalError, RefusedError } from "./errors.ts";
 import type { Forge, PullRequest } from "./forge.ts";
+import { escape } from "./markdown.ts";
 import { type Review, reviewPromotion } from "./promotion-review.ts";
 import { formatPromotionBranch, promotionBody, promotionTitle } from "./promotion-text.ts";
 import { type Proposal, type ProposalOutcome, propose } from "./proposal.ts";
@@ -54,13 +55,13 @@ export async function promote(
     const review = await reviewPromotion(remote, forge, request);
     await request.onReview(review);
     if (request.dryRun) return { kind: "reviewed" };
-    refuseClosed(review, request.override);
     if (review.steps.length === 0) {
-      const reason = `Nothing is left to promote from ${review.from} to ${review.to} as of ${review.base.slice(0, 7)}.`;
-      const withdrawn = await withdraw(remote, forge, branch, reason);
-      if (withdrawn.kind === "done") return { kind: "nothing", closed: withdrawn.result };
-      continue;
+      const withdrawn = await withdraw(remote, forge, branch, noReasonFor(review));
+      if (withdrawn.kind !== "done") continue;
+      refuseClosed(review, request.override, withdrawn.result);
+      return { kind: "nothing", closed: withdrawn.result };
     }
+    refuseClosed(review, request.override);
     const outcome = await propose(remote, forge, proposalOf(review, branch, forge, request.override), {
       author: request.author,
       date: request.now,
@@ -73,12 +74,24 @@ export async function promote(
   );
 }
 
-function refuseClosed({ refusals }: Review, override: string | undefined): void {
+/** Why there is no pull request any more. */
+function noReasonFor({ from, to, base, refusals }: Review): string {
+  const held = refusals.map(({ fact }) => ` ${escape(fact)}.`).join("");
+  return `Nothing is left to promote from ${from} to ${to} as of ${base.slice(0, 7)}.${held}`;
+}
+
+/** @param withdrawn what would have brought a held release */
+function refuseClosed(
+  { refusals }: Review,
+  override: string | undefined,
+  withdrawn?: PullRequest | undefined,
+): void {
   const closed = refusals.filter(({ mayOverride }) => override === undefined || !mayOverride);
   const [first, ...others] = closed;
   if (first === undefined) return;
   const more = others.length === 0 ? "" : ` (and ${others.length} more, above)`;
-  throw new RefusedError(`${first.fact}${more}`, first.way);
+  const pull = withdrawn === undefined ? "" : `; #${withdrawn.number} is closed`;
+  throw new RefusedError(`${first.fact}${more}${pull}`, first.way);
 }
 
 function proposalOf(review: Review, branch: string, forge: Forge, override: string | undefined): Proposal {

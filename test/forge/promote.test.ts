@@ -528,6 +528,78 @@ describe("a gate", () => {
   });
 });
 
+describe("a rollback", () => {
+  it.each([[[]], [["web"]]])(
+    "takes the promotion of %j back that would bring the release again",
+    async (apps) => {
+      const repo = await promotable();
+      await release(repo, { web: NEW });
+      expect(await promote(repo, "test", "live", ...apps)).toMatchObject({ exitCode: 0, stderr: "" });
+      await personCommits(repo.root, "main", heldBack("live", "web", NEW));
+      const { exitCode, stdout, stderr } = await promote(repo, "test", "live", ...apps);
+      if (apps.length === 0) {
+        expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
+        expect(stdout).toMatch(/\nnothing to promote; #1 is closed\n$/);
+      } else {
+        expect({ exitCode, stderr }).toEqual({
+          exitCode: 3,
+          stderr:
+            "promote: web: this release is held back from live: it loses orders (Ada); #1 is closed; promote another one, or lift the hold: npm run unhold live web\n",
+        });
+      }
+      expect(await pullRequests(repo)).toMatchObject([{ number: 1, state: "closed" }]);
+      expect(await references(repo.root)).not.toContain("refs/heads/promote/");
+    },
+  );
+});
+
+describe("a history", () => {
+  it.each<[string, (good: string) => string | Buffer]>([
+    ["edited by hand", (good) => good.replace("name: web", "name: wed")],
+    ["that is no text", () => Buffer.from([0xfc, 0x0a])],
+  ])("with a release %s, and put back since, is not in the way", async (_, damage) => {
+    const repo = await promotable();
+    await release(repo, { web: NEW });
+    const path = releasePath("test", "web");
+    const good = await fileAt(repo.root, "main", path);
+    await personCommits(repo.root, "main", { [path]: damage(good) });
+    await personCommits(repo.root, "main", { [path]: good });
+    await healthy(repo, await history(repo.root, "rev-parse", "origin/main"), "test", ["web"]);
+    expect(await promote(repo, "test", "live")).toMatchObject({ exitCode: 0, stderr: "" });
+    expect(await fileAt(repo.root, ALL, WEB)).toBe(good);
+  });
+});
+
+describe("the machine of whoever calls", () => {
+  it.each<[string, (root: string) => Record<string, string>]>([
+    [
+      "sets other line ends",
+      () => ({ GIT_CONFIG_COUNT: "1", GIT_CONFIG_KEY_0: "core.autocrlf", GIT_CONFIG_VALUE_0: "true" }),
+    ],
+    ["calls from a hook", (root) => ({ GIT_DIR: `${root}/.git`, GIT_INDEX_FILE: `${root}/.git/index` })],
+  ])("%s, and the same is promoted", async (_, more) => {
+    const repo = await promotable();
+    const commit = await deliver(repo, "dev", { web: NEW });
+    await healthy(repo, commit, "dev", ["web", "disk"]);
+    const env = environmentOf(more(repo.root));
+    expect(await commandLine("promote", repo.root, ["dev", "test"], env)).toMatchObject({
+      exitCode: 0,
+      stderr: "",
+    });
+    const path = releasePath("test", "web");
+    const rendered = await fileAt(repo.root, "promote/dev/test/_all", path);
+    expect(parseRelease(rendered, path)).toMatchObject({ image: `shop/web:${NEW}`, commit });
+    expect(rendered).not.toContain("\r");
+    await merge(repo, 1);
+    await healthy(repo, await history(repo.root, "rev-parse", "origin/main"), "test", ["web", "disk"]);
+    expect(await commandLine("promote", repo.root, ["test", "live"], env)).toMatchObject({
+      exitCode: 0,
+      stderr: "",
+    });
+    expect(await fileAt(repo.root, ALL, WEB)).toBe(rendered);
+  });
+});
+
 describe("what else is said", () => {
   it("--dry-run prints the rendered difference and the closed gates, and changes nothing", async () => {
     const repo = await promotable();

@@ -83,7 +83,7 @@ export async function push(root: string, branch: string): Promise<void> {
 export async function personCommits(
   root: string,
   branch: string,
-  files: Record<string, string>,
+  files: Record<string, string | Buffer>,
 ): Promise<void> {
   await fetch(root);
   await git(root, "checkout", "--quiet", "--force", "--detach", `origin/${branch}`);

@@ -15,7 +15,7 @@ export async function temporary(): Promise<string> {
 }
 
 /** Writes files below a directory. */
-export async function write(root: string, files: Record<string, string>): Promise<void> {
+export async function write(root: string, files: Record<string, string | Buffer>): Promise<void> {
   for (const [path, content] of Object.entries(files)) {
     await mkdir(dirname(join(root, path)), { recursive: true });
     await writeFile(join(root, path), content);
