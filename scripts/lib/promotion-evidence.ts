@@ -45,13 +45,20 @@ export async function collectEvidence(
   // A release whose head alone is renewed has been proven as what it is.
   const steps = options.steps.filter(({ change }) => change !== "refreshed");
   if (steps.length === 0) return { verdicts: new Map(), warnings: [] };
-  const history = (await remote.log([], { from: base })).map(({ commit }) => commit);
+  const isLive = environment.promotesFrom === undefined;
+  const [log, newest] = await Promise.all([
+    remote.log([], { from: base }),
+    (isLive ? changesOf : arrivalsOf)(remote, environment, steps, base),
+  ]);
+  const history = log.map(({ commit }) => commit);
   const judge = async (arrivals: ReadonlyMap<string, string>): Promise<Evidence> => {
     const windows = [...arrivals].map(([app, commit]) => {
       const arrival = history.indexOf(commit);
       return [app, arrival === -1 ? history : history.slice(0, arrival + 1)] as const;
     });
-    const { clusters, reports, warnings } = await source(new Map(windows));
+    const longest = Math.max(...windows.map(([, window]) => window.length));
+    const earlier = await changesBefore(remote, environment, history[longest - 1] ?? base);
+    const { clusters, reports, warnings } = await source(new Map(windows), earlier);
     const verdicts = windows.map(([app]) => {
       const query = { environment, app, clusters, reports: reports.get(app) ?? [], now };
       return [app, verdictOf(query)] as const;
@@ -59,26 +66,38 @@ export async function collectEvidence(
     return { verdicts: new Map(verdicts), warnings };
   };
 
-  const isLive = environment.promotesFrom === undefined;
-  const newest = isLive
-    ? await changesOf(remote, environment, steps, base)
-    : await arrivalsOf(remote, environment, steps, base);
   const evidence = await judge(newest);
   const silent = steps.filter(({ app }) => {
     const verdict = evidence.verdicts.get(app);
     return isLive && verdict?.kind === "unproven" && verdict.state === "silent";
   });
   if (silent.length === 0) return evidence;
-  const older = new Map<string, string>();
-  for (const step of silent) older.set(step.app, await renderedArrivalOf(remote, options, step));
-  const more = await judge(older);
+  const limit = pLimit(PARALLEL);
+  const older = silent.map((step) =>
+    limit(async () => [step.app, await renderedArrivalOf(remote, options, step)] as const),
+  );
+  const more = await judge(new Map(await Promise.all(older)));
   return {
     verdicts: new Map([...evidence.verdicts, ...more.verdicts]),
     warnings: [...new Set([...evidence.warnings, ...more.warnings])],
   };
 }
 
-/** Logs at the same time. */
+/** How many older changes of the environment are asked for the clusters that it has. */
+const EARLIER = 5;
+
+/** The commits before one that changed what an environment runs, as far as they are asked. */
+async function changesBefore(
+  remote: Remote,
+  { name, promotesFrom }: Environment,
+  commit: string,
+): Promise<string[]> {
+  const paths = [`overlays/${name}`, ...(promotesFrom === undefined ? ["base"] : [])];
+  const log = await remote.log(paths, { from: commit, limit: EARLIER + 1 });
+  return log.flatMap((entry) => (entry.commit === commit ? [] : [entry.commit])).slice(0, EARLIER);
+}
+
+/** Logs, or renderings, at the same time. */
 const PARALLEL = 4;
 
 /** By app, the newest commit that may have changed what the first environment runs. */
@@ -152,7 +171,7 @@ async function arrivalsOf(
     steps.map(({ app }) => releasePath(name, app)),
     { from: base },
   );
-  // One step back for all at once: a release seldom came in more than one.
+  // One step back for all at once: a release seldom came in more than one. The first two in one call.
   let open = steps.map(({ app, after }) => {
     const path = releasePath(name, app);
     const versions = log.flatMap(({ commit, files }) => {
@@ -161,8 +180,13 @@ async function arrivalsOf(
     });
     return { app, body: after.body, versions };
   });
+  const textsOf = async (first: number, last: number) =>
+    remote.texts(
+      open.flatMap(({ versions }) => versions.slice(first, last + 1).flatMap(({ blob }) => blob ?? [])),
+    );
+  let texts = await textsOf(0, 1);
   for (let back = 0; back < FOLLOWED && open.length > 0; back += 1) {
-    const texts = await remote.texts(open.flatMap(({ versions }) => versions[back]?.blob ?? []));
+    if (back > 1) texts = await textsOf(back, back);
     open = open.filter(({ app, body, versions }) => {
       const version = versions[back];
       const text = texts.get(version?.blob ?? "");

@@ -8,8 +8,12 @@ import type { Remote } from "./remote.ts";
 /**
  * Tells what was reported on some apps.
  * @param windows by app: the commits of the deployed branch since the one that brought its release, the newest first
+ * @param earlier some commits before all of these: a cluster that reported on one of them, and is silent now, counts
  */
-export type ReportSource = (windows: ReadonlyMap<string, readonly string[]>) => Promise<{
+export type ReportSource = (
+  windows: ReadonlyMap<string, readonly string[]>,
+  earlier: readonly string[],
+) => Promise<{
   /** The environment's clusters, as far as they have reported anything. */
   clusters: readonly string[];
   /** By app, the oldest commit first. */
@@ -30,8 +34,8 @@ export function statusSource(
   environment: string,
   environments: readonly string[],
 ): ReportSource {
-  return async (windows) => {
-    const asked = new Set([...windows.values()].flatMap(chosen));
+  return async (windows, earlier) => {
+    const asked = new Set([...[...windows.values()].flatMap(chosen), ...earlier]);
     const call = pLimit(PARALLEL);
     const found = new Map<string, readonly CommitStatus[]>();
     await Promise.all(
