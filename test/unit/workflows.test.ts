@@ -105,15 +105,27 @@ describe.each(workflows)("$file", ({ text, workflow, steps }) => {
   });
 });
 
-describe.each(workflows.filter(({ file }) => !file.endsWith("checks.yaml")))("$file", ({ text, steps }) => {
-  it("makes the App's token last, for named rights, and gives it to one step", () => {
-    const at = steps.findIndex((step) => step.uses?.startsWith("actions/create-github-app-token@"));
-    expect(at).toBe(steps.length - 2);
-    const rights = Object.keys(steps[at]?.with ?? {}).filter((name) => name.startsWith("permission-"));
-    expect(rights).toEqual(expect.arrayContaining(["permission-contents", "permission-pull-requests"]));
-    expect(text.match(/steps\.app\.outputs\.token/g)).toHaveLength(1);
-  });
-});
+/** What the App's token may do, no more and no less. */
+const APP_RIGHTS: Record<string, unknown> = {
+  "bump.yaml": { contents: "write", "pull-requests": "write" },
+  "promote.yaml": { contents: "write", "pull-requests": "write", members: "read", statuses: "read" },
+};
+
+describe.each(workflows.filter(({ file }) => !file.endsWith("checks.yaml")))(
+  "$file",
+  ({ file, text, steps }) => {
+    it("makes the App's token last, for named rights, and gives it to one step", () => {
+      const at = steps.findIndex((step) => step.uses?.startsWith("actions/create-github-app-token@"));
+      expect(at).toBe(steps.length - 2);
+      const inputs = Object.entries(steps[at]?.with ?? {});
+      const rights = inputs.flatMap(([name, value]) =>
+        name.startsWith("permission-") ? [[name.slice("permission-".length), value]] : [],
+      );
+      expect(Object.fromEntries(rights)).toEqual(APP_RIGHTS[file.split("/").at(-1) ?? ""]);
+      expect(text.match(/steps\.app\.outputs\.token/g)).toHaveLength(1);
+    });
+  },
+);
 
 it("a pull request's releases and Secrets are checked by the branch that it goes to, with all of its history", () => {
   const job = workflows.find(({ file }) => file.endsWith("checks.yaml"))?.workflow.jobs["check"];
@@ -198,12 +210,11 @@ describe("the call of a promotion", () => {
   });
 
   it.each([
-    ["schedule", 3, 0],
-    ["schedule", 5, 5],
-    ["workflow_dispatch", 3, 3],
-  ])("started by %s that ends with %i ends the step with %i", async (event, code, exitCode) => {
-    const result = await runStep("promote.yaml", "Promote", { ...env, GITHUB_EVENT_NAME: event }, code);
-    expect(result.exitCode).toBe(exitCode);
+    ["schedule", ["--if-ready", "--", "dev", "staging"]],
+    ["workflow_dispatch", ["--", "dev", "staging"]],
+  ])("started by %s may be told to wait, or not, and ends as the command does", async (event, args) => {
+    const result = await runStep("promote.yaml", "Promote", { ...env, GITHUB_EVENT_NAME: event }, 3);
+    expect(result).toMatchObject({ exitCode: 3, lines: ["run", "--silent", "promote", "--", ...args] });
   });
 });
 
