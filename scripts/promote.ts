@@ -14,6 +14,7 @@ import { describeProgress, resolveTool } from "./lib/tools.ts";
 interface Options {
   dryRun?: true;
   override?: string;
+  ifReady?: true;
   server?: true;
   local?: true;
   root: string;
@@ -26,6 +27,10 @@ const program = command("promote", "Carry the releases of one environment to the
   .argument("[app...]", "apps; all that differ when none is named")
   .option("--dry-run", "print the plan and the rendered difference, and stop")
   .option("--override <reason>", "pass gates that are closed; the reason is written into the pull request")
+  .option(
+    "--if-ready",
+    "end with 0 when only such gates are closed that time opens: soak, deploying, silent, freeze",
+  )
   .option("--server", "ask Argo CD what became of the releases, instead of the forge's commit statuses")
   .option("--local", "write the releases into this checkout instead: no forge, no gates, no pull request")
   .option("--root <directory>", "the repository", repositoryRoot())
@@ -56,6 +61,7 @@ async function run(from: string, to: string, apps: string[], options: Options): 
       argocd: options.server === true ? await connectArgocd(root, process.env) : undefined,
       now,
       author: await authorOf(root, process.env),
+      ifReady: options.ifReady === true,
       dryRun: options.dryRun === true,
       onReview: async (review) => {
         const style = { now, difference: options.dryRun === true, overridden: override !== undefined };

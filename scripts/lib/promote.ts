@@ -3,7 +3,7 @@ import type { Argocd } from "./argocd.ts";
 import { ExternalError, RefusedError } from "./errors.ts";
 import type { Forge, PullRequest } from "./forge.ts";
 import { escape } from "./markdown.ts";
-import { type Review, reviewPromotion } from "./promotion-review.ts";
+import { type Refusal, type Review, reviewPromotion } from "./promotion-review.ts";
 import { formatPromotionBranch, promotionBody, promotionTitle } from "./promotion-text.ts";
 import { type Proposal, type ProposalOutcome, propose } from "./proposal.ts";
 import { formatRelease } from "./release.ts";
@@ -23,14 +23,20 @@ export interface PromoteRequest {
   argocd: Argocd | undefined;
   now: Date;
   author: Author;
+  /** Whether gates that open by themselves are no refusal. */
+  ifReady: boolean;
   /** Reviews, and changes nothing. */
   dryRun: boolean;
   /** Told what was found, before anything is done about it. */
   onReview: (review: Review) => Promise<void>;
 }
 
+/** What stands in the way of a promotion. */
+type Refused = Pick<Refusal, "fact" | "way" | "opensItself">;
+
 export type PromoteOutcome =
   | { kind: "reviewed" }
+  | ({ kind: "not now" } & Refused)
   | { kind: "nothing"; closed: Pick<PullRequest, "number" | "url"> | undefined }
   | ({ kind: "proposed"; review: Review } & ProposalOutcome);
 
@@ -55,13 +61,19 @@ export async function promote(
     const review = await reviewPromotion(remote, forge, request);
     await request.onReview(review);
     if (request.dryRun) return { kind: "reviewed" };
+    const refused = refusalOf(review, request.override);
     if (review.steps.length === 0) {
       const withdrawn = await withdraw(remote, forge, branch, noReasonFor(review));
       if (withdrawn.kind !== "done") continue;
-      refuseClosed(review, request.override, withdrawn.result);
-      return { kind: "nothing", closed: withdrawn.result };
+      const closed = withdrawn.result;
+      if (refused === undefined) return { kind: "nothing", closed };
+      const pull = closed === undefined ? "" : `; #${closed.number} is closed`;
+      throw new RefusedError(`${refused.fact}${pull}`, refused.way);
     }
-    refuseClosed(review, request.override);
+    if (refused !== undefined) {
+      if (request.ifReady && refused.opensItself) return { kind: "not now", ...refused };
+      throw new RefusedError(refused.fact, refused.way);
+    }
     const outcome = await propose(remote, forge, proposalOf(review, branch, forge, request.override), {
       author: request.author,
       date: request.now,
@@ -80,18 +92,14 @@ function noReasonFor({ from, to, base, refusals }: Review): string {
   return `Nothing is left to promote from ${from} to ${to} as of ${base.slice(0, 7)}.${held}`;
 }
 
-/** @param withdrawn what would have brought a held release */
-function refuseClosed(
-  { refusals }: Review,
-  override: string | undefined,
-  withdrawn?: PullRequest | undefined,
-): void {
+/** What stands in the way, in a line; undefined when nothing does. */
+function refusalOf({ refusals }: Review, override: string | undefined): Refused | undefined {
   const closed = refusals.filter(({ mayOverride }) => override === undefined || !mayOverride);
   const [first, ...others] = closed;
-  if (first === undefined) return;
+  if (first === undefined) return undefined;
   const more = others.length === 0 ? "" : ` (and ${others.length} more, above)`;
-  const pull = withdrawn === undefined ? "" : `; #${withdrawn.number} is closed`;
-  throw new RefusedError(`${first.fact}${more}${pull}`, first.way);
+  const opensItself = closed.every((refusal) => refusal.opensItself);
+  return { fact: `${first.fact}${more}`, way: first.way, opensItself };
 }
 
 function proposalOf(review: Review, branch: string, forge: Forge, override: string | undefined): Proposal {

@@ -55,6 +55,7 @@ export async function describeReview(
 /** The last line of a promotion: what there is now, and what comes next. */
 export function describeOutcome(outcome: PromoteOutcome): string {
   if (outcome.kind === "reviewed") return "nothing was changed: a dry run\n";
+  if (outcome.kind === "not now") return `not now: ${gate(outcome)}\n`;
   if (outcome.kind === "nothing") {
     const closed = outcome.closed === undefined ? "" : `; #${outcome.closed.number} is closed`;
     return `nothing to promote${closed}\n`;
@@ -90,7 +91,7 @@ function proofOf({ evidence }: ReviewedStep, now: Date): string {
   return `for ${inWords((now.getTime() - evidence.since.getTime()) / 1000)}`;
 }
 
-function gate({ fact, way }: Refusal): string {
+function gate({ fact, way }: Pick<Refusal, "fact" | "way">): string {
   return `${fact}; ${way}`;
 }
 

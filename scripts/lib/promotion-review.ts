@@ -44,6 +44,8 @@ export interface Refusal {
   way: string;
   /** Whether a good reason is enough to pass. */
   mayOverride: boolean;
+  /** Whether it opens by itself, in time. */
+  opensItself: boolean;
 }
 
 export interface Review {
@@ -217,6 +219,7 @@ async function renderAll(
       fact: `${app}: ${to} cannot be rendered with this release: ${messageOf(right?.reason)}`,
       way: `adapt overlays/${to}/${app}`,
       mayOverride: false,
+      opensItself: false,
     };
     return { app, before: old, after: "", fault };
   });
@@ -237,6 +240,7 @@ function refuseHeld(to: string, { app, hold }: { app: string; hold: Hold }): Ref
     fact: `${app}: this release is held back from ${to}: ${hold.reason} (${hold.by})`,
     way: `promote another one, or lift the hold: npm run unhold ${to} ${app}`,
     mayOverride: false,
+    opensItself: false,
   };
 }
 
@@ -254,6 +258,7 @@ async function refuseMissing(
       fact: `${app}: ${to} does not have ${key === undefined ? object : `key ${key} of ${object}`}`,
       way: mayOverride ? `${way}, or, where the cluster has it, give a reason: --override "…"` : way,
       mayOverride,
+      opensItself: false,
     };
   });
 }
@@ -269,6 +274,7 @@ function refuseFrozen(freezes: readonly Freeze[], to: string, steps: readonly Re
     fact: `${apps.length === steps.length ? to : apps.join(", ")}: frozen${until === undefined ? "" : ` until ${moment(until)}`} (${file}:${line})`,
     way: 'wait, or give a reason: --override "…"',
     mayOverride: true,
+    opensItself: true,
   }));
 }
 
@@ -276,7 +282,8 @@ function refuseUnproven({ from }: ReviewRequest, { app, evidence }: ReviewedStep
   if (evidence?.kind !== "unproven") return [];
   const fact = `${app}: ${evidence.reason}`;
   const way = `${evidence.way}, promote other apps by name, or give a reason: --override "…"`;
-  return [{ fact: fact.includes(from) ? fact : `${fact} (${from})`, way, mayOverride: true }];
+  const opensItself = evidence.state !== "failed";
+  return [{ fact: fact.includes(from) ? fact : `${fact} (${from})`, way, mayOverride: true, opensItself }];
 }
 
 /** How far back the source environment is searched for the combination. */

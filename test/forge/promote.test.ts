@@ -455,6 +455,48 @@ describe("a gate", () => {
     expect((await pullRequests(repo))[0]?.body).toMatch(/web: healthy in test \(test, test-2\) since/);
   });
 
+  it("health: a cluster that has reported before, and is silent now, keeps it closed, for a few calls of the forge", async () => {
+    const repo = await promotable();
+    const first = await release(repo, { web: NEW });
+    await report(repo, first, "argocd/test-2/disk", "success");
+    for (const day of ["one", "two", "three"]) await personCommits(repo.root, "main", { "docs/day.md": day });
+    await release(repo, { web: NEWER });
+    const proxy = await between(async () => undefined);
+    const root = await callerOf(repo, { url: proxy.url });
+    expect(await commandLine("promote", root, ["test", "live"], environmentOf())).toMatchObject({
+      exitCode: 3,
+      stderr: expect.stringMatching(/^promote: web: 1 of 2 clusters has not reported: test-2; /),
+    });
+    const asked = proxy.requests.filter((line) => line.includes("/statuses"));
+    // The commit that brought it, and five changes before.
+    expect(new Set(asked).size).toBe(asked.length);
+    expect(asked.length).toBeLessThanOrEqual(6);
+  });
+
+  it("--if-ready: what time opens is no failure; anything else is", async () => {
+    const repo = await promotable(soaking("test", "dev", "2h"));
+    const commit = await deliver(repo, "test", { web: NEW });
+    const refs = await references(repo.root);
+    const waits = async (line: RegExp) => {
+      const ended = await promote(repo, "test", "live", "--if-ready");
+      expect(ended).toMatchObject({ exitCode: 0, stderr: "" });
+      expect(ended.stdout.trimEnd().split("\n").at(-1)).toMatch(line);
+    };
+    await waits(/^not now: web: no cluster of test has reported on it yet; wait until Argo CD has synced/);
+    await report(repo, commit, "argocd/test/web", "pending");
+    await waits(/^not now: web: is being deployed on test /);
+    await report(repo, commit, "argocd/test/web", "success");
+    await waits(/^not now: web: healthy on test since .*, and has to soak for 2 h /);
+    await report(repo, commit, "argocd/test/web", "failure", "CrashLoopBackOff");
+    expect(await promote(repo, "test", "live", "--if-ready")).toMatchObject({
+      exitCode: 3,
+      stderr: expect.stringMatching(/^promote: web: failed on test since /),
+    });
+    expect(await references(repo.root)).toBe(refs);
+    await personCommits(repo.root, "main", { [releasePath("test", "web")]: "damaged\n" });
+    expect(await promote(repo, "test", "live", "--if-ready")).toMatchObject({ exitCode: 3 });
+  });
+
   it("soak: stays closed for that long; a reason opens it, and stands in the pull request", async () => {
     const repo = await promotable(soaking("test", "dev", "2h"));
     await release(repo, { web: NEW });

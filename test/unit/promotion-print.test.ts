@@ -83,7 +83,7 @@ describe("a review in the terminal", () => {
           }),
         ],
         heldBack: [{ app: "cart", hold }],
-        refusals: [{ fact: "api: x", way: "y", mayOverride: true }],
+        refusals: [{ fact: "api: x", way: "y", mayOverride: true, opensItself: true }],
         warnings: ["never together"],
       }),
       { now: NOW, difference: false, overridden: true },
@@ -115,7 +115,12 @@ describe("a review in the terminal", () => {
     [1, ""],
     [2, "Closed gates\n  api: x; y\n  api: x; y\n\n"],
   ])("leaves a gate to the last line when it is the only one (%i)", async (count, section) => {
-    const refusals = Array.from({ length: count }, () => ({ fact: "api: x", way: "y", mayOverride: true }));
+    const refusals = Array.from({ length: count }, () => ({
+      fact: "api: x",
+      way: "y",
+      mayOverride: true,
+      opensItself: true,
+    }));
     const style = { now: NOW, difference: false, overridden: false };
     const [first, ...rest] = (await describeReview(review({ refusals }), style)).split("\n\n");
     expect(first).toBe("test -> live at eeeeeee: 0 of 2 apps change");

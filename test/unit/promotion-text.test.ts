@@ -186,7 +186,7 @@ describe("the body", () => {
       way: "mend it",
       readyAt: undefined,
     };
-    const refusal: Refusal = { fact: `web: ${nasty}`, way: "wait", mayOverride: true };
+    const refusal: Refusal = { fact: `web: ${nasty}`, way: "wait", mayOverride: true, opensItself: true };
     const hold = {
       digest: "",
       image: undefined,
@@ -238,6 +238,7 @@ describe("the body", () => {
         fact: `${app}: healthy on staging-eu since 2026-11-20 11:30:00 UTC, and has to soak for 30 min (ready at 2026-11-20 12:00:00 UTC)`,
         way: "wait",
         mayOverride: true,
+        opensItself: true,
       }));
       const text = body(
         review(
