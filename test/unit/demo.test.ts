@@ -1,14 +1,103 @@
 import { describe, expect, it } from "vitest";
-import { demoSteps } from "../../scripts/lib/demo.ts";
+import { type DemoHands, demoSteps } from "../../scripts/lib/demo.ts";
 import { narrate, wrap } from "../../scripts/lib/demo-print.ts";
 import { startShown } from "../../scripts/lib/demo-process.ts";
 
+/** Hands that write down what they are asked for. `answers` are the exit codes of commands that may end in several ways. */
+function recorder(answers: Record<string, number> = {}, isHealthy = false) {
+  const asked: string[] = [];
+  let merges = 0;
+  const note = (line: string) =>
+    asked.push(line.replaceAll(/([abc])\1{6,}|bad0badb+/g, (tag) => tag.slice(0, 7)));
+  const hands: DemoHands = {
+    async command(args, exitCodes = [0]) {
+      const typed = args.join(" ");
+      note(`${typed}${exitCodes.join() === "0" ? "" : ` (ends with ${exitCodes.join(" or ")})`}`);
+      return answers[typed] ?? exitCodes[0] ?? 0;
+    },
+    async showPods(env) {
+      note(`pods of ${env}`);
+    },
+    async merge(branch) {
+      merges += 1;
+      note(`merge ${branch}`);
+      return `merge-${merges}`;
+    },
+    async untilApp(env, { sync, health, tag, beside }) {
+      note(`until ${env} is ${sync} ${health} with ${tag}${beside === true ? " beside another" : ""}`);
+    },
+    async untilProven(env, commit) {
+      note(`until ${env} has proven ${commit}`);
+    },
+    async tagOf(env) {
+      return `what ${env} runs`;
+    },
+    async isHealthy() {
+      return isHealthy;
+    },
+    say(line) {
+      note(`say: ${line}`);
+    },
+  };
+  return { hands, asked };
+}
+
 describe("the steps of the demo", () => {
-  const steps = demoSteps({
-    app: "shop",
-    environments: ["one", "two", "three"],
-    soak: { here: "5 s", else: "1 h" },
-    images: { release: "a".repeat(40), crashing: `bad0bad${"b".repeat(33)}`, mended: "c".repeat(40) },
+  const make = () =>
+    demoSteps({
+      app: "shop",
+      environments: ["one", "two", "three"],
+      soak: { here: "5 s", else: "1 h" },
+      images: { release: "a".repeat(40), crashing: `bad0bad${"b".repeat(33)}`, mended: "c".repeat(40) },
+    });
+  const steps = make();
+  const play = async (...told: Parameters<typeof recorder>) => {
+    const { hands, asked } = recorder(...told);
+    for (const step of make()) await step.run(hands);
+    return asked;
+  };
+
+  it("are these commands, merges and waits, in this order", async () => {
+    expect(await play()).toEqual([
+      "sync three",
+      "bump shop aaaaaaa",
+      "merge bump/one/shop",
+      "until one is Synced Healthy with aaaaaaa",
+      "until one has proven merge-1",
+      "promote one two",
+      "merge promote/one/two/_all",
+      "promote two three (ends with 3 or 0)",
+      "until two is Synced Healthy with aaaaaaa",
+      "until two has proven merge-2",
+      "promote two three",
+      "merge promote/two/three/_all",
+      "until three is OutOfSync Healthy with what three runs",
+      "sync three shop",
+      "until three is Synced Healthy with aaaaaaa",
+      "rollback three shop -- --reason checkout fails for one customer in ten",
+      "merge rollback/three/shop",
+      "sync three shop",
+      "until three is Synced Healthy with what three runs",
+      "promote two three",
+      "promote two three shop (ends with 3)",
+      "bump shop bad0bad",
+      "merge bump/one/shop",
+      "until one is Synced Progressing with bad0bad beside another",
+      "pods of one",
+      "promote one two (ends with 3)",
+      "bump shop ccccccc",
+      "merge bump/one/shop",
+      "until one is Synced Healthy with ccccccc",
+      "until one has proven merge-6",
+      "status",
+    ]);
+  });
+
+  it("leave out the first sync where all runs, and say so when the gate opened before it was looked at", async () => {
+    const asked = await play({ "promote two three": 0 }, true);
+    expect(asked[0]).toBe("say: three runs already: nothing to start");
+    expect(asked).toContain("say: this machine is slow: 5 s were over before promote looked");
+    expect(asked).not.toContain("sync three");
   });
 
   it("have a title of their own each", () => {
