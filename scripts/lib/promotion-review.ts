@@ -113,8 +113,7 @@ async function reviewTree(
   );
   if (source === undefined || target === undefined) throw new Error("both were found by the plan");
   const names = environments.map(({ name }) => name);
-  const reportSource =
-    argocd === undefined ? statusSource(forge, from, names) : argocdSource(argocd, from, remote);
+  const reportSource = argocd === undefined ? statusSource(forge, from, names) : argocdSource(argocd, from);
   const catalogue = new Map((await readCatalogue(tree)).map((app) => [app.app, app]));
 
   const changed = plan.steps.filter(({ change }) => change !== "unchanged");

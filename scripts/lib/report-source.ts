@@ -3,7 +3,6 @@ import pLimit from "p-limit";
 import { type Application, type Argocd, listApplications } from "./argocd.ts";
 import { clustersOf, formatContext, type Reports } from "./evidence.ts";
 import type { CommitStatus, Forge } from "./forge.ts";
-import type { Remote } from "./remote.ts";
 
 /**
  * Tells what was reported on some apps.
@@ -61,35 +60,30 @@ function chosen(window: readonly string[]): string[] {
 }
 
 /** Argo CD's own word, in the form of the reports it would have posted. */
-export function argocdSource(argocd: Argocd, environment: string, remote: Remote): ReportSource {
+export function argocdSource(argocd: Argocd, environment: string): ReportSource {
   return async (windows) => {
     const applications = await listApplications(argocd, environment);
-    const reports = new Map<string, readonly Reports[]>();
-    for (const [app, window] of windows) {
-      const arrival = window.at(-1) ?? "";
+    const reports = [...windows].map(([app, window]) => {
       const own = applications.filter((application) => application.app === app);
-      const statuses = await Promise.all(
-        own.map(async (application) => reportOf(application, arrival, remote)),
-      );
-      reports.set(app, [{ commit: arrival, statuses }]);
-    }
+      const since = new Set(window);
+      const statuses = own.map((application) => reportOf(application, since));
+      return [app, [{ commit: window.at(-1) ?? "", statuses }]] as const;
+    });
     const clusters = [...new Set(applications.map(({ cluster }) => cluster))].toSorted();
-    return { clusters, reports, warnings: [] };
+    return { clusters, reports: new Map(reports), warnings: [] };
   };
 }
 
-async function reportOf(
+/** @param window the commits that have the release */
+function reportOf(
   { app, cluster, sync, health, message, deployments, healthSince, revision }: Application,
-  arrival: string,
-  remote: Remote,
-): Promise<CommitStatus> {
-  const has = async (commit: string) => remote.isAncestor(arrival, commit);
-  const deployed = await Promise.all(deployments.map(async ({ revision: commit }) => has(commit)));
-  const since = deployments[deployed.indexOf(true)]?.at;
+  window: ReadonlySet<string>,
+): CommitStatus {
+  const since = deployments.find((deployment) => window.has(deployment.revision))?.at;
   const at = new Date(Math.max(since?.getTime() ?? 0, healthSince?.getTime() ?? 0));
   const context = formatContext({ cluster, app });
   const description = `${sync} ${health}${message === "" ? "" : `: ${message}`}`;
-  const isSynced = sync === "Synced" && (await has(revision));
+  const isSynced = sync === "Synced" && window.has(revision);
   const state = health === "Degraded" ? "failure" : isSynced && health === "Healthy" ? "success" : "pending";
   return { context, state, description, at, url: undefined };
 }

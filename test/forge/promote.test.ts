@@ -1,6 +1,11 @@
 /** Promotions against a real forge: what the pull request is, that it is kept, and that it is exactly one. */
+import { symlink } from "node:fs/promises";
+import { join } from "node:path";
 import { describe, expect, inject, it } from "vitest";
 import { parseRelease, releasePath } from "../../scripts/lib/release.ts";
+import { repositoryRoot } from "../../scripts/lib/repository.ts";
+import { resolveTool } from "../../scripts/lib/tools.ts";
+import { listed, standInForArgocd } from "../unit/support/argocd.ts";
 import { git, temporary, write } from "../unit/support/tree.ts";
 import {
   callerOf,
@@ -639,6 +644,49 @@ describe("the machine of whoever calls", () => {
       stderr: "",
     });
     expect(await fileAt(repo.root, ALL, WEB)).toBe(rendered);
+  });
+});
+
+describe("--server", () => {
+  it("asks Argo CD what became of the releases, and no commit for its statuses", async () => {
+    const repo = await promotable();
+    const before = await history(repo.root, "rev-parse", "origin/main");
+    const commit = await deliver(repo, "test", { web: NEW });
+    const { version } = await resolveTool("argocd", { withoutEdits: true });
+    const { directory, answer } = await standInForArgocd(version);
+    const proxy = await between(async () => undefined);
+    const root = await callerOf(repo, { url: proxy.url });
+    // They pin the client.
+    await symlink(join(repositoryRoot(), "tools"), join(root, "tools"));
+    const env = environmentOf({
+      PATH: `${directory}:${process.env["PATH"]}`,
+      ARGOCD_SERVER: "argocd.shop.test",
+      ARGOCD_AUTH_TOKEN: "t",
+    });
+    const place = { app: "web", environment: "test", cluster: "test" };
+    const deployed = [
+      { revision: before, deployedAt: "2026-11-01T12:00:00Z" },
+      { revision: commit, deployedAt: "2026-11-02T12:00:00Z" },
+    ];
+    const ask = async () => commandLine("promote", root, ["test", "live", "--server"], env);
+    await answer([listed(place, { revision: before }, deployed.slice(0, 1))]);
+    expect(await ask()).toMatchObject({
+      exitCode: 3,
+      stderr: expect.stringMatching(/^promote: web: is being deployed on test /),
+    });
+    await answer([listed(place, { revision: commit, health: "Degraded" }, deployed)]);
+    expect(await ask()).toMatchObject({
+      exitCode: 3,
+      stderr: expect.stringMatching(
+        /^promote: web: failed on test since 2026-11-02 12:00:00 UTC: Synced Degraded/,
+      ),
+    });
+    await answer([listed(place, { revision: commit }, deployed)]);
+    expect(await ask()).toMatchObject({ exitCode: 0, stderr: "" });
+    expect((await pullRequests(repo))[0]?.body).toContain(
+      "- web: healthy in test (test) since 2026-11-02T12:00:00.000Z\n",
+    );
+    expect(proxy.requests.filter((line) => line.includes("/statuses"))).toEqual([]);
   });
 });
 
