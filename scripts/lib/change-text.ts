@@ -5,6 +5,7 @@ import { dirname, join } from "node:path";
 import type { FieldChange, ObjectChange } from "./change.ts";
 import { ExternalError } from "./errors.ts";
 import { tryRun } from "./exec.ts";
+import { gitEnvironment } from "./git-environment.ts";
 import { RISKS, type Risk, withoutPodPath } from "./risk.ts";
 
 const TITLES: Record<Risk, string> = {
@@ -87,29 +88,44 @@ const PLAIN_DIFF = [
   "--abbrev=12",
 ];
 
+/** A rendering of something, before and after a change. */
+export interface Rendered {
+  /** What it is about, such as `staging/user-service`; stands where the name of a file would. */
+  label: string;
+  /** An empty text where there was nothing. */
+  before: string;
+  after: string;
+}
+
 /**
- * The unified difference of two renderings, as git writes it.
- * @param before an empty text where there was nothing
- * @param label what it is about, such as `staging/user-service`; stands where the name of a file would
- * @returns an empty text when nothing differs
+ * The unified differences of renderings, as git writes them, all in one run.
+ * @returns in their order; an empty text where nothing differs
  * @throws ExternalError when git fails
  */
-export async function renderedDiff(before: string, after: string, label: string): Promise<string> {
+export async function renderedDiffs(renderings: readonly Rendered[]): Promise<string[]> {
+  if (renderings.length === 0) return [];
   const directory = await mkdtemp(join(tmpdir(), "diff-"));
   try {
-    const [left, right] = [`a/${label}`, `b/${label}`];
-    for (const [path, text] of [
-      [left, before],
-      [right, after],
-    ] as const) {
-      await mkdir(dirname(join(directory, path)), { recursive: true });
-      await writeFile(join(directory, path), text);
+    for (const { label, before, after } of renderings) {
+      for (const [side, text] of [
+        ["a", before],
+        ["b", after],
+      ] as const) {
+        const path = join(directory, side, label);
+        await mkdir(dirname(path), { recursive: true });
+        await writeFile(path, text);
+      }
     }
-    const { exitCode, stdout, stderr } = await tryRun("git", [...PLAIN_DIFF, "--", left, right], {
+    const env = gitEnvironment(process.env);
+    const { exitCode, stdout, stderr } = await tryRun("git", [...PLAIN_DIFF, "--", "a", "b"], {
       cwd: directory,
+      env,
     });
     if (exitCode > 1) throw new ExternalError(`git diff failed: ${stderr.trim().split("\n").at(-1) ?? ""}`);
-    return stdout;
+    const parts = stdout.split(/^(?=diff --git )/m);
+    return renderings.map(
+      ({ label }) => parts.find((part) => part.startsWith(`diff --git a/${label} b/${label}\n`)) ?? "",
+    );
   } finally {
     await rm(directory, { recursive: true, force: true });
   }

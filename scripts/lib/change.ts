@@ -3,7 +3,7 @@ import { isDeepStrictEqual } from "node:util";
 import { idOf, type Manifest, parseManifests } from "./manifest.ts";
 import { RISKS, type Risk, riskOfField, riskOfObject } from "./risk.ts";
 
-export { describeChanges, renderedDiff } from "./change-text.ts";
+export { describeChanges, renderedDiffs } from "./change-text.ts";
 export { RISKS, type Risk } from "./risk.ts";
 
 export interface FieldChange {

@@ -1,5 +1,5 @@
 /** What `npm run promote` prints. */
-import { describeChanges, renderedDiff, risksOf } from "./change.ts";
+import { describeChanges, renderedDiffs, risksOf } from "./change.ts";
 import { inWords } from "./duration.ts";
 import type { PromoteOutcome } from "./promote.ts";
 import type { PromotionPlan } from "./promotion.ts";
@@ -44,9 +44,12 @@ export async function describeReview(
   if (refusals.length > 0 && !isSaidLater) parts.push(section("Closed gates", refusals.map(gate)));
   if (warnings.length > 0) parts.push(section("Mind", warnings));
   if (options.difference) {
-    for (const { app, rendered, difference } of steps) {
+    const diffs = await renderedDiffs(
+      steps.map(({ app, rendered }) => ({ label: `${to}/${app}`, ...rendered })),
+    );
+    for (const [index, { app, difference }] of steps.entries()) {
       if (difference.length > 0) parts.push(`${app}\n${describeChanges(difference, "text")}`);
-      parts.push(await renderedDiff(rendered.before, rendered.after, `${to}/${app}`));
+      parts.push(diffs[index] ?? "");
     }
   }
   return `${parts.filter((part) => part !== "").join("\n\n")}\n\n`;

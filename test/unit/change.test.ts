@@ -8,7 +8,7 @@ import {
   describeChanges,
   type ObjectChange,
   RISKS,
-  renderedDiff,
+  renderedDiffs,
   risksOf,
 } from "../../scripts/lib/change.ts";
 import { run } from "../../scripts/lib/exec.ts";
@@ -682,6 +682,22 @@ function sorted(value: unknown): unknown {
 }
 
 describe("the difference in full", () => {
+  const renderedDiff = async (before: string, after: string, label: string) =>
+    (await renderedDiffs([{ before, after, label }]))[0] ?? "";
+
+  it("is of each by itself, in their order", async () => {
+    const [b, none, a] = await renderedDiffs([
+      { label: "staging/b", before: "1\n", after: "2\ndiff --git a/staging/a b/staging/a\n" },
+      { label: "staging/none", before: "1\n", after: "1\n" },
+      { label: "staging/a", before: "", after: "3\n" },
+    ]);
+    expect(none).toBe("");
+    expect(b).toMatch(
+      /^diff --git a\/staging\/b b\/staging\/b\n[^]*\n-1\n\+2\n\+diff --git a\/staging\/a b\/staging\/a\n$/,
+    );
+    expect(a).toMatch(/^diff --git a\/staging\/a b\/staging\/a\n[^]*\n\+3\n$/);
+  });
+
   it("is git's, under a label", async () => {
     const text = await renderedDiff("a\nb\nc\n", "a\nB\nc\n", "staging/user-service");
     expect(text.split("\n").slice(2)).toEqual([
