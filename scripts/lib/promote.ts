@@ -4,6 +4,7 @@ import { ExternalError, RefusedError } from "./errors.ts";
 import type { Forge, PullRequest } from "./forge.ts";
 import { escape } from "./markdown.ts";
 import { type Refusal, type Review, reviewPromotion } from "./promotion-review.ts";
+import { PROMOTIONS } from "./promotion-session.ts";
 import { formatPromotionBranch, promotionBody, promotionTitle } from "./promotion-text.ts";
 import { type Proposal, type ProposalOutcome, propose } from "./proposal.ts";
 import { formatRelease } from "./release.ts";
@@ -47,6 +48,7 @@ const OVERRIDE = "override";
 
 /**
  * Promotes.
+ * @param remote fetched with its history, and the branches of promotions
  * @throws UsageError, RefusedError when the call is not in order or a gate is closed
  * @throws ExternalError when the forge or a program fails
  */
@@ -57,14 +59,16 @@ export async function promote(
 ): Promise<PromoteOutcome> {
   const branch = formatPromotionBranch(request);
   for (let attempt = 1; attempt <= ATTEMPTS; attempt += 1) {
-    await remote.fetch("promote/*", { history: true });
     const review = await reviewPromotion(remote, forge, request);
     await request.onReview(review);
     if (request.dryRun) return { kind: "reviewed" };
     const refused = refusalOf(review, request.override);
     if (review.steps.length === 0) {
       const withdrawn = await withdraw(remote, forge, branch, noReasonFor(review));
-      if (withdrawn.kind !== "done") continue;
+      if (withdrawn.kind !== "done") {
+        await remote.fetch(PROMOTIONS);
+        continue;
+      }
       const closed = withdrawn.result;
       if (refused === undefined) return { kind: "nothing", closed };
       const pull = closed === undefined ? "" : `; #${closed.number} is closed`;
@@ -124,7 +128,7 @@ function proposalOf(review: Review, branch: string, forge: Forge, override: stri
 /** Whether the deployed branch has got something since that the promotion was made from. */
 async function hasMoved(remote: Remote, forge: Forge, { from, to, base }: Review): Promise<boolean> {
   if ((await forge.branchTip(remote.branch)) === base) return false;
-  await remote.fetch("promote/*");
+  await remote.fetch(PROMOTIONS);
   const tip = (await remote.tip(remote.branch)) ?? base;
   const matters = new RegExp(
     `^(apps|base|argocd)/|^overlays/(${from}|${to})/|^overlays/[^/]+/environment\\.yaml$`,

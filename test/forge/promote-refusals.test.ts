@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { releasePath } from "../../scripts/lib/release.ts";
+import { waitFor } from "../../scripts/lib/wait.ts";
 import { git, temporary, write } from "../unit/support/tree.ts";
 import {
   callerOf,
@@ -532,6 +533,28 @@ describe("the forge", () => {
     // It is the stand-in to which something could have been written.
     expect(forge.requests.length).toBeGreaterThan(0);
     expect(forge.requests.filter((request) => !request.startsWith("GET "))).toEqual([]);
+  });
+
+  it("is asked by its API and by Git at once", async () => {
+    let isFetching = false;
+    let wasFetching = false;
+    const proxy = await between(async (_method, path) => {
+      isFetching ||= path.includes("/info/refs");
+      if (path !== `/api/v1/repos/shop/${shared.name}`) return undefined;
+      const until = async () => isFetching || undefined;
+      await waitFor("Git is asked", until, { timeoutMs: 10_000, everyMs: 20 }).catch(() => {});
+      wasFetching ||= isFetching;
+      return undefined;
+    });
+    const root = await callerOf(shared, { url: proxy.url });
+    const env = environmentOf();
+    const ended = await commandLine("promote", root, ["test", "live", "--dry-run"], env);
+    expect({ ...ended, stdout: "", wasFetching }).toEqual({
+      exitCode: 0,
+      stdout: "",
+      stderr: "",
+      wasFetching: true,
+    });
   });
 
   it.each<[string, RegExp, number, number, RegExp]>([
