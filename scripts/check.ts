@@ -23,7 +23,7 @@ import { type Finding, findingsError, real } from "./lib/secrets/finding.ts";
 import { plaintextInCommits, plaintextInTree } from "./lib/secrets/history.ts";
 import { readSettings } from "./lib/settings.ts";
 import { table } from "./lib/table.ts";
-import { describeProgress, resolveTool } from "./lib/tools.ts";
+import { toolPath } from "./lib/tool-path.ts";
 
 interface Options {
   base?: string;
@@ -43,7 +43,7 @@ async function check({ base, all, root }: Options): Promise<void> {
     throw new UsageError("--all needs no --base", "leave one of them away");
   const scope =
     all === true ? await allReleases(root) : await changedReleases(root, base ?? (await defaultBase(root)));
-  const releases = await checkProvenance(root, scope, kustomize);
+  const releases = await checkProvenance(root, scope, async () => toolPath("kustomize"));
   const differences = releases.flatMap(({ origin }) =>
     origin.kind === "unknown" ? [origin.difference] : [],
   );
@@ -76,13 +76,6 @@ async function checkSecrets(root: string, base: string | undefined): Promise<Fin
 
 async function defaultBase(root: string): Promise<string> {
   return deployedBranch(root, (await readSettings(root)).revision);
-}
-
-async function kustomize(): Promise<string> {
-  const tool = await resolveTool("kustomize", {
-    onProgress: (event) => process.stderr.write(`${describeProgress(event)}\n`),
-  });
-  return tool.path;
 }
 
 function describe(releases: readonly CheckedRelease[]): string {

@@ -20,7 +20,7 @@ import { clusterName, isCluster, parseEnvironments, sealCommand } from "./lib/se
 import { parseRules, RULES_FILE, type Rule } from "./lib/secrets/recipients.ts";
 import { refuseUncommitted } from "./lib/secrets/reseal.ts";
 import { readSettings } from "./lib/settings.ts";
-import { describeProgress, resolveTool, type ToolProgress } from "./lib/tools.ts";
+import { toolPath } from "./lib/tool-path.ts";
 
 interface Options {
   recipient: string[];
@@ -71,15 +71,15 @@ async function init(options: Options): Promise<void> {
     root,
     plan.map(({ environment }) => environment),
   );
-  for (const { key } of plan.flatMap(({ given }) => given)) await verifyRecipient(await tool("age"), key);
+  for (const { key } of plan.flatMap(({ given }) => given)) await verifyRecipient(await toolPath("age"), key);
   if (options.dryRun === true) {
     await checkPlaces(plan);
     for (const request of plan) say(describe(request));
     return;
   }
   const programs = {
-    sops: { path: await tool("sops"), env: process.env },
-    ageKeygen: await tool("age-keygen"),
+    sops: { path: await toolPath("sops"), env: process.env },
+    ageKeygen: await toolPath("age-keygen"),
   };
   const { domain } = await readSettings(root);
   const made = await makeEnvironments(root, programs, { text, rules }, plan, domain);
@@ -116,7 +116,7 @@ async function requestsOf(
     );
   });
   for (const { environment } of [...given, ...clusters]) parseEnvironments(environment, environments);
-  const kubectl = clusters.length === 0 ? "" : await tool("kubectl");
+  const kubectl = clusters.length === 0 ? "" : await toolPath("kubectl");
   return environments.map((environment, index) => {
     const recipients = given.filter((one) => one.environment === environment);
     const here = clusters.filter((one) => one.environment === environment);
@@ -151,11 +151,6 @@ function describe({ environment, given, made }: InitRequest): string {
     ...given.map(({ name, key }) => `${name} ${key}`),
   ];
   return `not done: ${environment} would be sealed with new values for ${readers.join("; ")}`;
-}
-
-async function tool(name: string): Promise<string> {
-  const onProgress = (event: ToolProgress) => process.stderr.write(`${describeProgress(event)}\n`);
-  return (await resolveTool(name, { onProgress })).path;
 }
 
 function say(line: string): void {

@@ -16,7 +16,7 @@ import {
 import { planRemove } from "./lib/secrets/keys/remove.ts";
 import { readReaders } from "./lib/secrets/keys.ts";
 import { readRules } from "./lib/secrets/recipients.ts";
-import { describeProgress, resolveTool, type ToolProgress } from "./lib/tools.ts";
+import { toolPath } from "./lib/tool-path.ts";
 
 interface Writing {
   dryRun?: true;
@@ -156,12 +156,7 @@ async function forget(environments: string, options: Forgetting): Promise<void> 
 }
 
 function here(): Here {
-  return { root: program.opts<{ root: string }>().root, env: process.env, tool };
-}
-
-async function tool(name: string): Promise<string> {
-  const onProgress = (event: ToolProgress) => process.stderr.write(`${describeProgress(event)}\n`);
-  return (await resolveTool(name, { onProgress })).path;
+  return { root: program.opts<{ root: string }>().root, env: process.env, tool: toolPath };
 }
 
 function say(lines: readonly string[]): void {

@@ -9,7 +9,7 @@ import { describeOutcome, describePlan, describeReview } from "./lib/promotion-p
 import { withPromotions } from "./lib/promotion-session.ts";
 import { authorOf } from "./lib/remote.ts";
 import { repositoryRoot } from "./lib/repository.ts";
-import { describeProgress, resolveTool } from "./lib/tools.ts";
+import { toolPath } from "./lib/tool-path.ts";
 
 interface Options {
   dryRun?: true;
@@ -56,7 +56,7 @@ async function run(from: string, to: string, apps: string[], options: Options): 
       to,
       apps: [...new Set(apps)],
       override,
-      kustomize,
+      kustomize: async () => toolPath("kustomize"),
       argocd: options.server === true ? await connectArgocd(root, process.env) : undefined,
       now,
       author: await authorOf(root, process.env),
@@ -86,14 +86,14 @@ async function promoteLocally(
   isDry: boolean,
 ): Promise<void> {
   const history = await checkoutHistory(root);
-  const plan = await planPromotion({ root, history, from, to, apps, kustomize });
+  const plan = await planPromotion({
+    root,
+    history,
+    from,
+    to,
+    apps,
+    kustomize: async () => toolPath("kustomize"),
+  });
   process.stdout.write(describePlan(plan));
   if (!isDry) await applyPromotion(root, plan);
-}
-
-async function kustomize(): Promise<string> {
-  const tool = await resolveTool("kustomize", {
-    onProgress: (event) => process.stderr.write(`${describeProgress(event)}\n`),
-  });
-  return tool.path;
 }

@@ -8,7 +8,7 @@ import { describeAudit, describeOpened, findingLines } from "./lib/secrets/audit
 import { type Finding, findingsError } from "./lib/secrets/finding.ts";
 import { plaintextInTree, plaintextStaged } from "./lib/secrets/history.ts";
 import { connectSops } from "./lib/secrets/sops.ts";
-import { describeProgress, resolveTool } from "./lib/tools.ts";
+import { toolPath } from "./lib/tool-path.ts";
 
 interface Options {
   open?: true;
@@ -42,7 +42,9 @@ async function secrets(options: Options): Promise<void> {
     throw new UsageError(`--max-age ${maxAge} is not a number of days from 1 to 99999`);
   const audited = await auditSecrets(root, { now: new Date(), maxAgeDays: Number(maxAge) });
   const inTree = await plaintextInTree(root, new Set(audited.secrets.map(({ path }) => path)));
-  const opened = open ? await openSecrets(audited, connectSops(await sops(), root, process.env)) : undefined;
+  const opened = open
+    ? await openSecrets(audited, connectSops(await toolPath("sops"), root, process.env))
+    : undefined;
   const audit = {
     secrets: audited.secrets,
     findings: [...audited.findings, ...inTree, ...(opened?.findings ?? [])],
@@ -64,11 +66,4 @@ function inJson(data: unknown): string {
 
 function seen({ opened, closed }: Opened): { files: string[]; closed: Record<string, string[]> } {
   return { files: opened, closed: Object.fromEntries(closed) };
-}
-
-async function sops(): Promise<string> {
-  const tool = await resolveTool("sops", {
-    onProgress: (event) => process.stderr.write(`${describeProgress(event)}\n`),
-  });
-  return tool.path;
 }

@@ -2,7 +2,7 @@
 import type { Argocd } from "./argocd.ts";
 import { RefusedError } from "./errors.ts";
 import { readVariables } from "./sandbox/variables.ts";
-import { describeProgress, resolveTool, type ToolProgress } from "./tools.ts";
+import { toolPath } from "./tool-path.ts";
 
 /**
  * Connects to Argo CD.
@@ -20,7 +20,6 @@ export async function connectArgocd(root: string, env: NodeJS.ProcessEnv): Promi
     );
   }
   // Only the client is needed, which the edits do not touch.
-  const onProgress = (event: ToolProgress) => process.stderr.write(`${describeProgress(event)}\n`);
-  const { path } = await resolveTool("argocd", { root, withoutEdits: true, onProgress });
-  return { program: path, env: { ...env, ...variables } };
+  const program = await toolPath("argocd", { root, withoutEdits: true });
+  return { program, env: { ...env, ...variables } };
 }
