@@ -70,7 +70,7 @@ async function checkSecrets(root: string, base: string | undefined): Promise<Fin
   const inTree = await plaintextInTree(root, new Set(secrets.map(({ path }) => path)));
   const inCommits = base === undefined ? [] : await plaintextInCommits(root, base);
   const overlays = base === undefined ? await allOverlays(root) : await changedOverlays(root, base);
-  const references = await referenceFindings(root, overlays, kustomize);
+  const references = await referenceFindings(root, overlays, async () => toolPath("kustomize"));
   return real([...findings, ...references, ...inTree, ...inCommits]);
 }
 

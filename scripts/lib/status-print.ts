@@ -3,7 +3,8 @@ import type { Application } from "./argocd.ts";
 import { moment } from "./duration.ts";
 import { escape } from "./markdown.ts";
 import { imageCommit } from "./release.ts";
-import { type Status, type StatusRow, withApplications } from "./status.ts";
+import { type Status, type StatusRow } from "./status.ts";
+import { withApplications } from "./status-argocd.ts";
 import type { OpenChange } from "./status-changes.ts";
 import { table } from "./table.ts";
 

@@ -7,7 +7,8 @@ import { withForge } from "./forge-session.ts";
 import { deployedIn } from "./git.ts";
 import type { RemoteOptions } from "./remote.ts";
 import { readSettings } from "./settings.ts";
-import { readStatus, type Status, withApplications } from "./status.ts";
+import { readStatus, type Status } from "./status.ts";
+import { withApplications } from "./status-argocd.ts";
 import { type OpenChange, openChanges } from "./status-changes.ts";
 
 export interface FoundStatus {

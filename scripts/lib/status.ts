@@ -1,13 +1,11 @@
-/** Which release of which app is where, as rows: from Git and the forge, and what Argo CD knows beside it. */
+/** Which release of which app is where, as rows: from Git and the forge. */
 import { join } from "node:path";
 import pLimit from "p-limit";
 import { glob } from "tinyglobby";
-import type { Application } from "./argocd.ts";
 import { type Arrival, type Arrivals, readArrivals, releasesBehind } from "./behind.ts";
-import { type App, readCatalogue } from "./catalogue.ts";
+import { type App, findApps, readCatalogue } from "./catalogue.ts";
 import { sha256 } from "./digest.ts";
 import { readEnvironments } from "./environment.ts";
-import { UsageError } from "./errors.ts";
 import { readIfThere } from "./file.ts";
 import type { Forge } from "./forge.ts";
 import { withTreeAt } from "./git.ts";
@@ -87,7 +85,7 @@ export async function readStatus(query: {
 }): Promise<Status> {
   const { directory, commit, changes, now } = query;
   return withTreeAt(directory, commit, ["apps", "overlays"], async (tree) => {
-    const apps = choose(await readCatalogue(tree), query.apps);
+    const apps = findApps(await readCatalogue(tree), query.apps);
     const environments = (await readEnvironments(tree)).map(({ name }) => name);
     const arrivals = await readArrivals(directory, commit, environments[0] ?? "");
     const holds = (await readHolds(tree)).filter((hold) => isInForce(hold, now));
@@ -239,56 +237,4 @@ async function countCommits(
     return [];
   });
   return [...new Set((await Promise.all(notes)).flat())];
-}
-
-function choose(catalogue: readonly App[], names: readonly string[]): App[] {
-  const unknown = names.find((name) => !catalogue.some(({ app }) => app === name));
-  if (unknown !== undefined) {
-    const hint = `there are ${catalogue.map(({ app }) => app).join(", ")}`;
-    throw new UsageError(`there is no app ${unknown}`, hint);
-  }
-  return catalogue.filter(({ app }) => names.length === 0 || names.includes(app));
-}
-
-/**
- * Adds what Argo CD says: a row for each cluster. Applications that no row is about get one of their own.
- * @param apps only these; none for all
- */
-export function withApplications(
-  { rows, ...status }: Status,
-  applications: readonly Application[],
-  apps: readonly string[] = [],
-): Status {
-  const rest = new Set(applications.filter(({ app }) => apps.length === 0 || apps.includes(app)));
-  const known = rows.flatMap((row) => {
-    const here = applications.filter(({ app, env }) => app === row.app && env === row.env);
-    for (const application of here) rest.delete(application);
-    return here.length === 0
-      ? [row]
-      : here.map((application) => ({ ...row, ...stateOf(application, row.image) }));
-  });
-  return { ...status, rows: [...known, ...[...rest].map((application) => unknownRow(application))] };
-}
-
-function stateOf({ app, cluster, sync, health, revision, images }: Application, image: string | null) {
-  const path = image?.split(":")[0] ?? app;
-  const running = images.filter((name) => name.includes(`/${path}:`));
-  return { cluster, sync, health, revision: revision === "" ? null : revision, running };
-}
-
-function unknownRow(application: Application): StatusRow {
-  return {
-    app: application.app,
-    env: application.env,
-    release: null,
-    image: null,
-    commit: null,
-    since: null,
-    behind: null,
-    commitsBehind: null,
-    pullRequests: null,
-    holds: [],
-    lastRollback: null,
-    ...stateOf(application, null),
-  };
 }

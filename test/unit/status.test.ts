@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { type Application, parseApplications } from "../../scripts/lib/argocd.ts";
-import { type Status, type StatusRow, withApplications } from "../../scripts/lib/status.ts";
+import type { Status, StatusRow } from "../../scripts/lib/status.ts";
+import { withApplications } from "../../scripts/lib/status-argocd.ts";
 import type { OpenChange } from "../../scripts/lib/status-changes.ts";
 import { describeStatus, statusMarkdown, statusTable } from "../../scripts/lib/status-print.ts";
 
