@@ -24,8 +24,7 @@ await main(program);
 
 async function sync(env: string, apps: string[], options: { timeout: string }): Promise<void> {
   const root = repositoryRoot();
-  const environments = (await readEnvironments(root)).map(({ name }) => name);
-  const plan = syncPlan(env, apps, environments, await readCatalogue(root));
+  const plan = syncPlan(env, apps, await readEnvironments(root), await readCatalogue(root));
   const timeout = Number(options.timeout);
   if (!(timeout > 0)) throw new UsageError(`--timeout ${options.timeout} is not a number of seconds`);
 

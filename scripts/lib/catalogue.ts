@@ -84,6 +84,28 @@ export async function readCatalogue(root: string): Promise<App[]> {
 }
 
 /**
+ * An app by its name.
+ * @throws UsageError that says which there are
+ */
+export function findApp<T extends Pick<App, "app">>(catalogue: readonly T[], wanted: string): T {
+  const found = catalogue.find(({ app }) => app === wanted);
+  if (found !== undefined) return found;
+  throw new UsageError(
+    `there is no app ${wanted}`,
+    `there are ${catalogue.map(({ app }) => app).join(", ")}`,
+  );
+}
+
+/**
+ * The apps with some names, in the catalogue's order; all when there is no name.
+ * @throws UsageError for the first name that no app has
+ */
+export function findApps<T extends Pick<App, "app">>(catalogue: readonly T[], names: readonly string[]): T[] {
+  for (const wanted of names) findApp(catalogue, wanted);
+  return catalogue.filter(({ app }) => names.length === 0 || names.includes(app));
+}
+
+/**
  * Compares the catalogue with the directories. What is in one of them only would generate no Application and say nothing.
  * @param root the repository's root directory
  * @param environments names of the environments, the first one first

@@ -53,6 +53,20 @@ export async function readEnvironments(root: string): Promise<Environment[]> {
   return inOrder(environments);
 }
 
+/**
+ * An environment by its name.
+ * @throws UsageError that says which there are
+ */
+export function findEnvironment<T extends Pick<Environment, "name">>(
+  environments: readonly T[],
+  wanted: string,
+): T {
+  const found = environments.find(({ name }) => name === wanted);
+  if (found !== undefined) return found;
+  const names = environments.map(({ name }) => name).join(", ");
+  throw new UsageError(`there is no environment ${wanted}`, `there are ${names}`);
+}
+
 async function isAutomated(root: string, name: string): Promise<boolean> {
   const file = `overlays/${name}/kustomization.yaml`;
   const text = await readIfThere(join(root, file));

@@ -2,8 +2,8 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import pLimit from "p-limit";
-import { type App, readCatalogue } from "./catalogue.ts";
-import { type Environment, readEnvironments } from "./environment.ts";
+import { type App, findApps, readCatalogue } from "./catalogue.ts";
+import { type Environment, findEnvironment, readEnvironments } from "./environment.ts";
 import { RefusedError, UsageError } from "./errors.ts";
 import { exists, readIfThere } from "./file.ts";
 import { headCommit, isInHistory, lastChange, uncommitted } from "./git.ts";
@@ -115,16 +115,8 @@ export async function applyPromotion(root: string, plan: PromotionPlan): Promise
 }
 
 function checkWay(environments: readonly Environment[], from: string, to: string): Environment {
-  const named = (name: string): Environment => {
-    const found = environments.find((environment) => environment.name === name);
-    if (found !== undefined) return found;
-    throw new UsageError(
-      `there is no environment ${name}`,
-      `there are ${list(environments.map((e) => e.name))}`,
-    );
-  };
-  const source = named(from);
-  const target = named(to);
+  const source = findEnvironment(environments, from);
+  const target = findEnvironment(environments, to);
   if (target.promotesFrom === from) return source;
   if (from === to) throw new UsageError(`${from} to ${to} is no promotion`, wayTo(target));
   throw new UsageError(`a promotion does not go from ${from} to ${to}`, wayTo(target));
@@ -138,19 +130,14 @@ function wayTo({ name, promotesFrom }: Environment): string {
 
 async function chooseApps(root: string, from: string, names: readonly string[]): Promise<App[]> {
   const catalogue = await readCatalogue(root);
-  const unknown = names.find((name) => !catalogue.some((app) => app.app === name));
-  if (unknown !== undefined) {
-    throw new UsageError(`there is no app ${unknown}`, `there are ${list(catalogue.map((app) => app.app))}`);
-  }
+  const chosen = findApps(catalogue, names);
   const there = await Promise.all(
-    catalogue.map((app) => exists(join(root, "overlays", from, app.app, "kustomization.yaml"))),
+    chosen.map((app) => exists(join(root, "overlays", from, app.app, "kustomization.yaml"))),
   );
-  const absent = catalogue.filter((app, index) => there[index] !== true && names.includes(app.app))[0];
+  const absent = chosen.find((_, index) => names.length > 0 && there[index] !== true);
   if (absent !== undefined)
     throw new RefusedError(`${from} has no ${absent.app}`, `add overlays/${from}/${absent.app} first`);
-  return catalogue.filter(
-    (app, index) => there[index] === true && (names.length === 0 || names.includes(app.app)),
-  );
+  return chosen.filter((_, index) => there[index] === true);
 }
 
 async function step(root: string, history: History, to: string, after: Release): Promise<PromotionStep> {
@@ -194,8 +181,4 @@ async function mustRead(root: string, environment: string, app: string): Promise
 async function mustExist(root: string, path: string): Promise<void> {
   if (!(await exists(join(root, path))))
     throw new RefusedError(`there is no ${path}`, "add the app's overlay there first");
-}
-
-function list(names: readonly string[]): string {
-  return names.join(", ");
 }

@@ -1,9 +1,9 @@
 /** A rollback: an environment gets an earlier release of one app back, and a hold on the one it leaves. */
-import { type App, readCatalogue } from "./catalogue.ts";
+import { type App, findApp, readCatalogue } from "./catalogue.ts";
 import { compareRenderings, type ObjectChange } from "./change.ts";
 import { sha256 } from "./digest.ts";
 import { moment } from "./duration.ts";
-import { type Environment, readEnvironments } from "./environment.ts";
+import { type Environment, findEnvironment, readEnvironments } from "./environment.ts";
 import { RefusedError, UsageError } from "./errors.ts";
 import type { Forge } from "./forge.ts";
 import { withTreeAt } from "./git.ts";
@@ -225,23 +225,17 @@ async function fetchPlace(
   }
   await remote.fetch(`${branch}*`, { history: true });
   const base = (await remote.tip(remote.branch)) ?? "";
-  const file = `apps/${appName}.yaml`;
-  const files = await remote.entries(base, ["apps/"]);
-  if (!files.has(file)) {
-    const names = [...files.keys()].flatMap((path) => /^apps\/(.+)\.yaml$/.exec(path)?.[1] ?? []);
-    throw new UsageError(`there is no app ${appName}`, `there are ${names.join(", ")}`);
-  }
+  const files = [...(await remote.entries(base, ["apps/"])).keys()];
+  const apps = files.map((path) => ({ app: /^apps\/(.+)\.yaml$/.exec(path)?.[1] ?? "" }));
+  findApp(
+    apps.filter(({ app }) => app !== ""),
+    appName,
+  );
   // This app's file only: what is wrong with another one must not be in the way.
-  const paths = [file, ":(glob)overlays/*/*.yaml"];
+  const paths = [`apps/${appName}.yaml`, ":(glob)overlays/*/*.yaml"];
   return withTreeAt(remote.directory, base, paths, async (tree) => {
-    const environments = await readEnvironments(tree);
-    const environment = environments.find((candidate) => candidate.name === name);
-    const [app] = await readCatalogue(tree);
-    if (environment === undefined || app === undefined) {
-      const names = environments.map((candidate) => candidate.name);
-      throw new UsageError(`there is no environment ${name}`, `there are ${names.join(", ")}`);
-    }
-    return { app, environment, base };
+    const environment = findEnvironment(await readEnvironments(tree), name);
+    return { app: findApp(await readCatalogue(tree), appName), environment, base };
   });
 }
 

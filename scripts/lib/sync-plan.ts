@@ -1,6 +1,6 @@
 /** The order in which an environment is synced by hand. */
-import type { App } from "./catalogue.ts";
-import { UsageError } from "./errors.ts";
+import { type App, findApps } from "./catalogue.ts";
+import { type Environment, findEnvironment } from "./environment.ts";
 
 /** Applications that may be synced together, once those of the step before are Healthy. */
 export interface SyncStep {
@@ -20,20 +20,11 @@ const ORDER = ["platform", "store", "service"] as const satisfies readonly App["
 export function syncPlan(
   env: string,
   names: readonly string[],
-  environments: readonly string[],
+  environments: readonly Pick<Environment, "name">[],
   catalogue: readonly App[],
 ): SyncStep[] {
-  if (!environments.includes(env)) {
-    throw new UsageError(`there is no environment ${env}`, `the environments are ${environments.join(", ")}`);
-  }
-  const unknown = names.find((name) => !catalogue.some(({ app }) => app === name));
-  if (unknown !== undefined) {
-    throw new UsageError(
-      `there is no app ${unknown}`,
-      `apps/ has ${catalogue.map(({ app }) => app).join(", ")}`,
-    );
-  }
-  const wanted = catalogue.filter(({ app }) => names.length === 0 || names.includes(app));
+  findEnvironment(environments, env);
+  const wanted = findApps(catalogue, names);
   return ORDER.map((kind) => ({
     title: kind,
     apps: wanted.filter((app) => app.kind === kind).map(({ app }) => app),

@@ -78,8 +78,8 @@ describe("npm run status -- --json", () => {
 
 describe("npm run sync", () => {
   it.each([
-    [["nowhere"], 2, "sync: there is no environment nowhere; the environments are dev, staging, prod\n"],
-    [["prod", "nothing"], 2, /^sync: there is no app nothing; apps\/ has apisix, /],
+    [["nowhere"], 2, "sync: there is no environment nowhere; there are dev, staging, prod\n"],
+    [["prod", "nothing"], 2, /^sync: there is no app nothing; there are apisix, /],
     [["prod", "--timeout", "soon"], 2, "sync: --timeout soon is not a number of seconds\n"],
   ])("refuses %j", async (args, code, message) => {
     const { exitCode, stderr } = await npm("run", "sync", "--", ...args);

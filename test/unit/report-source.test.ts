@@ -2,12 +2,8 @@ import { describe, expect, it } from "vitest";
 import { argocdSource } from "../../scripts/lib/report-source.ts";
 import { listed, standInForArgocd } from "./support/argocd.ts";
 
-const [OLD, ARRIVAL, LATER, UNKNOWN] = ["0", "1", "2", "3"].map((digit) => digit.repeat(40)) as [
-  string,
-  string,
-  string,
-  string,
-];
+const commit = (digit: string) => digit.repeat(40);
+const [OLD, ARRIVAL, LATER, UNKNOWN] = [commit("0"), commit("1"), commit("2"), commit("3")] as const;
 const DAY = (day: number) => `2026-11-${String(day).padStart(2, "0")}T12:00:00Z`;
 /** The release came with ARRIVAL; LATER is the newest commit. */
 const WINDOW = [LATER, ARRIVAL];

@@ -24,7 +24,7 @@ const catalogue: App[] = [
   },
   service("user-service"),
 ];
-const ENVIRONMENTS = ["dev", "prod"];
+const ENVIRONMENTS = [{ name: "dev" }, { name: "prod" }];
 
 describe("the plan of a sync", () => {
   it("brings platform before stores before services", () => {
@@ -42,11 +42,16 @@ describe("the plan of a sync", () => {
   });
 
   it.each([
-    ["test", [], "there is no environment test"],
-    ["prod", ["user-service", "cart"], "there is no app cart"],
+    ["test", [], "there is no environment test; there are dev, prod"],
+    [
+      "prod",
+      ["user-service", "cart"],
+      "there is no app cart; there are order-service, postgresql, foundation, user-service",
+    ],
   ])("refuses %s %j", (env, apps, message) => {
+    const [line, hint] = message.split("; ");
     const plan = () => syncPlan(env, apps, ENVIRONMENTS, catalogue);
     expect(plan).toThrow(UsageError);
-    expect(plan).toThrow(message);
+    expect(plan).toThrow(expect.objectContaining({ message: line, hint }));
   });
 });

@@ -1,6 +1,6 @@
 /** What `npm run seal` would do: which files, which values come and which stay. Nothing here asks, prints or writes. */
 import { basename, dirname, join } from "node:path";
-import { type App, readCatalogue } from "../catalogue.ts";
+import { type App, findApp, readCatalogue } from "../catalogue.ts";
 import { RefusedError, UsageError } from "../errors.ts";
 import { exists } from "../file.ts";
 import {
@@ -85,11 +85,7 @@ async function refuseUnknown(
   catalogue: readonly App[],
   { environments, app }: SealRequest,
 ): Promise<void> {
-  if (!catalogue.some((entry) => entry.app === app))
-    throw new UsageError(
-      `there is no app ${app}`,
-      `there are ${catalogue.map((entry) => entry.app).join(", ")}`,
-    );
+  findApp(catalogue, app);
   for (const environment of environments) {
     if (!(await exists(join(root, "overlays", environment, app, "kustomization.yaml"))))
       throw new RefusedError(
