@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { glob } from "tinyglobby";
 import { z } from "zod";
 import { readDocument } from "./document.ts";
-import { UsageError } from "./errors.ts";
+import { RefusedError, UsageError } from "./errors.ts";
 
 const name = z
   .string()
@@ -70,7 +70,7 @@ export type SecretKey = z.infer<typeof SecretKey>;
  * Reads the catalogue.
  * @param root the repository's root directory
  * @returns the apps in the order of their names
- * @throws UsageError naming file and line, when a file is not valid or its name is not its app's
+ * @throws RefusedError naming file and line, when a file is not valid or its name is not its app's
  */
 export async function readCatalogue(root: string): Promise<App[]> {
   const files = (await glob("apps/*.yaml", { cwd: root })).sort();
@@ -78,7 +78,7 @@ export async function readCatalogue(root: string): Promise<App[]> {
     files.map(async (file) => {
       const app = readDocument(await readFile(join(root, file), "utf8"), file, App);
       if (file === `apps/${app.app}.yaml`) return app;
-      throw new UsageError(`${file} is about ${app.app}`, `rename it to apps/${app.app}.yaml`);
+      throw new RefusedError(`${file} is about ${app.app}`, `rename it to apps/${app.app}.yaml`);
     }),
   );
 }

@@ -1,14 +1,14 @@
 /** YAML documents that people write, read against a schema; what is wrong is reported with file and line. */
 import { LineCounter, parseDocument } from "yaml";
 import type { z } from "zod";
-import { UsageError } from "./errors.ts";
+import { RefusedError } from "./errors.ts";
 
 /**
  * Reads a YAML text of one document.
  * @param text the file's content
  * @param file its name, for messages
  * @param schema what it must look like
- * @throws UsageError with file, line and field, for the first thing that is wrong
+ * @throws RefusedError with file, line and field, for the first thing that is wrong
  */
 export function readDocument<T>(text: string, file: string, schema: z.ZodType<T>): T {
   const lines = new LineCounter();
@@ -16,7 +16,7 @@ export function readDocument<T>(text: string, file: string, schema: z.ZodType<T>
   const syntax = document.errors[0];
   if (syntax !== undefined) {
     const reason = syntax.message.split("\n")[0] ?? "";
-    throw new UsageError(`${file}:${lines.linePos(syntax.pos[0]).line}: ${reason}`, undefined, {
+    throw new RefusedError(`${file}:${lines.linePos(syntax.pos[0]).line}: ${reason}`, undefined, {
       cause: syntax,
     });
   }
@@ -25,7 +25,9 @@ export function readDocument<T>(text: string, file: string, schema: z.ZodType<T>
   const issue = parsed.error.issues[0];
   const path = (issue?.path ?? []).filter((key) => typeof key !== "symbol");
   const field = path.length === 0 ? "" : `${path.join(".")}: `;
-  throw new UsageError(`${file}:${lineOf(document, path, lines)}: ${field}${issue?.message ?? "not valid"}`);
+  throw new RefusedError(
+    `${file}:${lineOf(document, path, lines)}: ${field}${issue?.message ?? "not valid"}`,
+  );
 }
 
 /** The line of the field at the path, or of the nearest parent that is there. */

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { glob } from "tinyglobby";
 import { z } from "zod";
 import { readDocument } from "./document.ts";
-import { UsageError } from "./errors.ts";
+import { RefusedError, UsageError } from "./errors.ts";
 import { readIfThere } from "./file.ts";
 
 const EnvironmentFile = z.object({
@@ -36,7 +36,7 @@ const SECONDS = { s: 1, m: 60, h: 3600 };
  * Reads the environments.
  * @param root the repository's root directory
  * @returns in the order in which a release passes through them
- * @throws UsageError when a file is not valid, or the environments are not one line
+ * @throws RefusedError when a file is not valid, or the environments are not one line
  */
 export async function readEnvironments(root: string): Promise<Environment[]> {
   const files = (await glob("overlays/*/environment.yaml", { cwd: root })).sort();
@@ -44,7 +44,7 @@ export async function readEnvironments(root: string): Promise<Environment[]> {
     files.map(async (file) => {
       const { data } = readDocument(await readFile(join(root, file), "utf8"), file, EnvironmentFile);
       if (file !== `overlays/${data.name}/environment.yaml`)
-        throw new UsageError(`${file} is about ${data.name}`);
+        throw new RefusedError(`${file} is about ${data.name}`);
       const soakSeconds = seconds(data.soak);
       const syncsItself = await isAutomated(root, data.name);
       return { name: data.name, promotesFrom: data.promotesFrom, soakSeconds, syncsItself };
@@ -87,7 +87,7 @@ function inOrder(environments: readonly Environment[]): Environment[] {
     next = environments.filter((environment) => environment.promotesFrom === last);
   }
   if (next.length === 0 && line.length === environments.length && line.length > 0) return line;
-  throw new UsageError(
+  throw new RefusedError(
     "overlays/*/environment.yaml: the environments are not one line",
     "exactly one has no promotesFrom, and each of the others names another one",
   );

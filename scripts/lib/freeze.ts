@@ -9,7 +9,7 @@ import { type Document, LineCounter, parseAllDocuments } from "yaml";
 import { z } from "zod";
 import { lastTime, parseSchedule, type Schedule } from "./cron.ts";
 import { parseGoDuration } from "./duration.ts";
-import { UsageError } from "./errors.ts";
+import { RefusedError } from "./errors.ts";
 import { nameGlob } from "./glob.ts";
 
 /** A `kind: deny` window, as it stands in a file. */
@@ -80,16 +80,16 @@ function isTimeZone(name: string): boolean {
  * @param root directory with `overlays/`
  * @param environment its name
  * @returns the deny windows in the order of the file
- * @throws UsageError with file and line for a window that Argo CD would not read as it is meant, or in a second place
+ * @throws RefusedError with file and line for a window that Argo CD would not read as it is meant, or in a second place
  */
 export async function readDenyWindows(root: string, environment: string): Promise<DenyWindow[]> {
   const files = (await glob(`overlays/${environment}/*.{yaml,yml}`, { cwd: root })).sort();
-  if (files.length === 0) throw new UsageError(`overlays/${environment} has no YAML files`);
+  if (files.length === 0) throw new RefusedError(`overlays/${environment} has no YAML files`);
   const places = [];
   for (const file of files) places.push(...windowsIn(await readFile(join(root, file), "utf8"), file));
   const [first, second] = places;
   if (first !== undefined && second !== undefined) {
-    throw new UsageError(
+    throw new RefusedError(
       `${second.file}:${second.line}: sync windows stand in ${first.file} already, and one list replaces the other`,
       "put all windows into one file",
     );
@@ -111,14 +111,14 @@ function windowsIn(text: string, file: string): Place[] {
     const syntax = document.errors[0];
     if (syntax !== undefined) {
       const reason = syntax.message.split("\n")[0] ?? "";
-      throw new UsageError(`${file}:${lines.linePos(syntax.pos[0]).line}: ${reason}`);
+      throw new RefusedError(`${file}:${lines.linePos(syntax.pos[0]).line}: ${reason}`);
     }
     const value: unknown = document.toJS();
     if (!JSON.stringify(value ?? null).includes("syncWindows")) continue;
     const list: unknown = document.getIn(["spec", "syncWindows"]);
     const line = lineAt(document, ["spec", "syncWindows"], lines);
     if (list === undefined || document.get("kind") !== "AppProject") {
-      throw new UsageError(
+      throw new RefusedError(
         `${file}:${line}: syncWindows that are not the spec.syncWindows of an AppProject`,
         "put them into a patch of the AppProject in a file of its own",
       );
@@ -141,7 +141,7 @@ function denyWindows(document: Document, file: string, lines: LineCounter): Deny
     const issue = parsed.error.issues[0];
     const field = (issue?.path ?? []).filter((key) => typeof key !== "symbol");
     const where = `${file}:${lineAt(document, field, lines)}`;
-    throw new UsageError(`${where}: ${field.join(".")}: ${issue?.message ?? "not valid"}`);
+    throw new RefusedError(`${where}: ${field.join(".")}: ${issue?.message ?? "not valid"}`);
   }
   return (parsed.data.spec.syncWindows ?? []).flatMap((window, index) => {
     const { kind, manualSync: _manual, syncOverrun: _overrun, timeZone, description, ...rest } = window;
@@ -164,7 +164,7 @@ function lineAt(document: Document, path: readonly (string | number)[], lines: L
 /**
  * The freezes an environment is under, for all its apps or some; `freezeOf` tells for one.
  * @param root directory with `overlays/`
- * @throws UsageError as `readDenyWindows` does
+ * @throws RefusedError as `readDenyWindows` does
  */
 export async function activeFreezes(root: string, environment: string, now: Date): Promise<Freeze[]> {
   return activeAt(await readDenyWindows(root, environment), now);
@@ -179,7 +179,7 @@ export function activeAt(windows: readonly DenyWindow[], now: Date): Freeze[] {
     const schedule = parseSchedule(window.schedule);
     const length = parseGoDuration(window.duration);
     if (typeof schedule === "string" || length === undefined)
-      throw new UsageError(`${window.file}:${window.line}: not a sync window`);
+      throw new RefusedError(`${window.file}:${window.line}: not a sync window`);
     // As in Argo CD, all is reckoned on the zone's wall clock: a change to summer time shortens a window.
     const wall = now.getTime() + offset(window.timeZone, now);
     const start = lastTime(schedule, wall - length, wall - 1);

@@ -9,7 +9,7 @@ import { stringify } from "yaml";
 import { z } from "zod";
 import { DIGEST, sha256 } from "./digest.ts";
 import { readDocument } from "./document.ts";
-import { UsageError } from "./errors.ts";
+import { RefusedError } from "./errors.ts";
 import { parseMoment } from "./moment.ts";
 import type { Release } from "./release.ts";
 
@@ -84,12 +84,12 @@ export function formatHolds({ environment, app }: HoldPlace, list: readonly Hold
  * Reads a hold file.
  * @param text its content
  * @param file its path, which says whose it is
- * @throws UsageError with file and line when it is not one, or is another app's
+ * @throws RefusedError with file and line when it is not one, or is another app's
  */
 export function parseHolds(text: string, file: string): Hold[] {
   const { environment, app, holds: list } = readDocument(text, file, HoldFile);
   if (file !== holdPath({ environment, app }))
-    throw new UsageError(
+    throw new RefusedError(
       `${file} is about ${app} in ${environment}`,
       "remove it, or put it where it belongs",
     );
@@ -103,7 +103,7 @@ export function parseHolds(text: string, file: string): Hold[] {
 /**
  * Reads the holds of a tree: all of them, or those of one environment or one app in it.
  * @param root a directory that has `overlays`
- * @throws UsageError with file and line, for the first that is damaged
+ * @throws RefusedError with file and line, for the first that is damaged
  */
 export async function readHolds(root: string, environment = "*", app = "*"): Promise<(HoldPlace & Hold)[]> {
   const files = (await glob(holdPath({ environment, app }), { cwd: root })).sort();

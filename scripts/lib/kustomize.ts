@@ -1,7 +1,7 @@
 /** Rendering with the kustomize program, and the one thing that is read from a kustomization without rendering: its image. */
 import { z } from "zod";
 import { readDocument } from "./document.ts";
-import { UsageError } from "./errors.ts";
+import { RefusedError } from "./errors.ts";
 import { run } from "./exec.ts";
 
 /**
@@ -46,16 +46,16 @@ const Images = z.object({
  * @param text the kustomization.yaml
  * @param file its name, for messages
  * @param name the image's name in base, such as `registry/ecommerce/user-service`
- * @throws UsageError when there is no such entry or more than one, its tag is not a commit, or it has two digests
+ * @throws RefusedError when there is no such entry or more than one, its tag is not a commit, or it has two digests
  */
 export function pinnedImage(text: string, file: string, name: string): ImagePin {
   const [entry, second] = readDocument(text, file, Images).images.filter((image) => image.name === name);
   if (second !== undefined)
-    throw new UsageError(`${file} pins ${name} a second time`, "leave one of the two");
+    throw new RefusedError(`${file} pins ${name} a second time`, "leave one of the two");
   if (entry === undefined)
-    throw new UsageError(`${file} pins no image ${name}`, "add it under `images:` with its newTag");
+    throw new RefusedError(`${file} pins no image ${name}`, "add it under `images:` with its newTag");
   const [tag = "", digest] = entry.newTag.split("@");
   if (digest !== undefined && entry.digest !== undefined)
-    throw new UsageError(`${file} pins ${name} by two digests`, "take the one in its newTag away");
+    throw new RefusedError(`${file} pins ${name} by two digests`, "take the one in its newTag away");
   return { name, tag, digest: digest ?? entry.digest };
 }

@@ -113,7 +113,7 @@ export function renderInputs(app: string, from: string): string[] {
  * @param options.from the environment whose image it takes
  * @param options.commit the commit that `root` holds, for the head
  * @param options.kustomize path of the program
- * @throws UsageError when the environment pins no image, or not by commit
+ * @throws RefusedError when the environment pins no image, or not by commit
  * @throws ExternalError when kustomize cannot render the base
  */
 export async function renderRelease(options: {
@@ -144,7 +144,7 @@ export async function renderRelease(options: {
 
 /**
  * The image of an app in the first environment, as a release of it would name it; undefined for an app that has none.
- * @throws UsageError when it is pinned by no commit
+ * @throws RefusedError when it is pinned by no commit
  */
 export async function liveImage(root: string, app: App, environment: string): Promise<string | undefined> {
   const pin = await imageOf(root, app, environment);

@@ -287,7 +287,7 @@ async function readHoldsAt(remote: Remote, commit: string, place: HoldPlace): Pr
   try {
     return { file, list: parseHolds(file.text, path), notes: [] };
   } catch (error) {
-    if (error instanceof UsageError) return { file, list: [], notes: [`unreadable: ${error.message}`] };
+    if (error instanceof RefusedError) return { file, list: [], notes: [`unreadable: ${error.message}`] };
     throw error;
   }
 }

@@ -40,7 +40,7 @@ export type Settings = z.infer<typeof SettingsFile>["data"];
 /**
  * Reads the settings.
  * @param root the repository's root directory
- * @throws UsageError with file, line and field when one is missing, unknown or not valid, or when there are none
+ * @throws RefusedError with file, line and field when one is missing, unknown or not valid; UsageError when there are none
  */
 export async function readSettings(root: string): Promise<Settings> {
   const text = await readIfThere(join(root, SETTINGS_FILE));

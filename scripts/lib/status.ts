@@ -73,7 +73,7 @@ const PARALLEL_CALLS = 8;
  * @param query.apps only these; none for all
  * @param query.changes from `openChanges`; undefined when no forge was asked
  * @param query.sources counts commits in the apps' own repositories; undefined to leave that out
- * @throws UsageError for an unknown app, or a file of the tree that is damaged; RefusedError for a damaged release
+ * @throws UsageError for an unknown app; RefusedError for a file of the tree that is damaged
  */
 export async function readStatus(query: {
   directory: string;

@@ -131,7 +131,7 @@ const TREES: Tree[] = [
     name: "a merge conflict in the first environment's overlay",
     files: { [DEV]: conflict },
     args: ["dev", "test"],
-    exitCode: 2,
+    exitCode: 3,
     line: /^promote: overlays\/dev\/web\/kustomization\.yaml:\d+: /,
   },
   {
@@ -186,28 +186,28 @@ const TREES: Tree[] = [
     name: "YAML broken by hand",
     files: { [DEV]: "images: [\n" },
     args: ["dev", "test"],
-    exitCode: 2,
+    exitCode: 3,
     line: /^promote: overlays\/dev\/web\/kustomization\.yaml:\d+: /,
   },
   {
     name: "two entries for one image",
     files: { [DEV]: `${pinned("web", OLD)}  - name: registry/shop/web\n    newTag: "${NEW}"\n` },
     args: ["dev", "test", "web"],
-    exitCode: 2,
+    exitCode: 3,
     line: /^promote: overlays\/dev\/web\/kustomization\.yaml pins registry\/shop\/web a second time; leave one of the two$/,
   },
   {
     name: "an image pinned by a version",
     files: { [DEV]: pinned("web", "v1") },
     args: ["dev", "test"],
-    exitCode: 2,
+    exitCode: 3,
     line: /^promote: \S+dev\/web\/kustomization\.yaml:5: images\.0\.newTag: not a commit of 40 lower-case/,
   },
   {
     name: "no image",
     files: { [DEV]: "resources:\n  - ../../../base/web\n" },
     args: ["dev", "test"],
-    exitCode: 2,
+    exitCode: 3,
     line: /^promote: overlays\/dev\/web\/kustomization\.yaml pins no image registry\/shop\/web; add it/,
   },
   {
@@ -244,25 +244,25 @@ const TREES: Tree[] = [
   {
     name: "a broken catalogue",
     files: { "apps/web.yaml": "app: web\nkind: x\n" },
-    exitCode: 2,
+    exitCode: 3,
     line: /^promote: apps\/web\.yaml:2: kind: /,
   },
   {
     name: "a file of the catalogue with another one's name",
     files: { "apps/wed.yaml": "app: web\nnamespace: shop\nkind: store\nowners: [web]\n" },
-    exitCode: 2,
+    exitCode: 3,
     line: /^promote: apps\/wed\.yaml is about web; rename it to apps\/web\.yaml$/,
   },
   {
     name: "a broken environment.yaml",
     files: { "overlays/live/environment.yaml": "kind: ConfigMap\ndata:\n  name: live\n  soak: soon\n" },
-    exitCode: 2,
+    exitCode: 3,
     line: /^promote: overlays\/live\/environment\.yaml:4: data\.soak: not a time such as 30m$/,
   },
   {
     name: "two first environments",
     files: { "overlays/qa/environment.yaml": "kind: ConfigMap\ndata:\n  name: qa\n  soak: 1s\n" },
-    exitCode: 2,
+    exitCode: 3,
     line: /^promote: overlays\/\*\/environment\.yaml: the environments are not one line; /,
   },
   {
@@ -275,7 +275,7 @@ const TREES: Tree[] = [
   {
     name: "a broken hold",
     files: { "overlays/live/web/hold.yaml": "environment: live\napp: web\nholds: []\n" },
-    exitCode: 2,
+    exitCode: 3,
     line: /^promote: overlays\/live\/web\/hold\.yaml:3: holds: names no release: remove the file$/,
   },
   {
@@ -289,7 +289,7 @@ const TREES: Tree[] = [
     files: {
       "overlays/live/freeze.yaml": (FROZEN["overlays/live/freeze.yaml"] ?? "").replace("deny", "Deny"),
     },
-    exitCode: 2,
+    exitCode: 3,
     line: /^promote: overlays\/live\/freeze\.yaml:6: spec\.syncWindows\.0\.kind: /,
   },
   {
@@ -442,13 +442,13 @@ describe("the checkout", () => {
     [
       "has broken settings",
       { "argocd/settings/settings.yaml": "kind: ConfigMap\ndata:\n  repoURL: [\n" },
-      2,
+      3,
       /^promote: argocd\/settings\/settings\.yaml:\d+: /,
     ],
     [
       "has a setting that is not one",
       { "argocd/settings/settings.yaml": settings("ftp://forge/shop/x.git", "https://forge/api/v1") },
-      2,
+      3,
       /^promote: argocd\/settings\/settings\.yaml:3: data\.repoURL: not the URL of a Git repository$/,
     ],
   ])("%s", async (_, files, exitCode, line) => {

@@ -312,11 +312,11 @@ describe("a tree", () => {
       3,
       /:2: the image is pinned by digest, too; say the new one with --digest$/m,
     ],
-    ["with a broken catalogue", { "apps/web.yaml": "app: web\nkind: x\n" }, 2, /^bump: apps\/web\.yaml:2: /m],
+    ["with a broken catalogue", { "apps/web.yaml": "app: web\nkind: x\n" }, 3, /^bump: apps\/web\.yaml:2: /m],
     [
       "with two first environments",
       { "overlays/qa/environment.yaml": "kind: ConfigMap\ndata:\n  name: qa\n  soak: 1s\n" },
-      2,
+      3,
       /^bump: overlays\/\*\/environment\.yaml: the environments are not one line/m,
     ],
     [

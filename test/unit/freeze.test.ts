@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { UsageError } from "../../scripts/lib/errors.ts";
+import { RefusedError } from "../../scripts/lib/errors.ts";
 import {
   activeAt,
   activeFreezes,
@@ -219,7 +219,7 @@ describe("the windows of an environment", () => {
   ])("are refused with %s", async (_, files, message) => {
     const reading = readDenyWindows(await tree(files), "prod");
     await expect(reading).rejects.toThrow(message);
-    await expect(reading).rejects.toBeInstanceOf(UsageError);
+    await expect(reading).rejects.toBeInstanceOf(RefusedError);
   });
 
   it("are not guessed for an environment that is not there", async () => {

@@ -69,7 +69,7 @@ interface Wanted {
  * @param root the repository's root directory
  * @param options.maxAgeDays a value that was made longer ago gets a note
  * @returns findings in the order of paths and lines; nothing when there is no Secret at all
- * @throws RefusedError, UsageError when catalogue, environments or `.sops.yaml` cannot be read
+ * @throws RefusedError when catalogue, environments or `.sops.yaml` cannot be read
  */
 export async function auditSecrets(
   root: string,

@@ -5,7 +5,7 @@ import { glob } from "tinyglobby";
 import { z } from "zod";
 import type { App, SecretKey } from "../catalogue.ts";
 import { readDocument } from "../document.ts";
-import { UsageError } from "../errors.ts";
+import { RefusedError } from "../errors.ts";
 import { exists, readIfThere } from "../file.ts";
 import { selfSigned } from "./certificate.ts";
 
@@ -33,7 +33,7 @@ export type SecretValues = ReadonlyMap<string, Uint8Array>;
 /**
  * The credentials of a catalogue.
  * @returns in the order of the apps
- * @throws UsageError when `sameAs` leads nowhere, or two Secrets of one namespace have one name
+ * @throws RefusedError when `sameAs` leads nowhere, or two Secrets of one namespace have one name
  */
 export function credentialsOf(catalogue: readonly App[]): Credential[] {
   const places = new Map<string, SecretPlace[]>();
@@ -53,7 +53,7 @@ export function credentialsOf(catalogue: readonly App[]): Credential[] {
   }
   for (const [id, [first]] of places) {
     if (found.some((credential) => credential.id === id)) continue;
-    throw new UsageError(
+    throw new RefusedError(
       `apps/${first?.app}.yaml: ${first?.name} is the same as ${id}, which no app describes`,
       `there are ${found.map((credential) => credential.id).join(", ")}`,
     );
@@ -68,7 +68,7 @@ function refuseTwice(places: readonly SecretPlace[]): void {
     const id = `${place.namespace}/${place.name}`;
     const other = seen.get(id);
     if (other !== undefined)
-      throw new UsageError(
+      throw new RefusedError(
         `apps/${place.app}.yaml: the Secret ${id} is one of ${other.app} already`,
         `call it ${place.app}-${place.name}`,
       );
@@ -123,7 +123,7 @@ const Kustomization = z.looseObject({ resources: z.array(z.string()).default([])
 /**
  * The paths of what an overlay applies, relative to the root; nothing when there is no kustomization.yaml.
  * @param overlay its directory, relative to the root
- * @throws UsageError when it is not valid
+ * @throws RefusedError when it is not valid
  */
 export async function resourcesOf(root: string, overlay: string): Promise<string[]> {
   const file = `${overlay}/kustomization.yaml`;

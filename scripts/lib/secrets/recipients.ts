@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { type Document, isAlias, isMap, isScalar, isSeq, parseDocument, type YAMLSeq } from "yaml";
 import { z } from "zod";
 import { readDocument } from "../document.ts";
-import { RefusedError, UsageError } from "../errors.ts";
+import { RefusedError } from "../errors.ts";
 import { readIfThere } from "../file.ts";
 
 /** Relative to the repository's root. */
@@ -64,7 +64,7 @@ export function rulePath(environment: string): string {
  * Reads the rules.
  * @param root the repository's root directory
  * @returns in the order of the file; SOPS takes the first rule that fits
- * @throws UsageError with file and line when it is not as this repository needs it, RefusedError when there is none
+ * @throws RefusedError with file and line when it is not as this repository needs it, RefusedError when there is none
  */
 export async function readRules(root: string): Promise<Rule[]> {
   const text = await readIfThere(join(root, RULES_FILE));
@@ -80,7 +80,7 @@ export function parseRules(text: string): Rule[] {
   return file.creation_rules.map((rule) => {
     const environment = /^\^overlays\/([a-z0-9-]+)\//.exec(rule.path_regex)?.[1] ?? "";
     if (rule.path_regex !== rulePath(environment)) {
-      throw new UsageError(
+      throw new RefusedError(
         `${RULES_FILE}: the rule of ${environment} is for ${rule.path_regex}`,
         `make it ${rulePath(environment)}`,
       );
@@ -93,7 +93,7 @@ export function parseRules(text: string): Rule[] {
 function anchorOf(names: ReadonlyMap<string, string>, key: string): string {
   const name = names.get(key);
   if (name !== undefined) return name;
-  throw new UsageError(
+  throw new RefusedError(
     `${RULES_FILE}: nobody's name is with ${key}`,
     "list it under `keys:` with an anchor, and refer to that",
   );

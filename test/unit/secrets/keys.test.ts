@@ -256,7 +256,7 @@ describe("what is refused", () => {
       {
         args: () => [],
         spoil: async (root) => replaceIn(root, ".sops.yaml", /[^]*/, ""),
-        exitCode: 2,
+        exitCode: 3,
         says: ".sops.yaml",
       },
     ],
