@@ -2,6 +2,7 @@
 import { inspect } from "node:util";
 import { Command, CommanderError } from "commander";
 import { CommandError, lineOf, messageOf, UsageError } from "./errors.ts";
+import { lostOption } from "./npm-options.ts";
 
 /** A command with this repository's conventions: unknown flags and surplus arguments are errors, `--verbose` shows stacks. */
 export function command(name: string, description: string): Command {
@@ -36,7 +37,7 @@ export async function main(program: Command): Promise<void> {
     });
   }
   try {
-    refuseLostOptions(program, process.env);
+    await refuseLostOptions(program);
     await program.parseAsync(process.argv);
   } catch (error) {
     // An interruption makes whatever runs fail; its undoing is not cut short by that.
@@ -46,20 +47,14 @@ export async function main(program: Command): Promise<void> {
   }
 }
 
-/**
- * npm takes options before `--` for its own and says nothing: a `--dry-run` that is lost would be a real run. It leaves a
- * variable behind, `npm_config_dry_run`; for `--no-hold` that is `npm_config_hold`.
- */
-function refuseLostOptions(program: Command, env: NodeJS.ProcessEnv): void {
+async function refuseLostOptions(program: Command): Promise<void> {
   const options = [program, ...program.commands].flatMap((one) => one.options);
-  const lost = options.find(({ long = "" }) => {
-    const name = long.replace(/^--(no-)?/, "");
-    return env[`npm_config_${name.replaceAll("-", "_")}`] !== undefined;
-  });
+  const names = options.flatMap(({ long }) => long ?? []);
+  const lost = await lostOption(names, process.argv, process.env);
   if (lost === undefined) return;
   throw new UsageError(
-    `npm has kept ${lost.long} for itself`,
-    `put options behind --: npm run ${program.name()} -- ${lost.long} …`,
+    `npm has kept ${lost} for itself`,
+    `put options behind --: npm run ${program.name()} -- ${lost} …`,
   );
 }
 

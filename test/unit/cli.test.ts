@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { tryRun } from "../../scripts/lib/exec.ts";
 import { programLine, repositoryRoot } from "../../scripts/lib/repository.ts";
+import { temporary, write } from "./support/tree.ts";
 
 const LIBRARY = join(repositoryRoot(), "scripts/lib");
 
@@ -63,6 +64,21 @@ describe("how a command ends", { timeout: 30_000 }, () => {
       `try: npm has kept ${option} for itself; put options behind --: npm run try -- ${option} …\n`,
     );
     expect(ended.exitCode).toBe(2);
+  });
+
+  it("a setting of npm's own is none that is lost", async () => {
+    const root = await temporary();
+    await write(root, { ".npmrc": "; mine\ndry-run = true\nuntil=x\n" });
+    const own = { npm_config_local_prefix: root, npm_config_dry_run: "true", npm_config_until: "x" };
+    const end = async (args: readonly string[], env: NodeJS.ProcessEnv) => {
+      const line = programLine(repositoryRoot(), await script(""), args);
+      return (await tryRun(...line, { env: { ...process.env, ...env } })).exitCode;
+    };
+    expect(await end([], own)).toBe(0);
+    // Given behind --, too; or switched off.
+    expect(await end(["--dry-run"], { npm_config_dry_run: "true" })).toBe(0);
+    expect(await end([], { npm_config_dry_run: "" })).toBe(0);
+    expect(await end([], { ...own, npm_config_hold: "" })).toBe(2);
   });
 
   it.each(["SIGINT", "SIGTERM", "SIGHUP"] as const)("%s: undone once, then 130", async (signal) => {
