@@ -3,6 +3,7 @@ import { glob } from "tinyglobby";
 import { describe, expect, it } from "vitest";
 import { readCatalogue } from "../../scripts/lib/catalogue.ts";
 import { readEnvironments } from "../../scripts/lib/environment.ts";
+import { run } from "../../scripts/lib/exec.ts";
 import { isInHistory } from "../../scripts/lib/git.ts";
 import { deriveRelease, formatRelease, parseRelease, releasePath } from "../../scripts/lib/release.ts";
 import { kustomize, ROOT } from "./support.ts";
@@ -63,6 +64,19 @@ it("keeps the same release, byte for byte, in every environment that has it", as
       texts.set(key, text);
     }
   }
+});
+
+it("has the line ends of the commit in every checkout", async () => {
+  const files = await glob("overlays/*/*/release.yaml", { cwd: ROOT });
+  const attributes = await run("git", ["check-attr", "text", "eol", "--", ...files], { cwd: ROOT });
+  expect(
+    new Set(
+      attributes
+        .trim()
+        .split("\n")
+        .map((line) => line.split(": ").slice(1).join(": ")),
+    ),
+  ).toEqual(new Set(["text: auto", "eol: lf"]));
 });
 
 it("finds no release in an environment that builds the live base", async () => {
