@@ -59,6 +59,12 @@ export class GitObjects {
     return paths.length === 0 ? new Map() : this.#list(commit, paths);
   }
 
+  /** The names at the top of a commit's tree. */
+  async top(commit: string): Promise<string[]> {
+    const names = await this.git(["ls-tree", "--name-only", "-z", commit]);
+    return names.split("\0").filter((name) => name !== "");
+  }
+
   /** The texts of blobs, all read by one process; what is not UTF-8 is left out. */
   async texts(blobs: readonly string[]): Promise<Map<string, string>> {
     const texts = [...(await this.#contents(blobs))].filter(([, content]) => isUtf8(content));

@@ -81,6 +81,9 @@ export interface ReviewRequest {
 const PARALLEL_RENDERINGS = 4;
 const PARALLEL_CALLS = 8;
 
+/** Half of the files, and no overlay is made of them; a fork's own directories may be a part of one. */
+const TOOLING = ["docs", "scripts", "test", "tools"];
+
 /**
  * Finds out everything about a promotion, from what the forge has, and changes nothing.
  * @param remote fetched with its history
@@ -89,7 +92,8 @@ const PARALLEL_CALLS = 8;
  */
 export async function reviewPromotion(remote: Remote, forge: Forge, request: ReviewRequest): Promise<Review> {
   const base = (await remote.tip(remote.branch)) ?? "";
-  return withTreeAt(remote.directory, base, [], async (tree) =>
+  const paths = (await remote.top(base)).filter((name) => !TOOLING.includes(name));
+  return withTreeAt(remote.directory, base, paths, async (tree) =>
     reviewTree(remote, forge, { ...request, base, tree }),
   );
 }
