@@ -92,7 +92,7 @@ describe("npm start", () => {
     expect(started.stderr).toBe(
       "start: overlays/dev/environment.yaml:4: data.soak: not a time such as 30m\n",
     );
-    expect(started.exitCode).toBe(2);
+    expect(started.exitCode).toBe(3);
     expect(await processesOf(root)).toEqual([]);
   });
 
