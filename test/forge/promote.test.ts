@@ -664,21 +664,21 @@ describe("--server", () => {
       { revision: before, deployedAt: "2026-11-01T12:00:00Z" },
       { revision: commit, deployedAt: "2026-11-02T12:00:00Z" },
     ];
-    const ask = async () => commandLine("promote", root, ["test", "live", "--server"], env);
+    const again = async () => commandLine("promote", root, ["test", "live", "--server"], env);
     await answer([listed(place, { revision: before }, deployed.slice(0, 1))]);
-    expect(await ask()).toMatchObject({
+    expect(await again()).toMatchObject({
       exitCode: 3,
       stderr: expect.stringMatching(/^promote: web: is being deployed on test /),
     });
     await answer([listed(place, { revision: commit, health: "Degraded" }, deployed)]);
-    expect(await ask()).toMatchObject({
+    expect(await again()).toMatchObject({
       exitCode: 3,
       stderr: expect.stringMatching(
         /^promote: web: failed on test since 2026-11-02 12:00:00 UTC: Synced Degraded/,
       ),
     });
     await answer([listed(place, { revision: commit }, deployed)]);
-    expect(await ask()).toMatchObject({ exitCode: 0, stderr: "" });
+    expect(await again()).toMatchObject({ exitCode: 0, stderr: "" });
     expect((await pullRequests(repo))[0]?.body).toContain(
       "- web: healthy in test (test) since 2026-11-02T12:00:00.000Z\n",
     );
