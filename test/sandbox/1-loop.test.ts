@@ -1,4 +1,4 @@
-import { readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { appendFile, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { z } from "zod";
@@ -195,6 +195,22 @@ describe("removing an overlay directory in Git", () => {
     await run("git", ["push", "--quiet"], { cwd: work, env });
     await untilHealthy("dev-product-service");
     await untilHealthy("prod-product-service");
+  });
+});
+
+describe("a field that Kubernetes does not know", () => {
+  it("is refused, and what runs stays as it is", async () => {
+    await appendFile(join(work, "base/storage/fast-ssd.yaml"), "allowVolumeExpansions: true\n");
+    await push("A slip of the finger");
+    await until("dev-storage is refused", async () => {
+      const app = (await applications()).find(({ name }) => name === "dev-storage");
+      return /allowVolumeExpansions: field not declared in schema/.test(app?.message ?? "") ? app : undefined;
+    });
+    expect(await kubectl("dev", "get", "storageclass", "fast-ssd", "-o", "name")).toContain("fast-ssd");
+
+    await run("git", ["revert", "--no-edit", "HEAD"], { cwd: work, env });
+    await run("git", ["push", "--quiet"], { cwd: work, env });
+    await untilHealthy("dev-storage", (await run("git", ["rev-parse", "HEAD"], { cwd: work, env })).trim());
   });
 });
 

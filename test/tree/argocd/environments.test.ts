@@ -70,7 +70,13 @@ describe.each(names)("%s", (env) => {
           source: { repoURL: settings.repoURL, targetRevision: settings.revision, path: "{{.path.path}}" },
           destination: { name: "{{.name}}", namespace: "{{.namespace}}" },
           syncPolicy: {
-            syncOptions: ["PrunePropagationPolicy=foreground", "PruneLast=true", "ServerSideApply=true"],
+            syncOptions: [
+              "PrunePropagationPolicy=foreground",
+              "PruneLast=true",
+              "ServerSideApply=true",
+              "Validate=false",
+              "ApplyOutOfSyncOnly=true",
+            ],
             retry: { limit: 10, backoff: { duration: "5s", factor: 2, maxDuration: "3m" } },
           },
         },
@@ -84,6 +90,14 @@ describe.each(names)("%s", (env) => {
       source: { repoURL: settings.repoURL, targetRevision: settings.revision, path: `overlays/${env}` },
       destination: { name: "in-cluster", namespace: "argocd" },
     });
+  });
+
+  it("syncs the root as it syncs the others", () => {
+    const Synced = z.object({
+      syncPolicy: z.object({ syncOptions: z.array(z.string()), retry: z.unknown() }),
+    });
+    const { syncOptions, retry } = Synced.parse(root.spec).syncPolicy;
+    expect(set.spec).toMatchObject({ template: { spec: { syncPolicy: { syncOptions, retry } } } });
   });
 
   it("has a project that admits this repository and this environment's clusters and namespaces only", () => {
