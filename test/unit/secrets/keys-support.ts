@@ -74,8 +74,15 @@ export interface Fixture {
   command(script: string, args: readonly string[], env: NodeJS.ProcessEnv): Promise<RunResult>;
 }
 
-/** @param readers names of the recipients by environment */
-export async function sealedRepository(readers: Record<string, string[]>): Promise<Fixture> {
+interface Sealed {
+  files: Record<string, string>;
+  keys: ReadonlyMap<string, Identity>;
+}
+
+/** By their readers: sealing takes seconds, so repositories that have the same ones begin alike. */
+const made = new Map<string, Promise<Sealed>>();
+
+async function seal(readers: Record<string, string[]>): Promise<Sealed> {
   const root = await temporary();
   const { sops, ageKeygen } = await programs();
   await write(root, { ...smallTree(), ...CATALOGUE });
@@ -88,11 +95,24 @@ export async function sealedRepository(readers: Record<string, string[]>): Promi
   }));
   await write(root, { ".sops.yaml": formatRules(`${COMMENT}\n\nkeys:\n`, rules) });
   for (const { environment } of rules) {
-    const seal = connectSops(sops, root, process.env);
-    await writeSealed(root, await sealEnvironment(root, seal, environment, "shop.acme.dev"));
+    const program = connectSops(sops, root, process.env);
+    await writeSealed(root, await sealEnvironment(root, program, environment, "shop.acme.dev"));
   }
+  return { files: Object.fromEntries(await filesOf(root)), keys };
+}
+
+/** @param readers names of the recipients by environment */
+export async function sealedRepository(readers: Record<string, string[]>): Promise<Fixture> {
+  const id = JSON.stringify(readers);
+  const sealed = made.get(id) ?? seal(readers);
+  made.set(id, sealed);
+  const { files, keys: known } = await sealed;
+  const keys = new Map(known);
+  const root = await temporary();
+  await write(root, files);
   await git(root, "init", "--quiet", "--initial-branch=main");
   await commit(root);
+  const { sops } = await programs();
   const home = await temporary();
   const { SOPS_AGE_KEY: _key, SOPS_AGE_KEY_FILE: _file, XDG_CONFIG_HOME: _config, ...clean } = process.env;
   const envWith = async (...names: string[]) => {
