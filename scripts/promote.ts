@@ -3,10 +3,11 @@ import { command, main, onInterrupt } from "./lib/cli.ts";
 import { connectArgocd } from "./lib/connection.ts";
 import { UsageError } from "./lib/errors.ts";
 import { connectRepository } from "./lib/forge-connection.ts";
+import { withForge } from "./lib/forge-session.ts";
 import { promote } from "./lib/promote.ts";
 import { applyPromotion, checkoutHistory, planPromotion } from "./lib/promotion.ts";
 import { describeOutcome, describePlan, describeReview } from "./lib/promotion-print.ts";
-import { withPromotions } from "./lib/promotion-session.ts";
+import { PROMOTIONS } from "./lib/promotion-text.ts";
 import { authorOf } from "./lib/remote.ts";
 import { repositoryRoot } from "./lib/repository.ts";
 import { toolPath } from "./lib/tool-path.ts";
@@ -50,7 +51,8 @@ async function run(from: string, to: string, apps: string[], options: Options): 
   }
   const now = new Date();
   const connection = await connectRepository(root, process.env);
-  await withPromotions(connection, { env: process.env, onInterrupt }, async (remote, forge) => {
+  const session = { env: process.env, onInterrupt, pullRequests: true, history: PROMOTIONS };
+  await withForge(connection, session, async (remote, forge) => {
     const outcome = await promote(remote, forge, {
       from,
       to,

@@ -40,7 +40,7 @@ async function refuseRival(
   now: () => Date,
 ): Promise<void> {
   const isMoved = edit.before !== first.edit.before;
-  const commit = await remote.lastChange(base, path);
+  const commit = await remote.lastChange(base, [path]);
   const said = commit && (await recordOf(remote, first, commit));
   if (said ? !isLater(said, record, isMoved ? undefined : now()) : !isMoved) return;
   throw new RefusedError(

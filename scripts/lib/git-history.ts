@@ -105,9 +105,12 @@ export class GitHistory extends GitObjects {
     return (await this.git(["rev-parse", "--is-shallow-repository"])).trim() === "true";
   }
 
-  /** The newest commit of a commit's history that changed a file; where history is cut short, it may be the oldest there is. */
-  async lastChange(commit: string, path: string): Promise<string | undefined> {
-    const log = await this.git(["log", "-1", "--format=%H", commit, "--", path]);
+  /**
+   * The newest commit of a commit's history that changed one of some paths; where history is cut short, it may be the oldest
+   * there is.
+   */
+  async lastChange(commit: string, paths: readonly string[]): Promise<string | undefined> {
+    const log = await this.git(["log", "-1", "--format=%H", commit, "--", ...paths]);
     return log.trim() || undefined;
   }
 }

@@ -49,8 +49,7 @@ export async function uncommitted(root: string, paths: readonly string[]): Promi
 
 /** The newest commit of HEAD's history that changed one of some paths; undefined when none did. */
 export async function lastChange(root: string, paths: readonly string[]): Promise<string | undefined> {
-  const log = await new GitObjects(root).git(["log", "-1", "--format=%H", "--", ...paths]);
-  return log.trim() || undefined;
+  return new GitHistory(root).lastChange("HEAD", paths);
 }
 
 /** Whether any commit that this clone has, on whatever branch, brought a text into a file. */

@@ -20,6 +20,9 @@ const WHOLE = "_all";
 const LONGEST_LIST = 100;
 const BRANCH = /^promote\/([a-z0-9-]+)\/([a-z0-9-]+)\/(_all|[a-z0-9-]+(?:\+[a-z0-9-]+)*)$/;
 
+/** The branches of promotions, for a fetch. */
+export const PROMOTIONS = "promote/*";
+
 /** The branch of a promotion: one for each pair of environments and choice of apps, so that there is one pull request for it. */
 export function formatPromotionBranch({ from, to, apps }: PromotionScope): string {
   const names = [...new Set(apps)].toSorted();

@@ -6,7 +6,7 @@ import { rm } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { sha256 } from "./digest.ts";
 import { RefusedError } from "./errors.ts";
-import { type RunResult, tryRun } from "./exec.ts";
+import { tryRun } from "./exec.ts";
 import { failure, lastLine } from "./git-failure.ts";
 import { GitHistory } from "./git-history.ts";
 import type { GitFile } from "./git-objects.ts";
@@ -76,7 +76,7 @@ export class Remote extends GitHistory {
   }
 
   async create(): Promise<void> {
-    await this.#git(["init", "--quiet", "--bare", "--template=", "."]);
+    await this.git(["init", "--quiet", "--bare", "--template=", "."]);
   }
 
   /**
@@ -119,7 +119,7 @@ export class Remote extends GitHistory {
     };
     const tree = await this.#write(parent, options.changes);
     const message = options.message(await this.content(parent, tree));
-    return (await this.#git(["commit-tree", tree, "-p", parent, "-F", "-"], { env, input: message })).trim();
+    return (await this.git(["commit-tree", tree, "-p", parent, "-F", "-"], { env, input: message })).trim();
   }
 
   /** Writes a commit's tree with some files changed, all by one process, and gives its name. */
@@ -132,13 +132,13 @@ export class Remote extends GitHistory {
     // It takes files for a commit only. Of this one nothing is used but the tree, which is asked for in the end.
     const head = `commit refs/written\nmark :1\ncommitter <> 0 +0000\ndata 0\nfrom ${commit}\n`;
     const input = `${head}${files.join("")}\nls :1 ""\ndone\n`;
-    const told = await this.#git(["fast-import", "--quiet", "--force", "--done"], { input });
+    const told = await this.git(["fast-import", "--quiet", "--force", "--done"], { input });
     return told.split(/\s/)[2] ?? "";
   }
 
   /** A digest of everything in which two commits, or trees, differ: paths, modes and bytes. */
   async content(from: string, to: string): Promise<string> {
-    const raw = await this.#git(["diff-tree", "-r", "--raw", "--no-renames", "--abbrev=64", "-z", from, to]);
+    const raw = await this.git(["diff-tree", "-r", "--raw", "--no-renames", "--abbrev=64", "-z", from, to]);
     return sha256(raw);
   }
 
@@ -153,7 +153,7 @@ export class Remote extends GitHistory {
       expected === undefined
         ? []
         : [`--force-with-lease=refs/heads/${branch}:${expected === "none" ? "" : expected}`];
-    const result = await this.#try([
+    const result = await this.tryGit([
       "push",
       "--porcelain",
       "--no-verify",
@@ -185,7 +185,7 @@ export class Remote extends GitHistory {
   async deleteBranch(branch: string, expected: string): Promise<Pushed> {
     const ref = `refs/heads/${branch}`;
     const lease = `--force-with-lease=${ref}:${expected}`;
-    const result = await this.#try(["push", "--porcelain", "--no-verify", lease, "origin", `:${ref}`]);
+    const result = await this.tryGit(["push", "--porcelain", "--no-verify", lease, "origin", `:${ref}`]);
     if (result.exitCode === 0) return { kind: "pushed" };
     if (/^!\t.*rejected\]/m.test(result.stdout)) return { kind: "moved", reason: lastLine(result) };
     throw failure(result, this.#url);
@@ -195,7 +195,7 @@ export class Remote extends GitHistory {
   async ahead(branch: string, pattern: string): Promise<{ commits: string[]; from: string | undefined }> {
     const [main, other] = [this.branch, branch].map((name) => `refs/remotes/origin/${name}`);
     const base = async () => {
-      const { exitCode, stdout } = await this.#try(["merge-base", `${main}`, `${other}`]);
+      const { exitCode, stdout } = await this.tryGit(["merge-base", `${main}`, `${other}`]);
       return exitCode === 0 ? stdout.trim() : undefined;
     };
     let from = await base();
@@ -205,7 +205,7 @@ export class Remote extends GitHistory {
       await this.#fetch([depth === undefined ? "--unshallow" : `--deepen=${depth}`, "origin", ...refs]);
       from = await base();
     }
-    const list = await this.#git(["rev-list", `${other}`, `^${main}`]);
+    const list = await this.git(["rev-list", `${other}`, `^${main}`]);
     return { commits: list.split("\n").filter((line) => line !== ""), from };
   }
 
@@ -216,13 +216,13 @@ export class Remote extends GitHistory {
   async isPlainMerge(commit: string, into: string, deployed: string): Promise<boolean> {
     if (await this.isShallow()) await this.#fetch(["--unshallow", "origin", this.branch]);
     if (!(await this.isAncestor(deployed, `refs/remotes/origin/${this.branch}`))) return false;
-    const { exitCode, stdout } = await this.#try(["merge-tree", "--write-tree", into, deployed]);
+    const { exitCode, stdout } = await this.tryGit(["merge-tree", "--write-tree", into, deployed]);
     return exitCode === 0 && (await this.changed(stdout.trim(), commit)).length === 0;
   }
 
   async #fetch(args: readonly string[]): Promise<void> {
     for (let attempt = 0; ; attempt += 1) {
-      const result = await this.#try(["fetch", "--quiet", "--no-tags", ...args]);
+      const result = await this.tryGit(["fetch", "--quiet", "--no-tags", ...args]);
       this.#tips = undefined;
       if (result.exitCode === 0) return;
       if (/couldn't find remote ref/.test(result.stderr)) {
@@ -240,16 +240,8 @@ export class Remote extends GitHistory {
 
   async #readTips(): Promise<Map<string, string>> {
     const format = "--format=%(refname:lstrip=3) %(objectname)";
-    const refs = await this.#git(["for-each-ref", format, "refs/remotes/origin/"]);
+    const refs = await this.git(["for-each-ref", format, "refs/remotes/origin/"]);
     return new Map([...refs.matchAll(/^(\S+) (\w+)$/gm)].map(([, name = "", tip = ""]) => [name, tip]));
-  }
-
-  async #try(...call: Parameters<GitHistory["tryGit"]>): Promise<RunResult> {
-    return this.tryGit(...call);
-  }
-
-  async #git(...call: Parameters<GitHistory["git"]>): Promise<string> {
-    return this.git(...call);
   }
 }
 

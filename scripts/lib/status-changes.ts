@@ -2,7 +2,7 @@
 import { parseBumpBranch } from "./bump-text.ts";
 import type { Forge } from "./forge.ts";
 import type { HoldPlace } from "./hold.ts";
-import { parsePromotionBranch } from "./promotion-text.ts";
+import { PROMOTIONS, parsePromotionBranch } from "./promotion-text.ts";
 import type { Remote } from "./remote.ts";
 
 export type ChangeKind = "promotion" | "bump" | "rollback" | "unhold";
@@ -20,7 +20,7 @@ export interface OpenChange {
 
 /**
  * The open pull requests that commands of this repository made. A promotion is about the apps whose files it would change.
- * @param remote fetched with the branches `promote/*`
+ * @param remote fetched with the branches of promotions
  */
 export async function openChanges(remote: Remote, forge: Forge): Promise<OpenChange[]> {
   const pulls = await forge.listOpenPullRequests(remote.branch);
@@ -58,7 +58,7 @@ function placeOf(branch: string): ({ kind: ChangeKind } & HoldPlace) | undefined
 async function promoted(remote: Remote, branch: string, to: string): Promise<string[]> {
   const [main, tip] = [await remote.tip(remote.branch), await remote.tip(branch)];
   if (main === undefined || tip === undefined) return [];
-  const { from } = await remote.ahead(branch, "promote/*");
+  const { from } = await remote.ahead(branch, PROMOTIONS);
   const differs = new Set(await remote.changed(main, tip));
   const changed = from === undefined ? [] : await remote.changed(from, tip);
   const release = new RegExp(`^overlays/${to}/([^/]+)/release\\.yaml$`);

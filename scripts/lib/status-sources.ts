@@ -5,6 +5,7 @@ import { CommandError, messageOf, RefusedError } from "./errors.ts";
 import { connectRepository, type RepositoryConnection } from "./forge-connection.ts";
 import { withForge } from "./forge-session.ts";
 import { deployedIn } from "./git.ts";
+import { PROMOTIONS } from "./promotion-text.ts";
 import type { RemoteOptions } from "./remote.ts";
 import { readSettings } from "./settings.ts";
 import { readStatus, type Status } from "./status.ts";
@@ -56,8 +57,8 @@ async function connect({
 async function fromForge(request: StatusRequest, connection: RepositoryConnection): Promise<FoundStatus> {
   const { apps, commits, now } = request;
   const { address, branch } = connection;
-  return withForge(connection, { ...request, pullRequests: false }, async (remote, forge) => {
-    await remote.fetch("promote/*", { history: true });
+  const session = { ...request, pullRequests: false, history: PROMOTIONS };
+  return withForge(connection, session, async (remote, forge) => {
     const commit = (await remote.tip(branch)) ?? "";
     const changes = await openChanges(remote, forge);
     const sources = commits ? forge : undefined;

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import pLimit from "p-limit";
 import { glob } from "tinyglobby";
 import { CommandError, messageOf, RefusedError } from "../errors.ts";
-import { run } from "../exec.ts";
+import { GitObjects } from "../git-objects.ts";
 import { build } from "../kustomize.ts";
 import { parseManifests } from "../manifest.ts";
 import {
@@ -33,9 +33,14 @@ export async function allOverlays(root: string): Promise<string[]> {
  * @param base a branch or a commit
  */
 export async function changedOverlays(root: string, base: string): Promise<string[]> {
-  const list = await run("git", ["diff", "-z", "--no-renames", "--name-only", "--merge-base", base], {
-    cwd: root,
-  });
+  const list = await new GitObjects(root).git([
+    "diff",
+    "-z",
+    "--no-renames",
+    "--name-only",
+    "--merge-base",
+    base,
+  ]);
   const overlays = await allOverlays(root);
   return touchedOverlays(
     overlays,
