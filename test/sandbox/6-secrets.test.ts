@@ -189,8 +189,7 @@ describe("a new password for dev's database", () => {
     expect(before.exitCode).toBe(4);
     const findings = before.stdout.split("\n").filter((line) => /^[\w./-]+:\d+: (?!note: )/.test(line));
     expect(findings.map((line) => line.replace(/;.*/, "").replace(/:\d+:/, ":"))).toEqual([
-      "overlays/prod/apisix/gateway-tls.sops.yaml: tls.crt is a placeholder",
-      "overlays/prod/apisix/gateway-tls.sops.yaml: tls.key is a placeholder",
+      "overlays/prod/apisix/gateway-tls.sops.yaml: tls.crt, tls.key are placeholders",
       "overlays/prod/payment-service/payment-gateway.sops.yaml: api-key is a placeholder",
     ]);
 
