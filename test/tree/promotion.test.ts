@@ -175,7 +175,7 @@ describe("promotion is refused, and writes nothing,", () => {
     await edit(root, "overlays/dev/web/kustomization.yaml", (text) => text.replace(SHA, "v1"));
     await commit(root);
     expect(await refusal(promote(root, "dev", "test"))).toMatch(
-      /^2 overlays\/dev\/web\/kustomization\.yaml:5: /,
+      /^3 overlays\/dev\/web\/kustomization\.yaml:5: /,
     );
     expect(await git(root, "status", "--porcelain")).toBe("");
   });
