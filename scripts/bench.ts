@@ -4,12 +4,12 @@ import { amount, type Figure, figureTable, isWithinLimit } from "./lib/bench/fig
 import { benchRelease, RELEASE_TOOLS, type ReleaseReport } from "./lib/bench/release.ts";
 import { benchSandbox, type SandboxReport } from "./lib/bench/sandbox.ts";
 import { benchSecrets, SECRETS_TOOLS, type SecretsReport } from "./lib/bench/secrets.ts";
-import { command, main, onInterrupt } from "./lib/cli.ts";
+import { command, main, onInterrupt } from "./lib/cli/command.ts";
+import { table } from "./lib/cli/table.ts";
 import { FindingsError, UsageError } from "./lib/errors.ts";
 import { repositoryRoot } from "./lib/repository.ts";
 import { SANDBOX_TOOLS } from "./lib/sandbox/sandbox.ts";
-import { table } from "./lib/table.ts";
-import { describeProgress, resolveTools } from "./lib/tools.ts";
+import { describeProgress, resolveTools } from "./lib/tools/resolve.ts";
 
 interface Options {
   json?: true;

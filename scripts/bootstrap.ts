@@ -1,15 +1,16 @@
 /** `npm run bootstrap`: brings Argo CD and this repository's roots to a real hub cluster. docs/bootstrap.md. */
 import { join } from "node:path";
 import { createInterface } from "node:readline/promises";
-import { command, main } from "./lib/cli.ts";
-import { readEnvironments } from "./lib/environment.ts";
+import * as hub from "./lib/argocd/hub.ts";
+import { command, main } from "./lib/cli/command.ts";
 import { RefusedError } from "./lib/errors.ts";
-import { uncommitted } from "./lib/git.ts";
-import * as hub from "./lib/hub.ts";
-import { build } from "./lib/kustomize.ts";
+import { uncommitted } from "./lib/git/git.ts";
+import type { Target } from "./lib/kubectl.ts";
 import { repositoryRoot } from "./lib/repository.ts";
-import { exampleSettings, readSettings, SETTINGS_FILE, type Settings } from "./lib/settings.ts";
-import { describeProgress, resolveTool } from "./lib/tools.ts";
+import { describeProgress, resolveTool } from "./lib/tools/resolve.ts";
+import { readEnvironments } from "./lib/tree/environment.ts";
+import { build } from "./lib/tree/kustomize.ts";
+import { exampleSettings, readSettings, SETTINGS_FILE, type Settings } from "./lib/tree/settings.ts";
 
 interface Options {
   context?: string;
@@ -104,7 +105,7 @@ async function bootstrap(options: Options): Promise<void> {
 }
 
 async function planOf(
-  target: hub.Target,
+  target: Target,
   version: string,
   settings: Settings,
   credential: boolean,

@@ -1,17 +1,18 @@
 /** `npm run bump <app> <sha>`: another image of one app in dev, by pull request. docs/bump.md. */
-import { proposeBump, withdrawBump } from "./lib/bump.ts";
-import { pushBump } from "./lib/bump-direct.ts";
-import { type BumpPlan, parseImage, planBump, type Registry } from "./lib/bump-plan.ts";
-import { command, main, onInterrupt } from "./lib/cli.ts";
+
+import { pushBump } from "./lib/bump/direct.ts";
+import { type BumpPlan, parseImage, planBump, type Registry } from "./lib/bump/plan.ts";
+import { proposeBump, withdrawBump } from "./lib/bump/pull-request.ts";
+import { imageDigest } from "./lib/bump/registry.ts";
+import { command, main, onInterrupt } from "./lib/cli/command.ts";
 import { RefusedError } from "./lib/errors.ts";
-import { connectRepository } from "./lib/forge-connection.ts";
-import { withForge } from "./lib/forge-session.ts";
-import { describeProposal, type ProposalOutcome } from "./lib/proposal.ts";
-import { imageDigest } from "./lib/registry.ts";
-import { authorOf } from "./lib/remote.ts";
+import { connectRepository } from "./lib/forge/connection.ts";
+import { withForge } from "./lib/forge/session.ts";
+import { authorOf } from "./lib/git/remote.ts";
+import { describeProposal, type ProposalOutcome } from "./lib/proposal/proposal.ts";
 import { repositoryRoot } from "./lib/repository.ts";
-import { SETTINGS_FILE } from "./lib/settings.ts";
-import { describeProgress, resolveTool, type ToolProgress } from "./lib/tools.ts";
+import { describeProgress, resolveTool, type ToolProgress } from "./lib/tools/resolve.ts";
+import { SETTINGS_FILE } from "./lib/tree/settings.ts";
 
 interface Options {
   digest?: string;

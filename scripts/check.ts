@@ -3,9 +3,11 @@
  * that it refers to.
  * docs/workflows.md, docs/secrets.md.
  */
-import { command, main } from "./lib/cli.ts";
+import { command, main } from "./lib/cli/command.ts";
+import { table } from "./lib/cli/table.ts";
 import { UsageError } from "./lib/errors.ts";
-import { heldReleases } from "./lib/held-releases.ts";
+import { type Finding, findingsError, real } from "./lib/finding.ts";
+import { heldReleases } from "./lib/release/held-releases.ts";
 import {
   allReleases,
   type CheckedRelease,
@@ -14,16 +16,14 @@ import {
   type Difference,
   deployedBranch,
   type Origin,
-} from "./lib/provenance.ts";
+} from "./lib/release/provenance.ts";
 import { repositoryRoot } from "./lib/repository.ts";
 import { auditSecrets } from "./lib/secrets/audit.ts";
 import { findingLines } from "./lib/secrets/audit-print.ts";
 import { allOverlays, changedOverlays, referenceFindings } from "./lib/secrets/audit-references.ts";
-import { type Finding, findingsError, real } from "./lib/secrets/finding.ts";
 import { plaintextInCommits, plaintextInTree } from "./lib/secrets/history.ts";
-import { readSettings } from "./lib/settings.ts";
-import { table } from "./lib/table.ts";
-import { toolPath } from "./lib/tool-path.ts";
+import { toolPath } from "./lib/tools/path.ts";
+import { readSettings } from "./lib/tree/settings.ts";
 
 interface Options {
   base?: string;

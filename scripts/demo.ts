@@ -2,21 +2,21 @@
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
-import { listApplications } from "./lib/argocd.ts";
-import { readCatalogue } from "./lib/catalogue.ts";
-import { command, main, onInterrupt } from "./lib/cli.ts";
-import { connectArgocd } from "./lib/connection.ts";
-import { CRASHING, type DemoStep, demoSteps } from "./lib/demo.ts";
-import { type DemoSandbox, demoHands, runCommand, Stage } from "./lib/demo-hands.ts";
-import { type Narrator, narrate } from "./lib/demo-print.ts";
+import { listApplications } from "./lib/argocd/argocd.ts";
+import { connectArgocd } from "./lib/argocd/connection.ts";
+import { command, main, onInterrupt } from "./lib/cli/command.ts";
+import { type DemoSandbox, demoHands, runCommand, Stage } from "./lib/demo/hands.ts";
+import { type Narrator, narrate } from "./lib/demo/print.ts";
+import { CRASHING, type DemoStep, demoSteps } from "./lib/demo/steps.ts";
 import { inWords } from "./lib/duration.ts";
-import { readEnvironments } from "./lib/environment.ts";
 import { CommandError, RefusedError, UsageError } from "./lib/errors.ts";
-import { connectForge } from "./lib/forge.ts";
-import { connectRepository } from "./lib/forge-connection.ts";
+import { connectRepository } from "./lib/forge/connection.ts";
+import { connectForge } from "./lib/forge/forge.ts";
 import { repositoryRoot } from "./lib/repository.ts";
 import { isWorkClone, layoutOf } from "./lib/sandbox/layout.ts";
 import { sandboxExists } from "./lib/sandbox/lifetime.ts";
+import { readCatalogue } from "./lib/tree/catalogue.ts";
+import { readEnvironments } from "./lib/tree/environment.ts";
 
 interface Options {
   pause?: true;

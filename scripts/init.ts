@@ -1,7 +1,6 @@
 /** `npm run init`: a fork's own keys in place of the example's, and new values for all credentials. docs/secrets.md. */
 import { join } from "node:path";
-import { command, main } from "./lib/cli.ts";
-import { readEnvironments } from "./lib/environment.ts";
+import { command, main } from "./lib/cli/command.ts";
 import { UsageError } from "./lib/errors.ts";
 import { readIfThere } from "./lib/file.ts";
 import { repositoryRoot } from "./lib/repository.ts";
@@ -19,8 +18,9 @@ import {
 import { clusterName, isCluster, parseEnvironments, sealCommand } from "./lib/secrets/keys.ts";
 import { parseRules, RULES_FILE, type Rule } from "./lib/secrets/recipients.ts";
 import { refuseUncommitted } from "./lib/secrets/reseal.ts";
-import { readSettings } from "./lib/settings.ts";
-import { toolPath } from "./lib/tool-path.ts";
+import { toolPath } from "./lib/tools/path.ts";
+import { readEnvironments } from "./lib/tree/environment.ts";
+import { readSettings } from "./lib/tree/settings.ts";
 
 interface Options {
   recipient: string[];

@@ -1,5 +1,5 @@
 /** `npm run keys`: who can read which environment's Secrets, and changes of that. docs/secrets.md. */
-import { command, main } from "./lib/cli.ts";
+import { command, main } from "./lib/cli/command.ts";
 import { UsageError } from "./lib/errors.ts";
 import { repositoryRoot } from "./lib/repository.ts";
 import { planAdd } from "./lib/secrets/keys/add.ts";
@@ -16,7 +16,7 @@ import {
 import { planRemove } from "./lib/secrets/keys/remove.ts";
 import { readReaders } from "./lib/secrets/keys.ts";
 import { readRules } from "./lib/secrets/recipients.ts";
-import { toolPath } from "./lib/tool-path.ts";
+import { toolPath } from "./lib/tools/path.ts";
 
 interface Writing {
   dryRun?: true;

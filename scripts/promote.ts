@@ -1,16 +1,17 @@
 /** `npm run promote <from> <to> [app…]`: carries releases to the next environment, by pull request. docs/promote.md. */
-import { command, main, onInterrupt } from "./lib/cli.ts";
-import { connectArgocd } from "./lib/connection.ts";
+
+import { connectArgocd } from "./lib/argocd/connection.ts";
+import { command, main, onInterrupt } from "./lib/cli/command.ts";
 import { UsageError } from "./lib/errors.ts";
-import { connectRepository } from "./lib/forge-connection.ts";
-import { withForge } from "./lib/forge-session.ts";
-import { promote } from "./lib/promote.ts";
-import { applyPromotion, checkoutHistory, planPromotion } from "./lib/promotion.ts";
-import { describeOutcome, describePlan, describeReview } from "./lib/promotion-print.ts";
-import { PROMOTIONS } from "./lib/promotion-text.ts";
-import { authorOf } from "./lib/remote.ts";
+import { connectRepository } from "./lib/forge/connection.ts";
+import { withForge } from "./lib/forge/session.ts";
+import { authorOf } from "./lib/git/remote.ts";
+import { applyPromotion, checkoutHistory, planPromotion } from "./lib/promotion/plan.ts";
+import { describeOutcome, describePlan, describeReview } from "./lib/promotion/print.ts";
+import { promote } from "./lib/promotion/promote.ts";
+import { PROMOTIONS } from "./lib/promotion/text.ts";
 import { repositoryRoot } from "./lib/repository.ts";
-import { toolPath } from "./lib/tool-path.ts";
+import { toolPath } from "./lib/tools/path.ts";
 
 interface Options {
   dryRun?: true;

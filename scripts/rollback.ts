@@ -1,14 +1,14 @@
 /** `npm run rollback <env> <app>`: an earlier release back, and a hold on the one that is left. docs/rollback.md. */
-import { command, main, onInterrupt } from "./lib/cli.ts";
+import { command, main, onInterrupt } from "./lib/cli/command.ts";
 import { UsageError } from "./lib/errors.ts";
-import { connectRepository } from "./lib/forge-connection.ts";
-import { withForge } from "./lib/forge-session.ts";
+import { connectRepository } from "./lib/forge/connection.ts";
+import { withForge } from "./lib/forge/session.ts";
+import { authorOf } from "./lib/git/remote.ts";
 import { momentOption } from "./lib/moment.ts";
-import { describeProposal, propose } from "./lib/proposal.ts";
-import { authorOf } from "./lib/remote.ts";
+import { describeProposal, propose } from "./lib/proposal/proposal.ts";
 import { repositoryRoot } from "./lib/repository.ts";
-import { listVersions, planRollback } from "./lib/rollback.ts";
-import { describeRollback, describeVersions, nextStep, rollbackProposal } from "./lib/rollback-text.ts";
+import { listVersions, planRollback } from "./lib/rollback/rollback.ts";
+import { describeRollback, describeVersions, nextStep, rollbackProposal } from "./lib/rollback/text.ts";
 
 interface Options {
   to?: string;

@@ -1,7 +1,7 @@
 /** `npm run seal <env> <app> [KEY…]`: new values for a Secret, in its sealed files. docs/secrets.md. */
 import { createReadStream } from "node:fs";
-import { command, main, onInterrupt } from "./lib/cli.ts";
-import { readEnvironments } from "./lib/environment.ts";
+import { command, main, onInterrupt } from "./lib/cli/command.ts";
+import { table } from "./lib/cli/table.ts";
 import { codeOf, lineOf, RefusedError, UsageError } from "./lib/errors.ts";
 import { repositoryRoot } from "./lib/repository.ts";
 import { type Credential, type SecretValues, suppliedKeys } from "./lib/secrets/credential.ts";
@@ -25,8 +25,8 @@ import {
   unlisted,
 } from "./lib/secrets/seal-plan.ts";
 import { connectSops, type Sops } from "./lib/secrets/sops.ts";
-import { table } from "./lib/table.ts";
-import { describeProgress, resolveTool } from "./lib/tools.ts";
+import { describeProgress, resolveTool } from "./lib/tools/resolve.ts";
+import { readEnvironments } from "./lib/tree/environment.ts";
 
 interface Options {
   secret?: string;

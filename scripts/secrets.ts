@@ -1,14 +1,14 @@
 /** `npm run secrets`: whether every Secret is sealed as it should be, and none is in clear. docs/secrets.md. */
-import { command, main } from "./lib/cli.ts";
+import { command, main } from "./lib/cli/command.ts";
 import { UsageError } from "./lib/errors.ts";
+import { type Finding, findingsError } from "./lib/finding.ts";
 import { repositoryRoot } from "./lib/repository.ts";
 import { auditSecrets, MAX_AGE_DAYS } from "./lib/secrets/audit.ts";
 import { type Opened, openSecrets } from "./lib/secrets/audit-open.ts";
 import { describeAudit, describeOpened, findingLines } from "./lib/secrets/audit-print.ts";
-import { type Finding, findingsError } from "./lib/secrets/finding.ts";
 import { plaintextInTree, plaintextStaged } from "./lib/secrets/history.ts";
 import { connectSops } from "./lib/secrets/sops.ts";
-import { toolPath } from "./lib/tool-path.ts";
+import { toolPath } from "./lib/tools/path.ts";
 
 interface Options {
   open?: true;

@@ -1,14 +1,14 @@
 /** `npm start`: bring up the whole delivery loop on this machine, or repair what of it does not run. */
-import type { Application } from "./lib/argocd.ts";
-import { command, main, onInterrupt } from "./lib/cli.ts";
-import { type Environment, readEnvironments } from "./lib/environment.ts";
+import type { Application } from "./lib/argocd/argocd.ts";
+import { command, main, onInterrupt } from "./lib/cli/command.ts";
+import { runSteps } from "./lib/cli/steps.ts";
 import { repositoryRoot } from "./lib/repository.ts";
 import { type Layout, layoutOf } from "./lib/sandbox/layout.ts";
 import { holdSandbox, refuseUnfitMachine, removeFailedStart, sandboxExists } from "./lib/sandbox/lifetime.ts";
 import { SANDBOX_TOOLS, Sandbox } from "./lib/sandbox/sandbox.ts";
-import { statusTable } from "./lib/status-print.ts";
-import { runSteps } from "./lib/steps.ts";
-import { describeProgress, type ResolvedTool, resolveTools } from "./lib/tools.ts";
+import { statusTable } from "./lib/status/print.ts";
+import { describeProgress, type ResolvedTool, resolveTools } from "./lib/tools/resolve.ts";
+import { type Environment, readEnvironments } from "./lib/tree/environment.ts";
 
 const program = command("start", "bring up the whole delivery loop on this machine")
   .option("--keep", "leave a failed start as it is, to look at it")

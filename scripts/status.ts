@@ -1,9 +1,9 @@
 /** `npm run status`: which release of which app is where. docs/status.md. */
-import { command, main, onInterrupt } from "./lib/cli.ts";
+import { command, main, onInterrupt } from "./lib/cli/command.ts";
 import { UsageError } from "./lib/errors.ts";
 import { repositoryRoot } from "./lib/repository.ts";
-import { describeStatus, statusMarkdown } from "./lib/status-print.ts";
-import { findStatus } from "./lib/status-sources.ts";
+import { describeStatus, statusMarkdown } from "./lib/status/print.ts";
+import { findStatus } from "./lib/status/sources.ts";
 
 interface Options {
   json?: true;

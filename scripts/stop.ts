@@ -1,5 +1,5 @@
 /** `npm stop`: end the sandbox and remove everything it wrote. */
-import { command, main } from "./lib/cli.ts";
+import { command, main } from "./lib/cli/command.ts";
 import { repositoryRoot } from "./lib/repository.ts";
 import { layoutOf } from "./lib/sandbox/layout.ts";
 import { holdSandbox, removeSandbox, sandboxExists } from "./lib/sandbox/lifetime.ts";

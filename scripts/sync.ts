@@ -1,15 +1,15 @@
 /** `npm run sync <env> [app…]`: start syncs and wait until they are Healthy; the way prod is deployed. */
 import pLimit from "p-limit";
-import { listApplications, syncApplication } from "./lib/argocd.ts";
-import { readCatalogue } from "./lib/catalogue.ts";
-import { command, main } from "./lib/cli.ts";
-import { connectArgocd } from "./lib/connection.ts";
-import { readEnvironments } from "./lib/environment.ts";
+import { listApplications, syncApplication } from "./lib/argocd/argocd.ts";
+import { connectArgocd } from "./lib/argocd/connection.ts";
+import { syncPlan } from "./lib/argocd/sync-plan.ts";
+import { command, main } from "./lib/cli/command.ts";
+import { runSteps } from "./lib/cli/steps.ts";
 import { ExternalError, UsageError } from "./lib/errors.ts";
 import { repositoryRoot } from "./lib/repository.ts";
-import { statusTable } from "./lib/status-print.ts";
-import { runSteps } from "./lib/steps.ts";
-import { syncPlan } from "./lib/sync-plan.ts";
+import { statusTable } from "./lib/status/print.ts";
+import { readCatalogue } from "./lib/tree/catalogue.ts";
+import { readEnvironments } from "./lib/tree/environment.ts";
 
 /** Each sync is a client that waits; more at once only make Argo CD's API slower. */
 const CLIENTS = 4;

@@ -1,7 +1,7 @@
 /** `npm run tools [-- <name>…]`: makes the pinned command-line tools available, building those that are nowhere yet. */
-import { command, main } from "./lib/cli.ts";
-import { type Progress, runSteps } from "./lib/steps.ts";
-import { table } from "./lib/table.ts";
+import { command, main } from "./lib/cli/command.ts";
+import { type Progress, runSteps } from "./lib/cli/steps.ts";
+import { table } from "./lib/cli/table.ts";
 import {
   describeProgress,
   duration,
@@ -9,7 +9,7 @@ import {
   resolveTools,
   TOOLS,
   type ToolProgress,
-} from "./lib/tools.ts";
+} from "./lib/tools/resolve.ts";
 
 /** How often a line says that a build lives: on a terminal it replaces itself, in a log it does not. */
 const STEP_MS = process.stdout.isTTY ? 200 : 30_000;

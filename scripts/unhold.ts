@@ -1,12 +1,12 @@
 /** `npm run unhold <env> <app>`: lets releases come back that a rollback has held, by pull request. docs/rollback.md. */
-import { command, main, onInterrupt } from "./lib/cli.ts";
-import { connectRepository } from "./lib/forge-connection.ts";
-import { withForge } from "./lib/forge-session.ts";
-import { describeProposal, propose } from "./lib/proposal.ts";
-import { authorOf } from "./lib/remote.ts";
+import { command, main, onInterrupt } from "./lib/cli/command.ts";
+import { connectRepository } from "./lib/forge/connection.ts";
+import { withForge } from "./lib/forge/session.ts";
+import { authorOf } from "./lib/git/remote.ts";
+import { describeProposal, propose } from "./lib/proposal/proposal.ts";
 import { repositoryRoot } from "./lib/repository.ts";
-import { planUnhold } from "./lib/rollback.ts";
-import { describeUnhold, unholdProposal } from "./lib/rollback-text.ts";
+import { planUnhold } from "./lib/rollback/rollback.ts";
+import { describeUnhold, unholdProposal } from "./lib/rollback/text.ts";
 
 interface Options {
   dryRun?: true;

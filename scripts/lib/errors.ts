@@ -1,6 +1,6 @@
 /**
  * The errors a command can end with. Each is one line for a person: what is wrong, where, and (`hint`) what to do.
- * The exit codes are documented in docs/exit-codes.md; scripts/lib/cli.ts is the only place that exits with them.
+ * The exit codes are documented in docs/exit-codes.md; scripts/lib/cli/command.ts is the only place that exits with them.
  */
 export class CommandError extends Error {
   readonly exitCode: number;

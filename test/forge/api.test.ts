@@ -1,10 +1,10 @@
 /** The forge's API where forges differ, or fail for a moment; a stand-in answers as their sources and descriptions say. */
 import { describe, expect, inject, it } from "vitest";
 import { z } from "zod";
-import { connectForge, type Forge } from "../../scripts/lib/forge.ts";
-import { forgeAddress } from "../../scripts/lib/forge-address.ts";
-import { labelChange } from "../../scripts/lib/forge-labels.ts";
-import { ensurePullRequest } from "../../scripts/lib/pull-request.ts";
+import { forgeAddress } from "../../scripts/lib/forge/address.ts";
+import { connectForge, type Forge } from "../../scripts/lib/forge/forge.ts";
+import { labelChange } from "../../scripts/lib/forge/labels.ts";
+import { ensurePullRequest } from "../../scripts/lib/proposal/pull-request.ts";
 import { git } from "../unit/support/tree.ts";
 import {
   ask,

@@ -1,12 +1,12 @@
 import { chmod, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, inject, it } from "vitest";
-import { proposeBump } from "../../scripts/lib/bump.ts";
-import { pushBump } from "../../scripts/lib/bump-direct.ts";
-import { planBump } from "../../scripts/lib/bump-plan.ts";
+import { pushBump } from "../../scripts/lib/bump/direct.ts";
+import { planBump } from "../../scripts/lib/bump/plan.ts";
+import { proposeBump } from "../../scripts/lib/bump/pull-request.ts";
 import { run } from "../../scripts/lib/exec.ts";
-import { connectRepository } from "../../scripts/lib/forge-connection.ts";
-import { withForge } from "../../scripts/lib/forge-session.ts";
+import { connectRepository } from "../../scripts/lib/forge/connection.ts";
+import { withForge } from "../../scripts/lib/forge/session.ts";
 import { git, smallTree, temporary } from "../unit/support/tree.ts";
 import {
   ask,

@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeAll, describe, expect, inject, it } from "vitest";
 import { z } from "zod";
-import { releasePath } from "../../scripts/lib/release.ts";
+import { releasePath } from "../../scripts/lib/release/release.ts";
 import { git, smallTree, temporary } from "../unit/support/tree.ts";
 import { callerOf, environmentOf, promotable, promote, release } from "./promotion-support.ts";
 import {

@@ -3,7 +3,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
-import { releasePath } from "../../scripts/lib/release.ts";
+import { releasePath } from "../../scripts/lib/release/release.ts";
 import { waitFor } from "../../scripts/lib/wait.ts";
 import { git, temporary, write } from "../unit/support/tree.ts";
 import {

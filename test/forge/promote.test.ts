@@ -2,9 +2,9 @@
 import { symlink } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, inject, it } from "vitest";
-import { parseRelease, releasePath } from "../../scripts/lib/release.ts";
+import { parseRelease, releasePath } from "../../scripts/lib/release/release.ts";
 import { repositoryRoot } from "../../scripts/lib/repository.ts";
-import { resolveTool } from "../../scripts/lib/tools.ts";
+import { resolveTool } from "../../scripts/lib/tools/resolve.ts";
 import { listed, standInForArgocd } from "../unit/support/argocd.ts";
 import { git, temporary, write } from "../unit/support/tree.ts";
 import {

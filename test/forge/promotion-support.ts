@@ -5,11 +5,11 @@ import { join } from "node:path";
 import { afterAll, inject } from "vitest";
 import { z } from "zod";
 import { sha256 } from "../../scripts/lib/digest.ts";
-import { formatHolds, holdPath } from "../../scripts/lib/hold.ts";
-import { applyPromotion, checkoutHistory, planPromotion } from "../../scripts/lib/promotion.ts";
+import { applyPromotion, checkoutHistory, planPromotion } from "../../scripts/lib/promotion/plan.ts";
+import { formatHolds, holdPath } from "../../scripts/lib/release/hold.ts";
 import { repositoryRoot } from "../../scripts/lib/repository.ts";
 import { cacheDir } from "../../scripts/lib/tools/cache.ts";
-import { resolveTool } from "../../scripts/lib/tools.ts";
+import { resolveTool } from "../../scripts/lib/tools/resolve.ts";
 import { waitFor } from "../../scripts/lib/wait.ts";
 import { commit, git, smallTree, temporary, write } from "../unit/support/tree.ts";
 import {

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { beforeAll, describe, expect, inject, it } from "vitest";
 import { run } from "../../scripts/lib/exec.ts";
-import { resolveTool } from "../../scripts/lib/tools.ts";
+import { resolveTool } from "../../scripts/lib/tools/resolve.ts";
 import { waitFor } from "../../scripts/lib/wait.ts";
 import { write } from "../unit/support/tree.ts";
 import {

@@ -5,8 +5,8 @@ import { join } from "node:path";
 import { beforeAll, describe, expect, inject, it } from "vitest";
 import { sha256 } from "../../scripts/lib/digest.ts";
 import { run } from "../../scripts/lib/exec.ts";
-import { formatHolds, type Hold, parseHolds } from "../../scripts/lib/hold.ts";
-import { formatRelease, parseRelease } from "../../scripts/lib/release.ts";
+import { formatHolds, type Hold, parseHolds } from "../../scripts/lib/release/hold.ts";
+import { formatRelease, parseRelease } from "../../scripts/lib/release/release.ts";
 import { git, SHA, write } from "../unit/support/tree.ts";
 import {
   between,

@@ -3,10 +3,10 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 import { describe, expect, inject, it, onTestFinished } from "vitest";
 import { type RunResult, tryRun } from "../../scripts/lib/exec.ts";
-import { formatHolds } from "../../scripts/lib/hold.ts";
-import { formatRelease } from "../../scripts/lib/release.ts";
+import { formatHolds } from "../../scripts/lib/release/hold.ts";
+import { formatRelease } from "../../scripts/lib/release/release.ts";
 import { programLine, repositoryRoot } from "../../scripts/lib/repository.ts";
-import type { StatusRow } from "../../scripts/lib/status.ts";
+import type { StatusRow } from "../../scripts/lib/status/status.ts";
 import { git, smallTree, temporary, write } from "../unit/support/tree.ts";
 import {
   ask,

@@ -3,8 +3,8 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { z } from "zod";
 import { run, tryRun } from "../../scripts/lib/exec.ts";
-import { repositoryOf } from "../../scripts/lib/sandbox/forge.ts";
-import { readSettings } from "../../scripts/lib/settings.ts";
+import { repositoryOf } from "../../scripts/lib/forge/address.ts";
+import { readSettings } from "../../scripts/lib/tree/settings.ts";
 import {
   applications,
   env,

@@ -1,10 +1,10 @@
 /** Releases from the bump to the rollback, as `npm run demo` shows them. */
 import { beforeAll, describe, expect, it } from "vitest";
 import { type RunResult, run } from "../../scripts/lib/exec.ts";
-import { connectForge } from "../../scripts/lib/forge.ts";
-import { connectRepository } from "../../scripts/lib/forge-connection.ts";
-import { holdPath, parseHolds } from "../../scripts/lib/hold.ts";
-import { parseRelease, type Release, releasePath } from "../../scripts/lib/release.ts";
+import { connectRepository } from "../../scripts/lib/forge/connection.ts";
+import { connectForge } from "../../scripts/lib/forge/forge.ts";
+import { holdPath, parseHolds } from "../../scripts/lib/release/hold.ts";
+import { parseRelease, type Release, releasePath } from "../../scripts/lib/release/release.ts";
 import { applications, env, npm, root, work } from "./support.ts";
 
 const APP = "user-service";

@@ -7,13 +7,13 @@ import { beforeAll, describe, expect, inject, it, onTestFinished } from "vitest"
 import { parse } from "yaml";
 import { z } from "zod";
 import { run } from "../../scripts/lib/exec.ts";
-import { connectForge } from "../../scripts/lib/forge.ts";
-import { connectRepository } from "../../scripts/lib/forge-connection.ts";
+import { connectRepository } from "../../scripts/lib/forge/connection.ts";
+import { connectForge } from "../../scripts/lib/forge/forge.ts";
 import { createIdentity } from "../../scripts/lib/secrets/age.ts";
 import { sealedPath } from "../../scripts/lib/secrets/credential.ts";
 import { formatRules, RULES_FILE, readRules } from "../../scripts/lib/secrets/recipients.ts";
 import { connectSops, type Sops } from "../../scripts/lib/secrets/sops.ts";
-import { readSettings } from "../../scripts/lib/settings.ts";
+import { readSettings } from "../../scripts/lib/tree/settings.ts";
 import {
   applications,
   ENVIRONMENTS,

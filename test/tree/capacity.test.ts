@@ -9,7 +9,7 @@ import {
   selects,
   type Workload,
   workloads,
-} from "../../scripts/lib/manifest.ts";
+} from "../../scripts/lib/manifests/manifest.ts";
 import {
   containerAmounts,
   peakDemand,
@@ -17,7 +17,7 @@ import {
   quotaUse,
   rangeFaults,
   thousandths,
-} from "../../scripts/lib/quota.ts";
+} from "../../scripts/lib/manifests/quota.ts";
 import { manifestsOf, renderTree } from "./support.ts";
 
 const tree = await renderTree();

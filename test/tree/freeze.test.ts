@@ -4,10 +4,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, it, onTestFinished } from "vitest";
 import { z } from "zod";
-import { readEnvironments } from "../../scripts/lib/environment.ts";
-import { readDenyWindows } from "../../scripts/lib/freeze.ts";
-import { build } from "../../scripts/lib/kustomize.ts";
-import { parseManifests } from "../../scripts/lib/manifest.ts";
+import { parseManifests } from "../../scripts/lib/manifests/manifest.ts";
+import { readDenyWindows } from "../../scripts/lib/promotion/freeze.ts";
+import { readEnvironments } from "../../scripts/lib/tree/environment.ts";
+import { build } from "../../scripts/lib/tree/kustomize.ts";
 import { kustomize, ROOT } from "./support.ts";
 
 const Project = z.object({

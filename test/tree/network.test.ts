@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { ofKind, workloads } from "../../scripts/lib/manifest.ts";
+import { ofKind, workloads } from "../../scripts/lib/manifests/manifest.ts";
 import { allowed, type Endpoint, isClosed } from "./network.ts";
 import { manifestsOf, renderTree } from "./support.ts";
 

@@ -1,5 +1,5 @@
 /** Who may talk to whom under a set of NetworkPolicies, as a network plugin would decide it. */
-import { type Manifest, selects } from "../../scripts/lib/manifest.ts";
+import { type Manifest, selects } from "../../scripts/lib/manifests/manifest.ts";
 
 /** A pod, or (without a namespace) an address outside of the cluster. */
 export interface Endpoint {

@@ -3,8 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { CommandError } from "../../scripts/lib/errors.ts";
-import { applyPromotion, checkoutHistory, planPromotion } from "../../scripts/lib/promotion.ts";
-import { deriveRelease, parseRelease } from "../../scripts/lib/release.ts";
+import { applyPromotion, checkoutHistory, planPromotion } from "../../scripts/lib/promotion/plan.ts";
+import { deriveRelease, parseRelease } from "../../scripts/lib/release/release.ts";
 import { commit, git, SHA, smallRepository, temporary, write } from "../unit/support/tree.ts";
 import { kustomize } from "./support.ts";
 

@@ -1,11 +1,16 @@
 import { readFile } from "node:fs/promises";
 import { glob } from "tinyglobby";
 import { describe, expect, it } from "vitest";
-import { readCatalogue } from "../../scripts/lib/catalogue.ts";
-import { readEnvironments } from "../../scripts/lib/environment.ts";
 import { run } from "../../scripts/lib/exec.ts";
-import { isInHistory } from "../../scripts/lib/git.ts";
-import { deriveRelease, formatRelease, parseRelease, releasePath } from "../../scripts/lib/release.ts";
+import { isInHistory } from "../../scripts/lib/git/git.ts";
+import {
+  deriveRelease,
+  formatRelease,
+  parseRelease,
+  releasePath,
+} from "../../scripts/lib/release/release.ts";
+import { readCatalogue } from "../../scripts/lib/tree/catalogue.ts";
+import { readEnvironments } from "../../scripts/lib/tree/environment.ts";
 import { kustomize, ROOT } from "./support.ts";
 
 const catalogue = await readCatalogue(ROOT);

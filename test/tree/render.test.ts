@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { catalogueFaults } from "../../scripts/lib/catalogue.ts";
-import { build } from "../../scripts/lib/kustomize.ts";
-import { idOf, type Manifest } from "../../scripts/lib/manifest.ts";
+import { idOf, type Manifest } from "../../scripts/lib/manifests/manifest.ts";
+import { catalogueFaults } from "../../scripts/lib/tree/catalogue.ts";
+import { build } from "../../scripts/lib/tree/kustomize.ts";
 import { kustomize, manifestsOf, ROOT, renderTree } from "./support.ts";
 
 /** What is GA in Kubernetes 1.34, and the custom resources this repository may use. */

@@ -5,10 +5,13 @@ import { isDeepStrictEqual } from "node:util";
 import { glob } from "tinyglobby";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { parseAllDocuments } from "yaml";
-import { build } from "../../scripts/lib/kustomize.ts";
-import { idOf, type Manifest, parseManifests, workloads } from "../../scripts/lib/manifest.ts";
-import { missingReferences, neededReferences, offeredReferences } from "../../scripts/lib/references.ts";
-import { parseRelease } from "../../scripts/lib/release.ts";
+import { idOf, type Manifest, parseManifests, workloads } from "../../scripts/lib/manifests/manifest.ts";
+import {
+  missingReferences,
+  neededReferences,
+  offeredReferences,
+} from "../../scripts/lib/manifests/references.ts";
+import { parseRelease } from "../../scripts/lib/release/release.ts";
 import {
   type Credential,
   credentialsOf,
@@ -22,7 +25,8 @@ import { readRules } from "../../scripts/lib/secrets/recipients.ts";
 import { sealCredential, writeSealed } from "../../scripts/lib/secrets/seal.ts";
 import { isEncrypted, keysOf, parseSealed } from "../../scripts/lib/secrets/sealed.ts";
 import { connectSops } from "../../scripts/lib/secrets/sops.ts";
-import { resolveTool } from "../../scripts/lib/tools.ts";
+import { resolveTool } from "../../scripts/lib/tools/resolve.ts";
+import { build } from "../../scripts/lib/tree/kustomize.ts";
 import { kustomize, manifestsOf, ROOT, renderTree } from "./support.ts";
 
 const tree = await renderTree();

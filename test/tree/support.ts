@@ -2,11 +2,11 @@
 import { fileURLToPath } from "node:url";
 import pLimit from "p-limit";
 import { glob } from "tinyglobby";
-import { type App, readCatalogue } from "../../scripts/lib/catalogue.ts";
-import { type Environment, readEnvironments } from "../../scripts/lib/environment.ts";
-import { build } from "../../scripts/lib/kustomize.ts";
-import { type Manifest, parseManifests } from "../../scripts/lib/manifest.ts";
-import { resolveTool } from "../../scripts/lib/tools.ts";
+import { type Manifest, parseManifests } from "../../scripts/lib/manifests/manifest.ts";
+import { resolveTool } from "../../scripts/lib/tools/resolve.ts";
+import { type App, readCatalogue } from "../../scripts/lib/tree/catalogue.ts";
+import { type Environment, readEnvironments } from "../../scripts/lib/tree/environment.ts";
+import { build } from "../../scripts/lib/tree/kustomize.ts";
 
 export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 

@@ -10,8 +10,8 @@ import {
   selects,
   type Workload,
   workloads,
-} from "../../scripts/lib/manifest.ts";
-import { readSettings } from "../../scripts/lib/settings.ts";
+} from "../../scripts/lib/manifests/manifest.ts";
+import { readSettings } from "../../scripts/lib/tree/settings.ts";
 import { manifestsOf, ROOT, renderTree } from "./support.ts";
 
 const tree = await renderTree();

@@ -7,8 +7,8 @@ import { parse } from "yaml";
 import { z } from "zod";
 import { tryRun } from "../../scripts/lib/exec.ts";
 import { repositoryRoot } from "../../scripts/lib/repository.ts";
-import { readSettings } from "../../scripts/lib/settings.ts";
-import { resolveTool } from "../../scripts/lib/tools.ts";
+import { resolveTool } from "../../scripts/lib/tools/resolve.ts";
+import { readSettings } from "../../scripts/lib/tree/settings.ts";
 import { temporary } from "./support/tree.ts";
 
 const ROOT = repositoryRoot();

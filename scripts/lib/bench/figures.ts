@@ -1,5 +1,5 @@
 /** Figures: what was measured, what it may be at most, and what it should be. */
-import { table } from "../table.ts";
+import { table } from "../cli/table.ts";
 
 export type Unit = "s" | "GB" | "%" | "items";
 

@@ -1,10 +1,12 @@
 /** A forge for a while: a real Gitea with an empty database in a temporary directory, on a port of its own. */
+
 import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { z } from "zod";
 import { isAlive } from "../alive.ts";
 import { run } from "../exec.ts";
+import type { Repository } from "../forge/address.ts";
 import {
   ensureRepository,
   ensureToken,
@@ -12,12 +14,11 @@ import {
   FORGE_PORTS,
   forgeUrl,
   prepareForge,
-  type Repository,
 } from "../sandbox/forge.ts";
 import { layoutOf } from "../sandbox/layout.ts";
 import { isReady, killGroup, lastLines, startProcess } from "../sandbox/process.ts";
 import { ensureState } from "../sandbox/state.ts";
-import { resolveTool } from "../tools.ts";
+import { resolveTool } from "../tools/resolve.ts";
 import { waitFor } from "../wait.ts";
 
 export interface TemporaryForge {

@@ -2,13 +2,13 @@
 import { randomBytes } from "node:crypto";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { type Application, parseApplications } from "../argocd.ts";
+import { type Application, parseApplications } from "../argocd/argocd.ts";
 import { ExternalError, UsageError } from "../errors.ts";
 import { run } from "../exec.ts";
-import type { Forge } from "../forge.ts";
-import { pinnedImage } from "../kustomize.ts";
+import type { Forge } from "../forge/forge.ts";
 import type { Layout } from "../sandbox/layout.ts";
 import { gitEnv } from "../sandbox/work.ts";
+import { pinnedImage } from "../tree/kustomize.ts";
 import { waitFor } from "../wait.ts";
 
 /** How exactly the end of a delivery is seen. */

@@ -2,14 +2,14 @@
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { glob } from "tinyglobby";
-import { type App, readCatalogue } from "../catalogue.ts";
-import { readEnvironments } from "../environment.ts";
 import { RefusedError } from "../errors.ts";
 import { run } from "../exec.ts";
-import { pinnedImage } from "../kustomize.ts";
-import { applyPromotion, checkoutHistory, planPromotion } from "../promotion.ts";
-import { formatRelease, imageCommit, parseRelease, releasePath } from "../release.ts";
-import { SETTINGS_FILE, withSettings } from "../settings.ts";
+import { applyPromotion, checkoutHistory, planPromotion } from "../promotion/plan.ts";
+import { formatRelease, imageCommit, parseRelease, releasePath } from "../release/release.ts";
+import { type App, readCatalogue } from "../tree/catalogue.ts";
+import { readEnvironments } from "../tree/environment.ts";
+import { pinnedImage } from "../tree/kustomize.ts";
+import { SETTINGS_FILE, withSettings } from "../tree/settings.ts";
 import { gitEnvironment } from "./forge.ts";
 
 /** What stands in this repository once, whatever the number of its services. */

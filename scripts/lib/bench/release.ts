@@ -2,8 +2,8 @@
 import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { RemoteOptions } from "../remote.ts";
-import { resolveTool } from "../tools.ts";
+import type { RemoteOptions } from "../git/remote.ts";
+import { resolveTool } from "../tools/resolve.ts";
 import { type Figure, median } from "./figures.ts";
 import { gitUrl, publish, startForge } from "./forge.ts";
 import { bumpApart, bumpTogether, type Contest, type Crowd, type Place, WAYS } from "./release-bumps.ts";

@@ -1,18 +1,18 @@
 /** The sandbox's figures, measured on a whole life of it: start, memory, idle, merges, stop, and what is left. */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { setTimeout as sleep } from "node:timers/promises";
-import { readCatalogue } from "../catalogue.ts";
-import { readEnvironments } from "../environment.ts";
 import { ExternalError, RefusedError } from "../errors.ts";
 import { exists } from "../file.ts";
-import { connectForge } from "../forge.ts";
-import { forgeAddress } from "../forge-address.ts";
+import { forgeAddress } from "../forge/address.ts";
+import { connectForge } from "../forge/forge.ts";
 import { type Layout, layoutOf } from "../sandbox/layout.ts";
 import { sandboxExists } from "../sandbox/lifetime.ts";
 import { isPortOpen, running, startedProcesses } from "../sandbox/process.ts";
 import { readState } from "../sandbox/state.ts";
 import { readVariables } from "../sandbox/variables.ts";
-import { readSettings } from "../settings.ts";
+import { readCatalogue } from "../tree/catalogue.ts";
+import { readEnvironments } from "../tree/environment.ts";
+import { readSettings } from "../tree/settings.ts";
 import { type Figure, median } from "./figures.ts";
 import { type Merge, measureMerge } from "./merge.ts";
 import {

@@ -3,7 +3,6 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import pLimit from "p-limit";
-import { readCatalogue } from "../catalogue.ts";
 import { ExternalError } from "../errors.ts";
 import { run } from "../exec.ts";
 import { createIdentity } from "../secrets/age.ts";
@@ -11,7 +10,8 @@ import { credentialsOf, generateValue } from "../secrets/credential.ts";
 import { formatRules } from "../secrets/recipients.ts";
 import { sealCredential, writeSealed } from "../secrets/seal.ts";
 import { connectSops, type Sops } from "../secrets/sops.ts";
-import { resolveTool } from "../tools.ts";
+import { resolveTool } from "../tools/resolve.ts";
+import { readCatalogue } from "../tree/catalogue.ts";
 import { lastWord, runCommand } from "./command.ts";
 import { type Figure, median } from "./figures.ts";
 

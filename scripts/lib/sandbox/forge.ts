@@ -2,10 +2,11 @@
 import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
-import { ExternalError, RefusedError } from "../errors.ts";
+import { ExternalError } from "../errors.ts";
 import { tryRun } from "../exec.ts";
 import { exists, replaceFile } from "../file.ts";
-import { answerOf, forgeCalls } from "../forge-call.ts";
+import type { Repository } from "../forge/address.ts";
+import { answerOf, forgeCalls } from "../forge/call.ts";
 import type { Layout } from "./layout.ts";
 import { type ProcessSpec } from "./process.ts";
 import { credentialOf, portOf, type State } from "./state.ts";
@@ -16,11 +17,6 @@ export const FORGE_CREDENTIALS = ["forge-secret-key", "forge-lfs-secret", "forge
 /** The person or bot that everything in the sandbox's forge belongs to. */
 export const FORGE_USER = "sandbox";
 
-export interface Repository {
-  readonly owner: string;
-  readonly name: string;
-}
-
 export interface ForgeProgram {
   readonly path: string;
   /** Gitea's templates and locales. */
@@ -30,18 +26,6 @@ export interface ForgeProgram {
 /** Where people and programs find the forge. */
 export function forgeUrl(state: State): string {
   return `http://127.0.0.1:${portOf(state, "forge")}`;
-}
-
-/**
- * The repository that a URL names.
- * @throws RefusedError when it does not end in <owner>/<name>
- */
-export function repositoryOf(url: string): Repository {
-  const [, owner, name] = /[/:]([^/:]+)\/([^/]+?)(?:\.git)?\/?$/.exec(url) ?? [];
-  if (owner === undefined || name === undefined) {
-    throw new RefusedError(`repoURL ${url} of argocd/settings/settings.yaml is not <host>/<owner>/<name>`);
-  }
-  return { owner, name };
 }
 
 /** Writes Gitea's configuration, unless it is there, and returns its process. */

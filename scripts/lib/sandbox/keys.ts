@@ -7,7 +7,7 @@ import { sealEnvironment } from "../secrets/environment.ts";
 import { formatRules, RULES_FILE, type Rule } from "../secrets/recipients.ts";
 import { writeSealed } from "../secrets/seal.ts";
 import { connectSops } from "../secrets/sops.ts";
-import { readSettings } from "../settings.ts";
+import { readSettings } from "../tree/settings.ts";
 import type { Layout } from "./layout.ts";
 
 /** The private key of an environment: no other one's cluster, and no command but dev's, has it. */

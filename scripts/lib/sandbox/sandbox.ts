@@ -1,14 +1,16 @@
 /** The sandbox as a whole: what `npm start` brings up, step by step. Every step may be repeated and repairs. */
+
 import { mkdir, readdir, readFile, readlink, rm, symlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import pLimit from "p-limit";
-import type { Application, Argocd } from "../argocd.ts";
-import { readEnvironments } from "../environment.ts";
+import type { Application, Argocd } from "../argocd/argocd.ts";
 import { run } from "../exec.ts";
-import { build } from "../kustomize.ts";
+import { repositoryOf } from "../forge/address.ts";
 import { programLine, repositoryRoot } from "../repository.ts";
-import { readSettings, SETTINGS_FILE } from "../settings.ts";
-import type { ResolvedTool } from "../tools.ts";
+import type { ResolvedTool } from "../tools/resolve.ts";
+import { readEnvironments } from "../tree/environment.ts";
+import { build } from "../tree/kustomize.ts";
+import { readSettings, SETTINGS_FILE } from "../tree/settings.ts";
 import { waitFor } from "../wait.ts";
 import {
   ARGOCD_CREDENTIALS,
@@ -37,7 +39,6 @@ import {
   FORGE_USER,
   forgeUrl,
   prepareForge,
-  repositoryOf,
 } from "./forge.ts";
 import { ensureKeys, keyFile, sealAnew } from "./keys.ts";
 import { writeKubeconfig } from "./kubeconfig.ts";

@@ -7,7 +7,7 @@ import { dirname, join } from "node:path";
 import { codeOf, RefusedError } from "../errors.ts";
 import { run, tryRun } from "../exec.ts";
 import { replaceFile } from "../file.ts";
-import { withSettings } from "../settings.ts";
+import { withSettings } from "../tree/settings.ts";
 import type { Layout } from "./layout.ts";
 
 export interface Remote {

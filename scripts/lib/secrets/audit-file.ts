@@ -2,8 +2,8 @@
 import { isDeepStrictEqual } from "node:util";
 import { LineCounter, parseDocument } from "yaml";
 import { z } from "zod";
+import type { Finding } from "../finding.ts";
 import type { Credential, SecretPlace } from "./credential.ts";
-import type { Finding } from "./finding.ts";
 import { sealCommand } from "./keys.ts";
 import { nameOf, type Rule } from "./recipients.ts";
 import { clearOf, isEncrypted, keysOf, MADE, pathOf, type SealedFile } from "./sealed.ts";

@@ -1,10 +1,10 @@
 /** What can be wrong with sealed files that only shows with a key: tampering, and copies that differ. Values stay in memory. */
 import { isMap, isSeq, parseDocument } from "yaml";
 import { CommandError, RefusedError } from "../errors.ts";
+import type { Finding } from "../finding.ts";
 import type { Audited } from "./audit.ts";
 import { fault, type Look, sealAgain } from "./audit-file.ts";
 import type { SecretValues } from "./credential.ts";
-import type { Finding } from "./finding.ts";
 import { nameOf } from "./recipients.ts";
 import { pathOf, valuesOf } from "./sealed.ts";
 import { NoKeyError, type Sops } from "./sops.ts";

@@ -1,8 +1,8 @@
 /** The audit for people: a table of the Secrets, and a line for each finding. */
-import { table } from "../table.ts";
+import { table } from "../cli/table.ts";
+import { describeFinding, type Finding, real } from "../finding.ts";
 import type { Audit, AuditedSecret } from "./audit.ts";
 import type { Opened } from "./audit-open.ts";
-import { describeFinding, type Finding, real } from "./finding.ts";
 
 /** A line a Secret; below it the findings, then the notes. */
 export function describeAudit({ secrets, findings }: Audit): string {

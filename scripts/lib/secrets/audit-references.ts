@@ -4,18 +4,18 @@ import { join } from "node:path";
 import pLimit from "p-limit";
 import { glob } from "tinyglobby";
 import { CommandError, messageOf, RefusedError } from "../errors.ts";
-import { GitObjects } from "../git-objects.ts";
-import { build } from "../kustomize.ts";
-import { parseManifests } from "../manifest.ts";
+import type { Finding } from "../finding.ts";
+import { GitObjects } from "../git/objects.ts";
+import { parseManifests } from "../manifests/manifest.ts";
 import {
   missingReferences,
   neededReferences,
   type Offer,
   offeredReferences,
   type Reference,
-} from "../references.ts";
+} from "../manifests/references.ts";
+import { build } from "../tree/kustomize.ts";
 import { environmentOf, parseSealedPath, sealedFiles } from "./credential.ts";
-import type { Finding } from "./finding.ts";
 import { sealCommand } from "./keys.ts";
 import { keysOf, parseSealed } from "./sealed.ts";
 

@@ -4,9 +4,10 @@
  */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { readCatalogue } from "../catalogue.ts";
-import { readEnvironments } from "../environment.ts";
 import { RefusedError } from "../errors.ts";
+import type { Finding } from "../finding.ts";
+import { readCatalogue } from "../tree/catalogue.ts";
+import { readEnvironments } from "../tree/environment.ts";
 import { fault, fileFindings, type Look, sealAgain } from "./audit-file.ts";
 import {
   type Credential,
@@ -17,7 +18,6 @@ import {
   sealedFiles,
   sealedPath,
 } from "./credential.ts";
-import type { Finding } from "./finding.ts";
 import { isExample } from "./keys.ts";
 import { initCommand, nameOf, type Recipient, RULES_FILE, type Rule, readRules } from "./recipients.ts";
 import { daysOf, keysOf, MADE, parseSealed, pathOf } from "./sealed.ts";

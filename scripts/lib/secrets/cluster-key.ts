@@ -1,9 +1,9 @@
 /** The private key of a cluster: the Secret that sops-secrets-operator reads (argocd/addons/sops-secrets-operator.yaml). */
 import { z } from "zod";
 import { ExternalError, RefusedError } from "../errors.ts";
-import type { Target } from "../hub.ts";
+import type { Target } from "../kubectl.ts";
+import { kubectl } from "../kubectl.ts";
 import { formatIdentity, type Identity, withIdentity } from "./age.ts";
-import { kubectl } from "./cluster-kubectl.ts";
 
 const NAMESPACE = "sops-secrets-operator";
 const NAME = "sops-age-key-file";

@@ -1,8 +1,8 @@
 /** The SopsSecrets that a cluster has: its operator opens these, whatever Git has by now. */
 import { z } from "zod";
 import { ExternalError } from "../errors.ts";
-import type { Target } from "../hub.ts";
-import { kubectl } from "./cluster-kubectl.ts";
+import type { Target } from "../kubectl.ts";
+import { kubectl } from "../kubectl.ts";
 
 const KIND = "sopssecrets.isindir.github.com";
 

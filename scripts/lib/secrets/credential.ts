@@ -3,10 +3,10 @@ import { randomInt } from "node:crypto";
 import { basename, dirname, join } from "node:path";
 import { glob } from "tinyglobby";
 import { z } from "zod";
-import type { App, SecretKey } from "../catalogue.ts";
 import { readDocument } from "../document.ts";
 import { RefusedError } from "../errors.ts";
 import { exists, readIfThere } from "../file.ts";
+import type { App, SecretKey } from "../tree/catalogue.ts";
 import { selfSigned } from "./certificate.ts";
 
 /** A Secret that has a credential. */

@@ -1,5 +1,5 @@
 /** All credentials of one environment, sealed with new values: for a team's first day, and for every sandbox. */
-import { readCatalogue } from "../catalogue.ts";
+import { readCatalogue } from "../tree/catalogue.ts";
 import { credentialsOf, placeholderValues, suppliedKeys } from "./credential.ts";
 import { type SealedChange, sealCredential } from "./seal.ts";
 import type { Sops } from "./sops.ts";

@@ -3,8 +3,8 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { codeOf } from "../errors.ts";
 import { run } from "../exec.ts";
-import { GitObjects } from "../git-objects.ts";
-import type { Finding } from "./finding.ts";
+import type { Finding } from "../finding.ts";
+import { GitObjects } from "../git/objects.ts";
 import { plaintextFindings } from "./plaintext.ts";
 
 /** A version of a file. */

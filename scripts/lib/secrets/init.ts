@@ -1,6 +1,7 @@
 /** A team's first day: its own keys in place of the example's, and new values for all credentials. */
-import { readCatalogue } from "../catalogue.ts";
+
 import { RefusedError, UsageError } from "../errors.ts";
+import { readCatalogue } from "../tree/catalogue.ts";
 import { credentialsOf, environmentOf, placesIn, sealedFiles, suppliedKeys } from "./credential.ts";
 import { sealEnvironment } from "./environment.ts";
 import { clusterName, isExample, withRecipient } from "./keys.ts";

@@ -1,6 +1,7 @@
 /** Where private keys are kept: the Secret of a cluster, or a file. */
+
 import { readIfThere, replaceFile } from "../file.ts";
-import type { Target } from "../hub.ts";
+import type { Target } from "../kubectl.ts";
 import { verifyKeyFile } from "./age.ts";
 import { readClusterKeys, replaceClusterKeys } from "./cluster-key.ts";
 

@@ -1,6 +1,7 @@
 /** Who can read what, and what follows when that changes. */
-import { type App, readCatalogue } from "../catalogue.ts";
+
 import { RefusedError, UsageError } from "../errors.ts";
+import { type App, readCatalogue } from "../tree/catalogue.ts";
 import { credentialsOf, placesIn } from "./credential.ts";
 import { initCommand, type Recipient, type Rule } from "./recipients.ts";
 import { readSealedFiles } from "./reseal.ts";

@@ -1,6 +1,6 @@
 /** Finds Secrets in clear and private keys in a text, whatever kind of file it is; docs/secrets.md says what it lets pass. */
 import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, parseAllDocuments, visit } from "yaml";
-import type { Finding } from "./finding.ts";
+import type { Finding } from "../finding.ts";
 import { isEncrypted } from "./sealed.ts";
 
 /** Accepts what is found on its line and the next; on the first line of a file, in all of it. */

@@ -1,8 +1,8 @@
 /** What `npm run seal` would do: which files, which values come and which stay. Nothing here asks, prints or writes. */
 import { basename, dirname, join } from "node:path";
-import { type App, findApp, readCatalogue } from "../catalogue.ts";
 import { RefusedError, UsageError } from "../errors.ts";
 import { exists } from "../file.ts";
+import { type App, findApp, readCatalogue } from "../tree/catalogue.ts";
 import {
   type Credential,
   credentialsOf,

@@ -1,7 +1,8 @@
 /** Where files lie that are sealed: not only in the work tree. */
-import { deployedIn, headCommit, isAt, withTreeAt } from "../git.ts";
-import type { Target } from "../hub.ts";
-import { readSettings } from "../settings.ts";
+
+import { deployedIn, headCommit, isAt, withTreeAt } from "../git/git.ts";
+import type { Target } from "../kubectl.ts";
+import { readSettings } from "../tree/settings.ts";
 import { readClusterSealed } from "./cluster-sealed.ts";
 import { readSealedFiles, type Sealed } from "./reseal.ts";
 

@@ -4,7 +4,7 @@ import { join, relative } from "node:path";
 import { describe, expect, it } from "vitest";
 import { parse } from "yaml";
 import { z } from "zod";
-import { readSettings } from "../../../scripts/lib/settings.ts";
+import { readSettings } from "../../../scripts/lib/tree/settings.ts";
 import { manifestsOf, ROOT, renderTree } from "../support.ts";
 import { only, render } from "./support.ts";
 

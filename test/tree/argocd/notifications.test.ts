@@ -1,7 +1,7 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { parse, stringify } from "yaml";
 import { z } from "zod";
-import { readSettings } from "../../../scripts/lib/settings.ts";
+import { readSettings } from "../../../scripts/lib/tree/settings.ts";
 import { ROOT } from "../support.ts";
 import { argocdAdmin, only, render } from "./support.ts";
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { z } from "zod";
-import { readSettings } from "../../../scripts/lib/settings.ts";
+import { readSettings } from "../../../scripts/lib/tree/settings.ts";
 import { ROOT } from "../support.ts";
 import { only, render } from "./support.ts";
 

@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { glob } from "tinyglobby";
 import { describe, expect, it } from "vitest";
-import { readSettings, SETTINGS_FILE } from "../../../scripts/lib/settings.ts";
+import { readSettings, SETTINGS_FILE } from "../../../scripts/lib/tree/settings.ts";
 import { ROOT } from "../support.ts";
 import { only, render } from "./support.ts";
 

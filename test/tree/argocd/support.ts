@@ -4,8 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseAllDocuments } from "yaml";
 import { type RunResult, tryRun } from "../../../scripts/lib/exec.ts";
-import { build } from "../../../scripts/lib/kustomize.ts";
-import { resolveTool } from "../../../scripts/lib/tools.ts";
+import { resolveTool } from "../../../scripts/lib/tools/resolve.ts";
+import { build } from "../../../scripts/lib/tree/kustomize.ts";
 import { kustomize, ROOT } from "../support.ts";
 
 export interface Resource {

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { tryRun } from "../../../scripts/lib/exec.ts";
 import { programLine, repositoryRoot } from "../../../scripts/lib/repository.ts";
 import { referenceFindings, touchedOverlays } from "../../../scripts/lib/secrets/audit-references.ts";
-import { resolveTool } from "../../../scripts/lib/tools.ts";
+import { resolveTool } from "../../../scripts/lib/tools/resolve.ts";
 import { commit, git, write } from "../support/tree.ts";
 import { read, type SealedRepository, sealedRepository } from "./audit-support.ts";
 

@@ -10,7 +10,7 @@ import { formatRules } from "../../../scripts/lib/secrets/recipients.ts";
 import { writeSealed } from "../../../scripts/lib/secrets/seal.ts";
 import { connectSops, type Sops } from "../../../scripts/lib/secrets/sops.ts";
 import { cacheDir } from "../../../scripts/lib/tools/cache.ts";
-import { resolveTool } from "../../../scripts/lib/tools.ts";
+import { resolveTool } from "../../../scripts/lib/tools/resolve.ts";
 import { smallTree, write } from "../support/tree.ts";
 
 const SECRETS = `secrets:

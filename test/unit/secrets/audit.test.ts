@@ -1,7 +1,6 @@
 import { readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { readCatalogue } from "../../../scripts/lib/catalogue.ts";
 import { type RunResult, tryRun } from "../../../scripts/lib/exec.ts";
 import { programLine, repositoryRoot } from "../../../scripts/lib/repository.ts";
 import { auditSecrets } from "../../../scripts/lib/secrets/audit.ts";
@@ -9,6 +8,7 @@ import { openSecrets } from "../../../scripts/lib/secrets/audit-open.ts";
 import { describeAudit } from "../../../scripts/lib/secrets/audit-print.ts";
 import { credentialsOf } from "../../../scripts/lib/secrets/credential.ts";
 import { sealCredential } from "../../../scripts/lib/secrets/seal.ts";
+import { readCatalogue } from "../../../scripts/lib/tree/catalogue.ts";
 import { commit, git, smallTree, temporary, write } from "../support/tree.ts";
 import { API, COPIED, DATABASE, read, type SealedRepository, sealedRepository } from "./audit-support.ts";
 

@@ -6,9 +6,9 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { parse, parseDocument, stringify } from "yaml";
+import { real } from "../../../scripts/lib/finding.ts";
 import { auditSecrets } from "../../../scripts/lib/secrets/audit.ts";
 import { openSecrets } from "../../../scripts/lib/secrets/audit-open.ts";
-import { real } from "../../../scripts/lib/secrets/finding.ts";
 import type { Sops } from "../../../scripts/lib/secrets/sops.ts";
 import { API, COPIED, DATABASE, read, type SealedRepository, sealedRepository } from "./audit-support.ts";
 

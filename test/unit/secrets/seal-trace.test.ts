@@ -10,7 +10,7 @@ import { programLine, repositoryRoot } from "../../../scripts/lib/repository.ts"
 import { createIdentity } from "../../../scripts/lib/secrets/age.ts";
 import { connectSops } from "../../../scripts/lib/secrets/sops.ts";
 import { onPath } from "../../../scripts/lib/tools/go.ts";
-import { resolveTool } from "../../../scripts/lib/tools.ts";
+import { resolveTool } from "../../../scripts/lib/tools/resolve.ts";
 import {
   type Ended,
   opened,

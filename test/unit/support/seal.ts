@@ -10,7 +10,7 @@ import { formatRules } from "../../../scripts/lib/secrets/recipients.ts";
 import { valuesOf } from "../../../scripts/lib/secrets/sealed.ts";
 import { connectSops, type Sops } from "../../../scripts/lib/secrets/sops.ts";
 import { cacheDir } from "../../../scripts/lib/tools/cache.ts";
-import { resolveTools } from "../../../scripts/lib/tools.ts";
+import { resolveTools } from "../../../scripts/lib/tools/resolve.ts";
 import { smallTree, temporary, write } from "./tree.ts";
 
 export const ENVIRONMENTS = ["dev", "test", "live"] as const;

@@ -1,7 +1,7 @@
 /** What every change of readers writes: `.sops.yaml`, and the sealed files that are for somebody else then. */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { readEnvironments } from "../../environment.ts";
+import { readEnvironments } from "../../tree/environment.ts";
 import { formatRules, RULES_FILE, type Rule } from "../recipients.ts";
 import { refuseUncommitted, resealAll, type Sealed, writeChange } from "../reseal.ts";
 import type { SealedChange } from "../seal.ts";

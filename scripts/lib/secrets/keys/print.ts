@@ -1,5 +1,5 @@
 /** The readers, and changes of them, for people. */
-import { table } from "../../table.ts";
+import { table } from "../../cli/table.ts";
 import { isExample, type Reader, type SeenValue, type StaleFile } from "../keys.ts";
 import { initCommand, type Recipient, RULES_FILE, type Rule } from "../recipients.ts";
 import type { AddPlan } from "./add.ts";

@@ -1,0 +1,312 @@
+/** A real hub: what a cluster must hold before Argo CD can bring itself the rest from Git. Through kubectl only. */
+import { parseAllDocuments } from "yaml";
+import { z } from "zod";
+import { RefusedError, UsageError } from "../errors.ts";
+import { tryRun } from "../exec.ts";
+import { kubectl, type Target } from "../kubectl.ts";
+import { waitFor } from "../wait.ts";
+
+const NAMESPACE = "argocd";
+/** What Argo CD itself applies with, so that a field that leaves Git later is Argo CD's to remove. */
+const ARGOCD_MANAGER = "argocd-controller";
+const OWN_MANAGER = "bootstrap";
+/** Namespace and name of the account that Argo CD uses in a cluster; those of `argocd cluster add`. */
+const ACCOUNT = { namespace: "kube-system", name: "argocd-manager" };
+const TOKEN_SECRET = "argocd-manager-long-lived-token";
+const CRDS = ["applications", "applicationsets", "appprojects"].map((name) => `crd/${name}.argoproj.io`);
+
+/** A cluster to be registered: its name starts with its environment, so that the environment's AppProject admits it. */
+export interface ClusterRequest {
+  readonly name: string;
+  readonly environment: string;
+  readonly context: string;
+}
+
+/** How Argo CD reads the repository. */
+export type Credential =
+  | { readonly username: string; readonly password: string }
+  | { readonly sshPrivateKey: string };
+
+/**
+ * Reads `--cluster prod=<context>` or `--cluster prod-eu=<context>`.
+ * @param environments the names there are
+ * @throws UsageError when it is not of that form, or the name belongs to no environment
+ */
+export function parseCluster(argument: string, environments: readonly string[]): ClusterRequest {
+  const [, name, context] = /^([a-z0-9-]+)=(.+)$/.exec(argument) ?? [];
+  if (name === undefined || context === undefined) {
+    throw new UsageError(`--cluster ${argument} is not <name>=<kubeconfig context>`, "as in prod=my-context");
+  }
+  const environment = environments.find((known) => name === known || name.startsWith(`${known}-`));
+  if (environment === undefined) {
+    const names = environments.join(", ");
+    throw new UsageError(
+      `the cluster ${name} is of no environment`,
+      `its name is one of ${names}, or starts with one and "-"`,
+    );
+  }
+  return { name, environment, context };
+}
+
+/**
+ * Finds the credential for the repository.
+ * @param repoURL decides whether it is a token or a key
+ * @param env FORGE_TOKEN and, where the forge wants one, FORGE_USER; or FORGE_SSH_KEY for a repository read over SSH
+ * @returns undefined when there is none
+ */
+export function credentialFor(repoURL: string, env: NodeJS.ProcessEnv): Credential | undefined {
+  if (!/^https?:/.test(repoURL)) {
+    const sshPrivateKey = env["FORGE_SSH_KEY"];
+    return sshPrivateKey ? { sshPrivateKey: `${sshPrivateKey.trimEnd()}\n` } : undefined;
+  }
+  const password = env["FORGE_TOKEN"];
+  // A forge that takes a token does not look at the name, but HTTP wants one.
+  return password ? { username: env["FORGE_USER"] || "git", password } : undefined;
+}
+
+/** The kubeconfig's current context. */
+export async function currentContext(program: string): Promise<string> {
+  const result = await tryRun(program, ["config", "current-context"]);
+  const context = result.stdout.trim();
+  if (result.exitCode === 0 && context !== "") return context;
+  throw new UsageError("the kubeconfig has no current context", "name the hub with --context");
+}
+
+const KubeconfigCluster = z.object({
+  cluster: z.object({
+    server: z.string(),
+    "certificate-authority-data": z.string().optional(),
+    "insecure-skip-tls-verify": z.boolean().optional(),
+  }),
+});
+const KubeconfigView = z.object({ clusters: z.tuple([KubeconfigCluster]).rest(KubeconfigCluster) });
+
+/**
+ * Where a context's API server is.
+ * @throws UsageError when the kubeconfig has no such context
+ * @throws RefusedError when it would have to be trusted unseen
+ */
+export async function endpointOf(target: Target): Promise<{ server: string; ca: string | undefined }> {
+  const args = [
+    "config",
+    "view",
+    "--raw",
+    "--minify",
+    "--flatten",
+    "--context",
+    target.context,
+    "--output",
+    "json",
+  ];
+  const result = await tryRun(target.kubectl, args);
+  const view = result.exitCode === 0 ? KubeconfigView.safeParse(JSON.parse(result.stdout)) : undefined;
+  if (view?.success !== true) {
+    throw new UsageError(
+      `the kubeconfig has no context ${target.context}`,
+      "kubectl config get-contexts lists them",
+    );
+  }
+  const { cluster } = view.data.clusters[0];
+  if (cluster["insecure-skip-tls-verify"] === true) {
+    throw new RefusedError(
+      `the context ${target.context} skips the check of its server's certificate`,
+      "put the certificate-authority-data into the kubeconfig",
+    );
+  }
+  return { server: cluster.server, ca: cluster["certificate-authority-data"] };
+}
+
+const Installed = z.object({
+  items: z.array(
+    z.object({
+      kind: z.string(),
+      metadata: z.object({ name: z.string() }),
+      data: z.record(z.string(), z.string()).optional(),
+      spec: z
+        .object({
+          template: z.object({ spec: z.object({ containers: z.array(z.object({ image: z.string() })) }) }),
+        })
+        .optional(),
+    }),
+  ),
+});
+
+/** What is on the hub already. */
+export interface HubState {
+  /** Argo CD's version, such as v3.6.1; undefined when it is not there. */
+  readonly argocd: string | undefined;
+  /** API server by the name of the registered cluster. */
+  readonly clusters: ReadonlyMap<string, string>;
+}
+
+/**
+ * Looks at the hub; changes nothing.
+ * @throws ExternalError when it does not answer
+ */
+export async function readHub(target: Target): Promise<HubState> {
+  const list = async (...what: string[]) => {
+    const out = await kubectl(target, ["get", ...what, "--namespace", NAMESPACE, "--output", "json"]);
+    return Installed.parse(JSON.parse(out)).items;
+  };
+  const deployments = await list("deployments");
+  const secrets = await list("secrets", "--selector", "argocd.argoproj.io/secret-type=cluster");
+  const server = deployments.find((deployment) => deployment.metadata.name === "argocd-server");
+  const image = server?.spec?.template.spec.containers[0]?.image;
+  const text = (value: string | undefined) => Buffer.from(value ?? "", "base64").toString();
+  return {
+    argocd: image === undefined ? undefined : (/:([^@]+)/.exec(image)?.[1] ?? image),
+    clusters: new Map(secrets.map(({ data }) => [text(data?.["name"]), text(data?.["server"])])),
+  };
+}
+
+/** What a bootstrap does. */
+export interface Plan {
+  readonly context: string;
+  readonly server: string;
+  /** `installed` is what is there now. */
+  readonly argocd: { readonly version: string; readonly installed: string | undefined };
+  readonly repository: { readonly url: string; readonly branch: string; readonly credential: boolean };
+  /** `registered` is the API server that the hub has for the name now. */
+  readonly clusters: readonly (ClusterRequest & {
+    readonly server: string;
+    readonly registered: string | undefined;
+  })[];
+  /** Kustomizations, in the order in which they are applied. */
+  readonly directories: readonly string[];
+}
+
+/** The plan, for people, line by line. */
+export function describePlan({ context, server, argocd, repository, clusters, directories }: Plan): string[] {
+  const now = (there: string | undefined, wanted: string) =>
+    there === undefined ? "new" : there === wanted ? "it is there" : `now ${there}`;
+  const credential = repository.credential ? "with your credential" : "without a credential";
+  return [
+    `On ${context} (${server}):`,
+    `  install Argo CD ${argocd.version} (${now(argocd.installed, argocd.version)})`,
+    `  let it read ${repository.url}, branch ${repository.branch}, ${credential}`,
+    ...clusters.flatMap((cluster) => [
+      `  register the cluster ${cluster.name} for ${cluster.environment}: ${cluster.server} (${now(cluster.registered, cluster.server)})`,
+      `    in ${cluster.context}: an account with all rights, ${ACCOUNT.namespace}/${ACCOUNT.name}`,
+    ]),
+    `  apply ${directories.join(", ")}`,
+  ];
+}
+
+/**
+ * Installs Argo CD, or brings it to this version.
+ * @param manifest path of upstream's install.yaml
+ * @param config Argo CD's settings as rendered; their ConfigMaps come first, since its processes read some of them only
+ *   when they start
+ */
+export async function installArgocd(target: Target, manifest: string, config: string): Promise<void> {
+  await apply(target, OWN_MANAGER, [{ apiVersion: "v1", kind: "Namespace", metadata: { name: NAMESPACE } }]);
+  const objects = parseAllDocuments(config).map((document): unknown => document.toJS());
+  await apply(target, ARGOCD_MANAGER, objects.filter(isConfigMap));
+  const serverSide = ["--server-side", "--force-conflicts", `--field-manager=${OWN_MANAGER}`];
+  await kubectl(target, ["apply", "--namespace", NAMESPACE, ...serverSide, "--filename", manifest]);
+  await kubectl(target, ["wait", "--for=condition=Established", "--timeout=60s", ...CRDS]);
+}
+
+function isConfigMap(object: unknown): boolean {
+  return typeof object === "object" && object !== null && "kind" in object && object.kind === "ConfigMap";
+}
+
+/** Applies manifests as Argo CD would, so that it takes them over without a difference. */
+export async function applyRendered(target: Target, manifests: string): Promise<void> {
+  await apply(target, ARGOCD_MANAGER, manifests);
+}
+
+/** Stores the repository's credential, and for a token also the one that reports commit statuses with. */
+export async function storeCredential(
+  target: Target,
+  repoURL: string,
+  credential: Credential,
+): Promise<void> {
+  const objects = [
+    secret(
+      "repository",
+      { "argocd.argoproj.io/secret-type": "repository" },
+      { type: "git", url: repoURL, ...credential },
+    ),
+  ];
+  if ("password" in credential) {
+    objects.push(secret("argocd-notifications-secret", {}, { "forge-token": credential.password }));
+  }
+  await apply(target, OWN_MANAGER, objects);
+}
+
+/**
+ * Gives Argo CD an account in a cluster and registers the cluster on the hub. The account is an administrator, as that of
+ * `argocd cluster add`: an addon brings ClusterRoles, and only who has a right may grant it. The AppProjects limit it.
+ */
+export async function registerCluster(hub: Target, request: ClusterRequest): Promise<void> {
+  const cluster: Target = { kubectl: hub.kubectl, context: request.context };
+  const { server, ca } = await endpointOf(cluster);
+  const { namespace, name } = ACCOUNT;
+  await apply(cluster, OWN_MANAGER, [
+    {
+      apiVersion: "v1",
+      kind: "ServiceAccount",
+      metadata: { name, namespace },
+      automountServiceAccountToken: false,
+    },
+    {
+      apiVersion: "rbac.authorization.k8s.io/v1",
+      kind: "ClusterRoleBinding",
+      metadata: { name },
+      roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "ClusterRole", name: "cluster-admin" },
+      subjects: [{ kind: "ServiceAccount", name, namespace }],
+    },
+    {
+      apiVersion: "v1",
+      kind: "Secret",
+      metadata: {
+        name: TOKEN_SECRET,
+        namespace,
+        annotations: { "kubernetes.io/service-account.name": name },
+      },
+      type: "kubernetes.io/service-account-token",
+    },
+  ]);
+  const bearerToken = await waitFor(
+    `the cluster ${request.name} issues a token`,
+    async () => {
+      const path = "jsonpath={.data.token}";
+      const out = await kubectl(cluster, [
+        "get",
+        "secret",
+        TOKEN_SECRET,
+        "--namespace",
+        namespace,
+        "--output",
+        path,
+      ]);
+      return out === "" ? undefined : Buffer.from(out, "base64").toString();
+    },
+    { timeoutMs: 30_000 },
+  );
+  const labels = { "argocd.argoproj.io/secret-type": "cluster", environment: request.environment };
+  const config = { bearerToken, tlsClientConfig: ca === undefined ? {} : { caData: ca } };
+  await apply(hub, OWN_MANAGER, [
+    secret(`cluster-${request.name}`, labels, { name: request.name, server, config: JSON.stringify(config) }),
+  ]);
+}
+
+function secret(name: string, labels: Record<string, string>, stringData: Record<string, string>): object {
+  const metadata = {
+    name,
+    namespace: NAMESPACE,
+    labels: { "app.kubernetes.io/part-of": "argocd", ...labels },
+  };
+  return { apiVersion: "v1", kind: "Secret", metadata, stringData };
+}
+
+/** Objects go through standard input: nothing of them is in a process list. */
+async function apply(target: Target, manager: string, manifests: string | readonly unknown[]): Promise<void> {
+  const input =
+    typeof manifests === "string"
+      ? manifests
+      : JSON.stringify({ apiVersion: "v1", kind: "List", items: manifests });
+  const serverSide = ["--server-side", "--force-conflicts", `--field-manager=${manager}`];
+  await kubectl(target, ["apply", ...serverSide, "--filename", "-"], input);
+}

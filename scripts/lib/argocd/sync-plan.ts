@@ -1,0 +1,32 @@
+/** The order in which an environment is synced by hand. */
+import { type App, findApps } from "../tree/catalogue.ts";
+import { type Environment, findEnvironment } from "../tree/environment.ts";
+
+/** Applications that may be synced together, once those of the step before are Healthy. */
+export interface SyncStep {
+  readonly title: string;
+  readonly apps: readonly string[];
+}
+
+/** Namespaces, quotas and storage classes before what needs them; stores before their clients. */
+const ORDER = ["platform", "store", "service"] as const satisfies readonly App["kind"][];
+
+/**
+ * Plans a sync.
+ * @param env the environment
+ * @param names the apps that were asked for; all of the catalogue when empty
+ * @throws UsageError for an unknown environment or app
+ */
+export function syncPlan(
+  env: string,
+  names: readonly string[],
+  environments: readonly Pick<Environment, "name">[],
+  catalogue: readonly App[],
+): SyncStep[] {
+  findEnvironment(environments, env);
+  const wanted = findApps(catalogue, names);
+  return ORDER.map((kind) => ({
+    title: kind,
+    apps: wanted.filter((app) => app.kind === kind).map(({ app }) => app),
+  })).filter(({ apps }) => apps.length > 0);
+}

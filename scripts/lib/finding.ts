@@ -1,0 +1,33 @@
+/** What a look at Secrets has found, and how it ends a command. */
+import { FindingsError } from "./errors.ts";
+
+export interface Finding {
+  /** Relative to the repository's root. */
+  path: string;
+  /** Counted from 1. */
+  line: number;
+  /** What is wrong; never a value. */
+  what: string;
+  /** What to do about it. */
+  way: string;
+  /** A note is worth knowing, and nothing fails because of it. */
+  severity: "finding" | "note";
+}
+
+/** `file:line: what; way`. */
+export function describeFinding({ path, line, what, way, severity }: Finding): string {
+  return `${path}:${line}: ${severity === "note" ? "note: " : ""}${what}; ${way}`;
+}
+
+/** Those because of which a check fails. */
+export function real(findings: readonly Finding[]): Finding[] {
+  return findings.filter(({ severity }) => severity === "finding");
+}
+
+/** The first one that is more than a note, as the error that ends a command; undefined when there is none. */
+export function findingsError(findings: readonly Finding[]): FindingsError | undefined {
+  const [first, ...others] = real(findings);
+  if (first === undefined) return undefined;
+  const more = others.length === 0 ? "" : ` (and ${others.length} more)`;
+  return new FindingsError(`${first.path}:${first.line}: ${first.what}${more}`, first.way);
+}

@@ -1,0 +1,54 @@
+/** Where a forge has this repository: its API, its pages and its Git, from the settings. */
+import { RefusedError } from "../errors.ts";
+import type { Settings } from "../tree/settings.ts";
+
+export interface Repository {
+  readonly owner: string;
+  readonly name: string;
+}
+
+export interface ForgeAddress extends Repository {
+  /** Base of the REST API: GitHub's, or one that ends in /api/v3 (GitHub Enterprise) or /api/v1 (Gitea, Forgejo). */
+  readonly api: string;
+  /** Base of the pages for people, without a slash at its end. */
+  readonly web: string;
+  /** What git fetches from and pushes to, over HTTP and without a credential. */
+  readonly git: string;
+}
+
+/**
+ * Reads the addresses out of the settings.
+ * @throws RefusedError when repoURL does not end in <owner>/<name>
+ */
+export function forgeAddress({ repoURL, forgeAPI }: Pick<Settings, "repoURL" | "forgeAPI">): ForgeAddress {
+  const { owner, name } = repositoryOf(repoURL);
+  const web = pages(forgeAPI);
+  return { api: forgeAPI, web, git: overHTTP(repoURL) ?? `${web}/${owner}/${name}.git`, owner, name };
+}
+
+/** The URL without a credential; undefined for one of SSH, which no token opens. */
+function overHTTP(repoURL: string): string | undefined {
+  if (!/^https?:/.test(repoURL)) return undefined;
+  const url = new URL(repoURL);
+  url.username = "";
+  url.password = "";
+  return url.href;
+}
+
+/** GitHub has its API on a host of its own; the others, GitHub Enterprise too, below a path. */
+function pages(forgeAPI: string): string {
+  if (forgeAPI === "https://api.github.com") return "https://github.com";
+  return forgeAPI.replace(/\/api\/v[13]$/, "");
+}
+
+/**
+ * The repository that a URL names.
+ * @throws RefusedError when it does not end in <owner>/<name>
+ */
+export function repositoryOf(url: string): Repository {
+  const [, owner, name] = /[/:]([^/:]+)\/([^/]+?)(?:\.git)?\/?$/.exec(url) ?? [];
+  if (owner === undefined || name === undefined) {
+    throw new RefusedError(`repoURL ${url} of argocd/settings/settings.yaml is not <host>/<owner>/<name>`);
+  }
+  return { owner, name };
+}

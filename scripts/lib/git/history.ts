@@ -1,0 +1,116 @@
+/** The commits of a repository: what came when, what it did, and what came before what. */
+import { GitObjects } from "./objects.ts";
+
+/** A commit of the deployed branch, as the one that merged it when it was merged. */
+export interface LogEntry {
+  commit: string;
+  date: Date;
+  author: string;
+  subject: string;
+}
+
+/** What one commit of the deployed branch did to some files. */
+export interface FileChanges {
+  commit: string;
+  /** Git's names for the contents; undefined where there was, or is, no file. A link is none. */
+  files: { path: string; before: string | undefined; after: string | undefined }[];
+}
+
+export class GitHistory extends GitObjects {
+  readonly #head: string;
+
+  /**
+   * @param directory the repository
+   * @param env for git
+   * @param head from where history is read
+   */
+  constructor(directory: string, env?: NodeJS.ProcessEnv, head = "HEAD") {
+    super(directory, env);
+    this.#head = head;
+  }
+
+  /** The message of a commit, and its parents. */
+  async describe(commit: string): Promise<{ message: string; parents: string[] }> {
+    const log = await this.git(["log", "-1", "--format=%P%n%B", commit]);
+    const [parents = "", ...message] = log.split("\n");
+    return { message: message.join("\n"), parents: parents.split(" ").filter((parent) => parent !== "") };
+  }
+
+  /** The paths in which two commits differ. */
+  async changed(from: string, to: string): Promise<string[]> {
+    const paths = await this.git(["diff-tree", "-r", "-z", "--name-only", from, to]);
+    return paths.split("\0").filter((path) => path !== "");
+  }
+
+  /**
+   * The commits of the deployed branch that changed one of some paths, the newest first. A merged pull request is one: the
+   * merge. Needs the whole history.
+   * @param options.from the newest commit that counts; the branch's tip by default
+   */
+  async log(paths: readonly string[], options: { from?: string; limit?: number } = {}): Promise<LogEntry[]> {
+    const limit = options.limit === undefined ? [] : [`--max-count=${options.limit}`];
+    const from = options.from ?? this.#head;
+    const format = "--format=%H%x00%cI%x00%an%x00%s";
+    const log = await this.git(["log", "--first-parent", format, ...limit, from, "--", ...paths]);
+    return log
+      .split("\n")
+      .filter((line) => line !== "")
+      .map((line) => {
+        const [commit = "", date = "", author = "", subject = ""] = line.split("\0");
+        return { commit, date: new Date(date), author, subject };
+      });
+  }
+
+  /**
+   * What the commits of the deployed branch did to some files, the newest first; a merge by what it brought. Needs the whole
+   * history.
+   * @param options.from the newest commit that counts
+   */
+  async changes(paths: readonly string[], options: { from: string; limit?: number }): Promise<FileChanges[]> {
+    const limit = options.limit === undefined ? [] : [`--max-count=${options.limit}`];
+    const format = ["--first-parent", "-m", "--raw", "--no-renames", "--no-abbrev", "-z", "--format=%H"];
+    const log = await this.git(["log", ...format, ...limit, options.from, "--", ...paths]);
+    const found: FileChanges[] = [];
+    const fields = log.split("\0");
+    for (let index = 0; index < fields.length; index += 1) {
+      const field = (fields[index] ?? "").trim();
+      const entry = /^:(\d+ \d+ [0-9a-f]+ [0-9a-f]+) \w+$/.exec(field)?.[1]?.split(" ") ?? [];
+      if (entry.length > 0) {
+        index += 1;
+        const [left = "", right = "", before, after] = entry;
+        const isFile = (mode: string) => mode.startsWith("100");
+        found.at(-1)?.files.push({
+          path: fields[index] ?? "",
+          before: isFile(left) ? before : undefined,
+          after: isFile(right) ? after : undefined,
+        });
+      } else if (field !== "") found.push({ commit: field, files: [] });
+    }
+    return found;
+  }
+
+  /** A commit and all its ancestors. Needs the whole history. */
+  async ancestors(commit: string): Promise<Set<string>> {
+    const list = await this.git(["rev-list", commit]);
+    return new Set(list.split("\n").filter((line) => line !== ""));
+  }
+
+  /** Whether a commit is another one or among its ancestors; a commit that is not there is not. */
+  async isAncestor(commit: string, of: string): Promise<boolean> {
+    return (await this.tryGit(["merge-base", "--is-ancestor", commit, of])).exitCode === 0;
+  }
+
+  /** Whether older commits are missing. */
+  async isShallow(): Promise<boolean> {
+    return (await this.git(["rev-parse", "--is-shallow-repository"])).trim() === "true";
+  }
+
+  /**
+   * The newest commit of a commit's history that changed one of some paths; where history is cut short, it may be the oldest
+   * there is.
+   */
+  async lastChange(commit: string, paths: readonly string[]): Promise<string | undefined> {
+    const log = await this.git(["log", "-1", "--format=%H", commit, "--", ...paths]);
+    return log.trim() || undefined;
+  }
+}

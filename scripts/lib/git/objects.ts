@@ -1,0 +1,180 @@
+/**
+ * The contents of a repository, as Git objects: no checkout is looked at, and no setting for line ends touches a byte.
+ */
+import { isUtf8 } from "node:buffer";
+import { createHash } from "node:crypto";
+import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { ExternalError, RefusedError } from "../errors.ts";
+import { type RunResult, runBytes, tryRun } from "../exec.ts";
+import { gitEnvironment } from "./environment.ts";
+import { lastLine } from "./failure.ts";
+
+export interface GitFile {
+  text: string;
+  /** As Git writes it, such as 100644. */
+  mode: string;
+}
+
+/** A file as Git's trees list it. */
+export interface Entry {
+  mode: string;
+  blob: string;
+}
+
+export class GitObjects {
+  readonly directory: string;
+  readonly #env: NodeJS.ProcessEnv;
+
+  /**
+   * @param directory the repository, or a checkout of it
+   * @param env for git
+   */
+  constructor(directory: string, env: NodeJS.ProcessEnv = gitEnvironment(process.env)) {
+    this.directory = directory;
+    this.#env = env;
+  }
+
+  /** The commit that a name stands for; undefined when there is none. */
+  async commitOf(name: string): Promise<string | undefined> {
+    const args = ["rev-parse", "--verify", "--quiet", "--end-of-options", `${name}^{commit}`];
+    const { exitCode, stdout } = await this.tryGit(args);
+    return exitCode === 0 ? stdout.trim() : undefined;
+  }
+
+  /**
+   * A file at a commit; undefined when there is none.
+   * @throws RefusedError when it is not UTF-8
+   */
+  async read(commit: string, path: string): Promise<GitFile | undefined> {
+    const entry = (await this.entries(commit, [path])).get(path);
+    if (entry === undefined) return undefined;
+    const text = (await this.texts([entry.blob])).get(entry.blob);
+    if (text !== undefined) return { mode: entry.mode, text };
+    throw new RefusedError(`${path} is not UTF-8`, "save it as UTF-8 and push");
+  }
+
+  /** The files that a commit has at some paths, or below them; what it has not is left out. */
+  async entries(commit: string, paths: readonly string[]): Promise<Map<string, Entry>> {
+    return paths.length === 0 ? new Map() : this.#list(commit, paths);
+  }
+
+  /** The names at the top of a commit's tree. */
+  async top(commit: string): Promise<string[]> {
+    const names = await this.git(["ls-tree", "--name-only", "-z", commit]);
+    return names.split("\0").filter((name) => name !== "");
+  }
+
+  /** The texts of blobs, all read by one process; what is not UTF-8 is left out. */
+  async texts(blobs: readonly string[]): Promise<Map<string, string>> {
+    const texts = [...(await this.#contents(blobs))].filter(([, content]) => isUtf8(content));
+    return new Map(texts.map(([blob, content]) => [blob, content.toString()]));
+  }
+
+  /**
+   * Writes what a commit has at some paths into a directory, byte for byte.
+   * @param paths files and directories, or `:(glob)` and a pattern in which `*` stands for a part of a name; none for all
+   * @throws ExternalError when the commit, or what one of the paths stands for, is not there
+   */
+  async writeTree(commit: string, paths: readonly string[], directory: string): Promise<void> {
+    const places = paths.map((path) => fixedPart(path));
+    const listed = await this.#list(commit, places.includes("") ? [] : places);
+    const wanted = paths.map((path) => ({ path, pattern: patternOf(path) }));
+    const files = [...listed].filter(
+      ([path]) => paths.length === 0 || wanted.some(({ pattern }) => pattern.test(path)),
+    );
+    const missing = wanted.find(({ pattern }) => !files.some(([path]) => pattern.test(path)));
+    if (missing !== undefined) throw new ExternalError(`${commit.slice(0, 7)} has no ${missing.path}`);
+    const contents = await this.#contents(files.map(([, { blob }]) => blob));
+    for (const folder of new Set(files.map(([path]) => dirname(path))))
+      mkdirSync(join(directory, folder), { recursive: true });
+    // Links last: nothing is written through one. One after the other: to queue a small file takes longer than to write it.
+    for (const [path, { mode, blob }] of files.toSorted((one, other) => order(one[1]) - order(other[1]))) {
+      const content = contents.get(blob) ?? "";
+      if (mode === LINK) symlinkSync(content.toString(), join(directory, path));
+      else writeFileSync(join(directory, path), content, { mode: mode === "100755" ? 0o755 : 0o644 });
+    }
+  }
+
+  /** All files, or those at and below some paths. @throws ExternalError for a path that no file can have */
+  async #list(commit: string, paths: readonly string[]): Promise<Map<string, Entry>> {
+    const entries = await this.git(["ls-tree", "-r", "-z", commit, "--", ...paths]);
+    const files = [...entries.matchAll(/(\d+) blob ([0-9a-f]+)\t([^\0]+)\0/g)];
+    return new Map(files.map(([, mode = "", blob = "", path = ""]) => [checkPath(path), { mode, blob }]));
+  }
+
+  /** The bytes of blobs, all read by one process. */
+  async #contents(blobs: readonly string[]): Promise<Map<string, Buffer>> {
+    const wanted = [...new Set(blobs)];
+    const found = new Map<string, Buffer>();
+    if (wanted.length === 0) return found;
+    const options = { cwd: this.directory, env: this.#env, input: `${wanted.join("\n")}\n` };
+    const bytes = await runBytes("git", ["cat-file", "--batch"], options);
+    let position = 0;
+    for (const blob of wanted) {
+      // "<name> blob <size>", a line end, the content, and a line end.
+      const start = bytes.indexOf("\n", position) + 1;
+      const [, size] = / blob (\d+)\n$/.exec(bytes.toString("latin1", position, start)) ?? [];
+      if (size === undefined) throw new ExternalError(`${this.directory} does not have the file ${blob}`);
+      found.set(blob, bytes.subarray(start, start + Number(size)));
+      position = start + Number(size) + 1;
+    }
+    return found;
+  }
+
+  /** Runs git in the repository and returns whatever it answers. */
+  async tryGit(
+    args: readonly string[],
+    options: { env?: NodeJS.ProcessEnv; input?: string } = {},
+  ): Promise<RunResult> {
+    const { input } = options;
+    return tryRun("git", args, {
+      cwd: this.directory,
+      env: { ...this.#env, ...options.env },
+      ...(input === undefined ? {} : { input }),
+    });
+  }
+
+  /** Runs git in the repository and returns its standard output. @throws ExternalError when it fails */
+  async git(
+    args: readonly string[],
+    options: { env?: NodeJS.ProcessEnv; input?: string } = {},
+  ): Promise<string> {
+    const result = await this.tryGit(args, options);
+    if (result.exitCode === 0) return result.stdout;
+    throw new ExternalError(`git ${args[0]} failed: ${lastLine(result)}`);
+  }
+}
+
+const LINK = "120000";
+
+function order({ mode }: Entry): number {
+  return mode === LINK ? 1 : 0;
+}
+
+const GLOB = ":(glob)";
+
+/** The directory below which all is that a path may stand for. */
+function fixedPart(path: string): string {
+  return path.startsWith(GLOB) ? path.slice(GLOB.length).replace(/[^/]*\*.*$/, "") : path;
+}
+
+function patternOf(path: string): RegExp {
+  const isGlob = path.startsWith(GLOB);
+  const parts = (isGlob ? path.slice(GLOB.length) : path).split(isGlob ? "*" : /$/);
+  const literal = parts.map((part) => part.replaceAll(/[^\w/-]/g, String.raw`\$&`));
+  return new RegExp(`^${literal.join("[^/]*")}${isGlob ? "" : "(/|$)"}`);
+}
+
+/** Git itself makes no such trees; whoever sends one must not write beside a directory. */
+function checkPath(path: string): string {
+  const isOut = path.split("/").some((part) => ["", ".", "..", ".git"].includes(part.toLowerCase()));
+  if (isOut) throw new ExternalError(`${path} is no path that a commit may have`);
+  return path;
+}
+
+/** Git's name for a content, by the hash that the repository uses: 40 digits, or 64. */
+export function blobId(text: string, digits: number): string {
+  const hash = createHash(digits === 40 ? "sha1" : "sha256");
+  return hash.update(`blob ${Buffer.byteLength(text)}\0${text}`).digest("hex");
+}

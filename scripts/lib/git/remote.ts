@@ -1,0 +1,263 @@
+/**
+ * The repository as the forge has it, in a temporary bare clone: what the forge's branches hold decides, never a checkout.
+ * Content is read and written as Git objects, so no setting for line ends touches a byte of it.
+ */
+import { rm } from "node:fs/promises";
+import { setTimeout as sleep } from "node:timers/promises";
+import { sha256 } from "../digest.ts";
+import { RefusedError } from "../errors.ts";
+import { tryRun } from "../exec.ts";
+import { temporaryDirectory } from "../temporary.ts";
+import { failure, lastLine } from "./failure.ts";
+import { GitHistory } from "./history.ts";
+import type { GitFile } from "./objects.ts";
+import { remoteEnvironment } from "./remote-environment.ts";
+
+export interface RemoteOptions {
+  /** Over HTTP, without a credential. */
+  url: string;
+  token: string;
+  /** The branch that is deployed. */
+  branch: string;
+  /** Of the caller; git gets it without what would point it to another repository. */
+  env: NodeJS.ProcessEnv;
+  /** Told how to remove the clone when the command is interrupted. */
+  onInterrupt: (undo: () => Promise<unknown>) => void;
+}
+
+export type { LogEntry } from "./history.ts";
+export { blobId, type Entry, type GitFile as RemoteFile } from "./objects.ts";
+
+export interface Author {
+  name: string;
+  email: string;
+}
+
+export interface FileChange {
+  path: string;
+  /** What it holds afterwards; undefined removes it. */
+  file: GitFile | undefined;
+}
+
+export type Pushed = { kind: "pushed" } | { kind: "moved"; reason: string };
+
+const BOT: Author = { name: "ecommerce-gitops bot", email: "bot@ecommerce-gitops.invalid" };
+/** A fetch is tried again after these pauses. */
+const PAUSES_MS = [500, 1000, 2000];
+/** How far back history is fetched to find where a branch left main; then all of it. */
+const DEEPEN = [50, 500];
+
+/** Calls a function with a temporary clone, and removes it afterwards. */
+export async function withRemote<T>(options: RemoteOptions, use: (remote: Remote) => Promise<T>): Promise<T> {
+  const directory = await temporaryDirectory("remote-");
+  // A git that is still running may write once more.
+  const remove = async () => rm(directory, { recursive: true, force: true, maxRetries: 5 });
+  options.onInterrupt(remove);
+  try {
+    const remote = new Remote(directory, options);
+    await remote.create();
+    return await use(remote);
+  } finally {
+    await remove();
+  }
+}
+
+export class Remote extends GitHistory {
+  readonly branch: string;
+  readonly #url: string;
+  /** By branch, the newest commit; undefined until it is read, once after each fetch. */
+  #tips: ReadonlyMap<string, string> | undefined;
+
+  /** @param directory the bare clone */
+  constructor(directory: string, { url, token, branch, env }: Omit<RemoteOptions, "onInterrupt">) {
+    super(directory, remoteEnvironment(env, url, token), `refs/remotes/origin/${branch}`);
+    this.branch = branch;
+    this.#url = url;
+  }
+
+  async create(): Promise<void> {
+    await this.git(["init", "--quiet", "--bare", "--template=", "."]);
+  }
+
+  /**
+   * Brings the deployed branch and those of a pattern up to date.
+   * @param options.history all of it; else the first fetch brings the newest commits only
+   * @param options.depth how many commits of each branch those are
+   * @throws RefusedError, ExternalError
+   */
+  async fetch(pattern: string, options: { history?: boolean; depth?: number } = {}): Promise<void> {
+    const isDeep = options.history === true || (await this.tip(this.branch)) !== undefined;
+    const refs = [this.branch, pattern].map((name) => `+refs/heads/${name}:refs/remotes/origin/${name}`);
+    const depth = isDeep ? [] : [`--depth=${options.depth ?? 1}`];
+    await this.#fetch([...depth, "--prune", "origin", ...refs]);
+  }
+
+  /** The newest commit of a branch; undefined when there is no such branch. */
+  async tip(branch: string): Promise<string | undefined> {
+    this.#tips ??= await this.#readTips();
+    return this.#tips.get(branch);
+  }
+
+  /** Makes a commit of its parent's tree with some files changed. */
+  async commit(options: {
+    parent: string;
+    changes: readonly FileChange[];
+    /** May say what the commit contains: see `content`. */
+    message: (content: string) => string;
+    author: Author;
+    date: Date;
+  }): Promise<string> {
+    const { parent, author } = options;
+    const date = options.date.toISOString();
+    const env = {
+      GIT_AUTHOR_NAME: author.name,
+      GIT_AUTHOR_EMAIL: author.email,
+      GIT_AUTHOR_DATE: date,
+      GIT_COMMITTER_NAME: author.name,
+      GIT_COMMITTER_EMAIL: author.email,
+      GIT_COMMITTER_DATE: date,
+    };
+    const tree = await this.#write(parent, options.changes);
+    const message = options.message(await this.content(parent, tree));
+    return (await this.git(["commit-tree", tree, "-p", parent, "-F", "-"], { env, input: message })).trim();
+  }
+
+  /** Writes a commit's tree with some files changed, all by one process, and gives its name. */
+  async #write(commit: string, changes: readonly FileChange[]): Promise<string> {
+    const files = changes.map(({ path, file }) =>
+      file === undefined
+        ? `D ${path}\n`
+        : `M ${file.mode} inline ${path}\ndata ${Buffer.byteLength(file.text)}\n${file.text}\n`,
+    );
+    // It takes files for a commit only. Of this one nothing is used but the tree, which is asked for in the end.
+    const head = `commit refs/written\nmark :1\ncommitter <> 0 +0000\ndata 0\nfrom ${commit}\n`;
+    const input = `${head}${files.join("")}\nls :1 ""\ndone\n`;
+    const told = await this.git(["fast-import", "--quiet", "--force", "--done"], { input });
+    return told.split(/\s/)[2] ?? "";
+  }
+
+  /** A digest of everything in which two commits, or trees, differ: paths, modes and bytes. */
+  async content(from: string, to: string): Promise<string> {
+    const raw = await this.git(["diff-tree", "-r", "--raw", "--no-renames", "--abbrev=64", "-z", from, to]);
+    return sha256(raw);
+  }
+
+  /**
+   * Pushes a commit to a branch.
+   * @param expected what the branch must still hold (`none`: it must not exist yet); without it, only a fast-forward is made
+   * @returns `moved` when somebody else was faster
+   * @throws RefusedError when the forge protects the branch, ExternalError when it fails
+   */
+  async push(commit: string, branch: string, expected?: string): Promise<Pushed> {
+    const lease =
+      expected === undefined
+        ? []
+        : [`--force-with-lease=refs/heads/${branch}:${expected === "none" ? "" : expected}`];
+    const result = await this.tryGit([
+      "push",
+      "--porcelain",
+      "--no-verify",
+      ...lease,
+      "origin",
+      `${commit}:refs/heads/${branch}`,
+    ]);
+    if (result.exitCode === 0) return { kind: "pushed" };
+    const [, who, reason = ""] = /^!\t.*\[(remote )?rejected\] \((.*)\)$/m.exec(result.stdout) ?? [];
+    const remarks = [...result.stderr.matchAll(/^remote: (?:error:)?(.*)$/gm)]
+      .map(([, text = ""]) => text.trim().replace(/\.$/, ""))
+      .filter((text) => text !== "");
+    if (/^!\t.*rejected\]/m.test(result.stdout)) {
+      if (who === undefined || isRace(`${reason} ${remarks.join(" ")}`)) return { kind: "moved", reason };
+      throw new RefusedError(
+        `the forge refuses a push to ${branch}: ${remarks[0] ?? reason}`,
+        branch === this.branch
+          ? "leave --direct away: then it is a pull request"
+          : `let the token push branches like ${branch}`,
+      );
+    }
+    throw failure(result, this.#url);
+  }
+
+  /**
+   * Deletes a branch that still holds what is expected.
+   * @returns `moved` when somebody else was faster
+   */
+  async deleteBranch(branch: string, expected: string): Promise<Pushed> {
+    const ref = `refs/heads/${branch}`;
+    const lease = `--force-with-lease=${ref}:${expected}`;
+    const result = await this.tryGit(["push", "--porcelain", "--no-verify", lease, "origin", `:${ref}`]);
+    if (result.exitCode === 0) return { kind: "pushed" };
+    if (/^!\t.*rejected\]/m.test(result.stdout)) return { kind: "moved", reason: lastLine(result) };
+    throw failure(result, this.#url);
+  }
+
+  /** The commits of a branch that the deployed one does not have, the newest first, and where they left it. */
+  async ahead(branch: string, pattern: string): Promise<{ commits: string[]; from: string | undefined }> {
+    const [main, other] = [this.branch, branch].map((name) => `refs/remotes/origin/${name}`);
+    const base = async () => {
+      const { exitCode, stdout } = await this.tryGit(["merge-base", `${main}`, `${other}`]);
+      return exitCode === 0 ? stdout.trim() : undefined;
+    };
+    let from = await base();
+    for (const depth of [...DEEPEN, undefined]) {
+      if (from !== undefined || !(await this.isShallow())) break;
+      const refs = [this.branch, pattern].map((name) => `+refs/heads/${name}:refs/remotes/origin/${name}`);
+      await this.#fetch([depth === undefined ? "--unshallow" : `--deepen=${depth}`, "origin", ...refs]);
+      from = await base();
+    }
+    const list = await this.git(["rev-list", `${other}`, `^${main}`]);
+    return { commits: list.split("\n").filter((line) => line !== ""), from };
+  }
+
+  /**
+   * Whether a commit is the merge of a commit of the deployed branch into another, as git makes it without anybody's help. A git
+   * that is too old to say so (before 2.38) says no.
+   */
+  async isPlainMerge(commit: string, into: string, deployed: string): Promise<boolean> {
+    if (await this.isShallow()) await this.#fetch(["--unshallow", "origin", this.branch]);
+    if (!(await this.isAncestor(deployed, `refs/remotes/origin/${this.branch}`))) return false;
+    const { exitCode, stdout } = await this.tryGit(["merge-tree", "--write-tree", into, deployed]);
+    return exitCode === 0 && (await this.changed(stdout.trim(), commit)).length === 0;
+  }
+
+  async #fetch(args: readonly string[]): Promise<void> {
+    for (let attempt = 0; ; attempt += 1) {
+      const result = await this.tryGit(["fetch", "--quiet", "--no-tags", ...args]);
+      this.#tips = undefined;
+      if (result.exitCode === 0) return;
+      if (/couldn't find remote ref/.test(result.stderr)) {
+        throw new RefusedError(
+          `${this.#url} has no branch ${this.branch}`,
+          "compare revision in the settings, and push the branch",
+        );
+      }
+      const error = failure(result, this.#url);
+      const pause = PAUSES_MS[attempt];
+      if (error instanceof RefusedError || pause === undefined) throw error;
+      await sleep(pause);
+    }
+  }
+
+  async #readTips(): Promise<Map<string, string>> {
+    const format = "--format=%(refname:lstrip=3) %(objectname)";
+    const refs = await this.git(["for-each-ref", format, "refs/remotes/origin/"]);
+    return new Map([...refs.matchAll(/^(\S+) (\w+)$/gm)].map(([, name = "", tip = ""]) => [name, tip]));
+  }
+}
+
+/** Who commits: the person whose Git configuration says so, else this repository's bot. */
+export async function authorOf(root: string, env: NodeJS.ProcessEnv): Promise<Author> {
+  const ask = async (key: string) =>
+    (await tryRun("git", ["config", "--get", key], { cwd: root, env })).stdout.trim();
+  const [name, email] = await Promise.all([
+    env["GIT_AUTHOR_NAME"] || ask("user.name"),
+    env["GIT_AUTHOR_EMAIL"] || ask("user.email"),
+  ]);
+  return name && email ? { name, email } : BOT;
+}
+
+/** Several pushes at once: whoever comes second finds the reference locked or changed. */
+function isRace(text: string): boolean {
+  if (/exists; cannot create/.test(text)) return false;
+  return /cannot lock ref|failed to update ref|incorrect old value|fetch first|non-fast-forward/i.test(text);
+}

@@ -1,0 +1,29 @@
+/** kubectl. What goes in or comes out may hold a key. */
+import { ExternalError } from "./errors.ts";
+import { tryRun } from "./exec.ts";
+
+/** One cluster of the user's kubeconfig. */
+export interface Target {
+  readonly kubectl: string;
+  readonly context: string;
+}
+
+/**
+ * Runs kubectl in a context.
+ * @returns its standard output
+ * @throws ExternalError with the last line of what it says; neither input nor output is kept: they may hold a key
+ */
+export async function kubectl(target: Target, args: readonly string[], input = ""): Promise<string> {
+  const result = await tryRun(
+    target.kubectl,
+    [...args, "--context", target.context, "--request-timeout=30s"],
+    { input },
+  );
+  if (result.exitCode === 0) return result.stdout;
+  const line = result.stderr.trim().split("\n").at(-1) ?? "";
+  // An admission webhook may quote what it refuses.
+  const reason = /AGE-SECRET-KEY|[A-Za-z0-9+/]{64}/.test(line) ? "" : line;
+  throw new ExternalError(
+    `${target.context}: kubectl ${args[0]} failed: ${reason || `exit code ${result.exitCode}`}`,
+  );
+}

@@ -1,0 +1,219 @@
+/** Rendered manifests as data. The shapes name the fields that this repository reads; the API server checks the rest. */
+import { parseAllDocuments } from "yaml";
+import { ExternalError } from "../errors.ts";
+
+export interface Metadata {
+  name: string;
+  namespace?: string;
+  labels?: Record<string, string>;
+  annotations?: Record<string, string>;
+}
+
+export interface Manifest {
+  apiVersion: string;
+  kind: string;
+  metadata: Metadata;
+}
+
+export type Quantities = Record<string, string | number>;
+
+export interface Probe {
+  httpGet?: { path?: string; port: string | number };
+  exec?: { command: string[] };
+  tcpSocket?: { port: string | number };
+  grpc?: { port: number };
+  periodSeconds?: number;
+  timeoutSeconds?: number;
+  failureThreshold?: number;
+}
+
+interface KeyRef {
+  name: string;
+  key: string;
+}
+
+export interface Container {
+  name: string;
+  image: string;
+  command?: string[];
+  args?: string[];
+  ports?: { name?: string; containerPort: number }[];
+  env?: { name: string; value?: string; valueFrom?: { secretKeyRef?: KeyRef; configMapKeyRef?: KeyRef } }[];
+  envFrom?: { configMapRef?: { name: string }; secretRef?: { name: string } }[];
+  resources?: { requests?: Quantities; limits?: Quantities };
+  securityContext?: {
+    allowPrivilegeEscalation?: boolean;
+    privileged?: boolean;
+    readOnlyRootFilesystem?: boolean;
+    runAsNonRoot?: boolean;
+    runAsUser?: number;
+    capabilities?: { add?: string[]; drop?: string[] };
+    seccompProfile?: { type: string };
+  };
+  startupProbe?: Probe;
+  livenessProbe?: Probe;
+  readinessProbe?: Probe;
+  lifecycle?: { preStop?: { sleep?: { seconds: number }; exec?: { command: string[] } } };
+  volumeMounts?: { name: string; mountPath: string; subPath?: string }[];
+  /** `Always` makes an init container a sidecar. */
+  restartPolicy?: string;
+}
+
+export interface Volume {
+  name: string;
+  configMap?: { name: string };
+  secret?: { secretName: string };
+  [source: string]: unknown;
+}
+
+export interface PodSpec {
+  serviceAccountName?: string;
+  automountServiceAccountToken?: boolean;
+  enableServiceLinks?: boolean;
+  hostNetwork?: boolean;
+  hostPID?: boolean;
+  hostIPC?: boolean;
+  terminationGracePeriodSeconds?: number;
+  securityContext?: { runAsNonRoot?: boolean; runAsUser?: number; seccompProfile?: { type: string } };
+  initContainers?: Container[];
+  containers: Container[];
+  volumes?: Volume[];
+  topologySpreadConstraints?: {
+    topologyKey: string;
+    maxSkew: number;
+    whenUnsatisfiable: string;
+    labelSelector: { matchLabels: Record<string, string> };
+    matchLabelKeys?: string[];
+  }[];
+}
+
+/** A Deployment or a StatefulSet. */
+export interface Workload extends Manifest {
+  spec: {
+    replicas?: number;
+    selector: { matchLabels: Record<string, string> };
+    strategy?: {
+      type: string;
+      rollingUpdate?: { maxSurge?: number | string; maxUnavailable?: number | string };
+    };
+    serviceName?: string;
+    template: { metadata: { labels: Record<string, string> }; spec: PodSpec };
+    volumeClaimTemplates?: {
+      metadata: { name: string };
+      spec: { storageClassName?: string; resources: { requests: Quantities } };
+    }[];
+  };
+}
+
+export interface Service extends Manifest {
+  spec: {
+    type?: string;
+    clusterIP?: string;
+    selector: Record<string, string>;
+    ports: { name: string; port: number; targetPort: string | number }[];
+  };
+}
+
+export interface Autoscaler extends Manifest {
+  spec: {
+    minReplicas: number;
+    maxReplicas: number;
+    scaleTargetRef: { kind: string; name: string };
+    metrics: { type: string; resource?: { name: string } }[];
+  };
+}
+
+export interface DisruptionBudget extends Manifest {
+  spec: {
+    minAvailable?: number | string;
+    maxUnavailable?: number | string;
+    unhealthyPodEvictionPolicy?: string;
+    selector: { matchLabels: Record<string, string> };
+  };
+}
+
+export interface Quota extends Manifest {
+  spec: { hard: Quantities };
+}
+
+export interface LimitRange extends Manifest {
+  spec: {
+    limits: {
+      type: string;
+      default?: Quantities;
+      defaultRequest?: Quantities;
+      max?: Quantities;
+      min?: Quantities;
+    }[];
+  };
+}
+
+export interface ConfigMap extends Manifest {
+  data?: Record<string, string>;
+}
+
+interface Kinds {
+  Deployment: Workload;
+  StatefulSet: Workload;
+  Service: Service;
+  HorizontalPodAutoscaler: Autoscaler;
+  PodDisruptionBudget: DisruptionBudget;
+  ResourceQuota: Quota;
+  LimitRange: LimitRange;
+  ConfigMap: ConfigMap;
+  PersistentVolumeClaim: Manifest;
+  ServiceAccount: Manifest & { automountServiceAccountToken?: boolean };
+  Namespace: Manifest;
+}
+
+/**
+ * Reads the documents of a rendering.
+ * @throws ExternalError for a document that is not a Kubernetes object
+ */
+export function parseManifests(text: string): Manifest[] {
+  return parseAllDocuments(text).map((document, index) => {
+    const value: unknown = document.toJS();
+    if (isManifest(value)) return value;
+    throw new ExternalError(
+      `document ${index + 1} of the rendering has no apiVersion, kind or metadata.name`,
+    );
+  });
+}
+
+function isManifest(value: unknown): value is Manifest {
+  if (typeof value !== "object" || value === null) return false;
+  const { apiVersion, kind, metadata } = value as Partial<Manifest>;
+  return typeof apiVersion === "string" && typeof kind === "string" && typeof metadata?.name === "string";
+}
+
+/** The manifests of one kind. */
+export function ofKind<K extends keyof Kinds>(manifests: readonly Manifest[], kind: K): Kinds[K][] {
+  return manifests.filter((manifest): manifest is Kinds[K] => manifest.kind === kind);
+}
+
+/** The Deployments and StatefulSets. */
+export function workloads(manifests: readonly Manifest[]): Workload[] {
+  return [...ofKind(manifests, "Deployment"), ...ofKind(manifests, "StatefulSet")];
+}
+
+/** A manifest's identity in a cluster, to compare and to print: `apps/Deployment microservices/user-service`. */
+export function idOf({ apiVersion, kind, metadata }: Manifest): string {
+  const group = apiVersion.includes("/") ? `${apiVersion.split("/")[0]}/` : "";
+  const namespace = metadata.namespace === undefined ? "" : `${metadata.namespace}/`;
+  return `${group}${kind} ${namespace}${metadata.name}`;
+}
+
+/** Whether labels fulfil a selector of exact labels. An empty selector selects everything. */
+export function selects(selector: Record<string, string>, labels: Record<string, string> = {}): boolean {
+  return Object.entries(selector).every(([key, value]) => labels[key] === value);
+}
+
+/** The autoscaler that owns a workload's replicas. */
+export function autoscalerOf(workload: Workload, manifests: readonly Manifest[]): Autoscaler | undefined {
+  return ofKind(manifests, "HorizontalPodAutoscaler").find(
+    ({ metadata, spec: { scaleTargetRef: target } }) =>
+      metadata.namespace === workload.metadata.namespace &&
+      target.kind === workload.kind &&
+      target.name === workload.metadata.name,
+  );
+}

@@ -1,0 +1,136 @@
+/** A promotion from beginning to end: review, gates, and the pull request that is kept for it. */
+import type { Argocd } from "../argocd/argocd.ts";
+import { escape } from "../cli/markdown.ts";
+import { ExternalError, RefusedError } from "../errors.ts";
+import type { Forge, PullRequest } from "../forge/forge.ts";
+import type { Author, FileChange, Remote } from "../git/remote.ts";
+import { type Proposal, type ProposalOutcome, propose } from "../proposal/proposal.ts";
+import { withdraw } from "../proposal/withdrawal.ts";
+import { formatRelease } from "../release/release.ts";
+import { type Refusal, type Review, reviewPromotion } from "./review.ts";
+import { formatPromotionBranch, PROMOTIONS, promotionBody, promotionTitle } from "./text.ts";
+
+export interface PromoteRequest {
+  from: string;
+  to: string;
+  /** None for the whole environment. */
+  apps: readonly string[];
+  /** Why closed gates are passed. */
+  override: string | undefined;
+  /** Gives the path of the program. */
+  kustomize: () => Promise<string>;
+  /** Asked instead of the forge what became of the releases. */
+  argocd: Argocd | undefined;
+  now: Date;
+  author: Author;
+  /** Whether gates that open by themselves are no refusal. */
+  ifReady: boolean;
+  /** Reviews, and changes nothing. */
+  dryRun: boolean;
+  /** Told what was found, before anything is done about it. */
+  onReview: (review: Review) => Promise<void>;
+}
+
+/** What stands in the way of a promotion. */
+type Refused = Pick<Refusal, "fact" | "way" | "opensItself">;
+
+export type PromoteOutcome =
+  | { kind: "reviewed" }
+  | ({ kind: "not now" } & Refused)
+  | { kind: "nothing"; closed: Pick<PullRequest, "number" | "url"> | undefined }
+  | ({ kind: "proposed"; review: Review } & ProposalOutcome);
+
+/** How often the promotion is made anew because the deployed branch has moved meanwhile. */
+const ATTEMPTS = 5;
+/** The label that says that gates were passed. */
+const OVERRIDE = "override";
+
+/**
+ * Promotes.
+ * @param remote fetched with its history, and the branches of promotions
+ * @throws UsageError, RefusedError when the call is not in order or a gate is closed
+ * @throws ExternalError when the forge or a program fails
+ */
+export async function promote(
+  remote: Remote,
+  forge: Forge,
+  request: PromoteRequest,
+): Promise<PromoteOutcome> {
+  const branch = formatPromotionBranch(request);
+  for (let attempt = 1; attempt <= ATTEMPTS; attempt += 1) {
+    const review = await reviewPromotion(remote, forge, request);
+    await request.onReview(review);
+    if (request.dryRun) return { kind: "reviewed" };
+    const refused = refusalOf(review, request.override);
+    if (review.steps.length === 0) {
+      const withdrawn = await withdraw(remote, forge, branch, noReasonFor(review));
+      if (withdrawn.kind !== "done") {
+        await remote.fetch(PROMOTIONS);
+        continue;
+      }
+      const closed = withdrawn.result;
+      if (refused === undefined) return { kind: "nothing", closed };
+      const pull = closed === undefined ? "" : `; #${closed.number} is closed`;
+      throw new RefusedError(`${refused.fact}${pull}`, refused.way);
+    }
+    if (refused !== undefined) {
+      if (request.ifReady && refused.opensItself) return { kind: "not now", ...refused };
+      throw new RefusedError(refused.fact, refused.way);
+    }
+    const outcome = await propose(remote, forge, proposalOf(review, branch, forge, request.override), {
+      author: request.author,
+      date: request.now,
+    });
+    if (!(await hasMoved(remote, forge, review))) return { kind: "proposed", review, ...outcome };
+  }
+  throw new ExternalError(
+    `${remote.branch} or ${branch} moved ${ATTEMPTS} times while this promotion was made`,
+    "run it again",
+  );
+}
+
+/** Why there is no pull request any more. */
+function noReasonFor({ from, to, base, refusals }: Review): string {
+  const held = refusals.map(({ fact }) => ` ${escape(fact)}.`).join("");
+  return `Nothing is left to promote from ${from} to ${to} as of ${base.slice(0, 7)}.${held}`;
+}
+
+/** What stands in the way, in a line; undefined when nothing does. */
+function refusalOf({ refusals }: Review, override: string | undefined): Refused | undefined {
+  const closed = refusals.filter(({ mayOverride }) => override === undefined || !mayOverride);
+  const [first, ...others] = closed;
+  if (first === undefined) return undefined;
+  const more = others.length === 0 ? "" : ` (and ${others.length} more, above)`;
+  const opensItself = closed.every((refusal) => refusal.opensItself);
+  return { fact: `${first.fact}${more}`, way: first.way, opensItself };
+}
+
+function proposalOf(review: Review, branch: string, forge: Forge, override: string | undefined): Proposal {
+  const { from, to, steps, base } = review;
+  const passed = review.refusals.length > 0 ? override : undefined;
+  return {
+    branch,
+    base,
+    changes: steps.map(
+      ({ path, after }): FileChange => ({ path, file: { mode: "100644", text: formatRelease(after) } }),
+    ),
+    title: promotionTitle(review),
+    body: promotionBody(review, forge.address, passed),
+    trailers: [`Promote: ${from} ${to} ${steps.map(({ app }) => app).join(" ")}`],
+    labels: ["promotion", `env/${to}`, ...(passed === undefined ? [] : [OVERRIDE])],
+    // Of a run that had to pass a gate which is open now.
+    unwanted: passed === undefined ? [OVERRIDE] : [],
+    reviewers: [...new Set(steps.flatMap(({ owners }) => owners))].toSorted(),
+  };
+}
+
+/** Whether the deployed branch has got something since that the promotion was made from. */
+async function hasMoved(remote: Remote, forge: Forge, { from, to, base }: Review): Promise<boolean> {
+  if ((await forge.branchTip(remote.branch)) === base) return false;
+  await remote.fetch(PROMOTIONS);
+  const tip = (await remote.tip(remote.branch)) ?? base;
+  const matters = new RegExp(
+    `^(apps|base|argocd)/|^overlays/(${from}|${to})/|^overlays/[^/]+/environment\\.yaml$`,
+  );
+  return (await remote.changed(base, tip)).some((path) => matters.test(path));
+}

@@ -1,0 +1,46 @@
+/** What Argo CD knows, beside what Git and the forge say. */
+import type { Application } from "../argocd/argocd.ts";
+import type { Status, StatusRow } from "./status.ts";
+
+/**
+ * Adds what Argo CD says: a row for each cluster. Applications that no row is about get one of their own.
+ * @param apps only these; none for all
+ */
+export function withApplications(
+  { rows, ...status }: Status,
+  applications: readonly Application[],
+  apps: readonly string[] = [],
+): Status {
+  const rest = new Set(applications.filter(({ app }) => apps.length === 0 || apps.includes(app)));
+  const known = rows.flatMap((row) => {
+    const here = applications.filter(({ app, env }) => app === row.app && env === row.env);
+    for (const application of here) rest.delete(application);
+    return here.length === 0
+      ? [row]
+      : here.map((application) => ({ ...row, ...stateOf(application, row.image) }));
+  });
+  return { ...status, rows: [...known, ...[...rest].map((application) => unknownRow(application))] };
+}
+
+function stateOf({ app, cluster, sync, health, revision, images }: Application, image: string | null) {
+  const path = image?.split(":")[0] ?? app;
+  const running = images.filter((name) => name.includes(`/${path}:`));
+  return { cluster, sync, health, revision: revision === "" ? null : revision, running };
+}
+
+function unknownRow(application: Application): StatusRow {
+  return {
+    app: application.app,
+    env: application.env,
+    release: null,
+    image: null,
+    commit: null,
+    since: null,
+    behind: null,
+    commitsBehind: null,
+    pullRequests: null,
+    holds: [],
+    lastRollback: null,
+    ...stateOf(application, null),
+  };
+}

@@ -1,0 +1,96 @@
+/** Where a status comes from: the forge or, where there is no token for one, the checkout; and Argo CD, where it can be asked. */
+import { listApplications } from "../argocd/argocd.ts";
+import { connectArgocd } from "../argocd/connection.ts";
+import { CommandError, messageOf, RefusedError } from "../errors.ts";
+import { connectRepository, type RepositoryConnection } from "../forge/connection.ts";
+import { withForge } from "../forge/session.ts";
+import { deployedIn } from "../git/git.ts";
+import type { RemoteOptions } from "../git/remote.ts";
+import { PROMOTIONS } from "../promotion/text.ts";
+import { readSettings } from "../tree/settings.ts";
+import { withApplications } from "./argocd.ts";
+import { type OpenChange, openChanges } from "./changes.ts";
+import { readStatus, type Status } from "./status.ts";
+
+export interface FoundStatus {
+  status: Status;
+  changes: readonly OpenChange[];
+  /** What it was read from, such as `main at 44252a0 of https://…`. */
+  source: string;
+}
+
+export interface StatusRequest extends Pick<RemoteOptions, "env" | "onInterrupt"> {
+  root: string;
+  /** None for all. */
+  apps: readonly string[];
+  /** Whether to count how many commits of its own repository an app is behind. */
+  commits: boolean;
+  now: Date;
+}
+
+/**
+ * Finds out which release of which app is where.
+ * @throws UsageError for an unknown app; RefusedError, ExternalError when the forge is not in order
+ */
+export async function findStatus(request: StatusRequest): Promise<FoundStatus> {
+  const connection = await connect(request);
+  const found =
+    "reason" in connection
+      ? await fromCheckout(request, connection.reason)
+      : await fromForge(request, connection);
+  return { ...found, status: await addArgocd(request, found.status) };
+}
+
+async function connect({
+  root,
+  env,
+  commits,
+}: StatusRequest): Promise<RepositoryConnection | { reason: string }> {
+  try {
+    return await connectRepository(root, env);
+  } catch (error) {
+    if (!(error instanceof RefusedError) || commits) throw error;
+    return { reason: `${error.message} (${error.hint})` };
+  }
+}
+
+async function fromForge(request: StatusRequest, connection: RepositoryConnection): Promise<FoundStatus> {
+  const { apps, commits, now } = request;
+  const { address, branch } = connection;
+  const session = { ...request, pullRequests: false, history: PROMOTIONS };
+  return withForge(connection, session, async (remote, forge) => {
+    const commit = (await remote.tip(branch)) ?? "";
+    const changes = await openChanges(remote, forge);
+    const sources = commits ? forge : undefined;
+    const { directory } = remote;
+    const status = await readStatus({ directory, commit, apps, changes, sources, now });
+    const source = `${branch} at ${commit.slice(0, 7)} of ${address.git}`;
+    return { status, changes: shown(changes, apps), source };
+  });
+}
+
+function shown(changes: readonly OpenChange[], apps: readonly string[]): OpenChange[] {
+  return changes.filter((change) => apps.length === 0 || change.apps.some((app) => apps.includes(app)));
+}
+
+/** What the checkout knows of the deployed branch, where there is no forge to ask. */
+async function fromCheckout({ root, apps, now }: StatusRequest, reason: string): Promise<FoundStatus> {
+  const { revision } = await readSettings(root);
+  const { name, commit, isShallow } = await deployedIn(root, revision);
+  const git = { directory: root, commit, changes: undefined, sources: undefined };
+  const status = await readStatus({ ...git, apps, now });
+  const short = "its history is short: `git fetch --unshallow` brings the rest";
+  const notes = [`without open pull requests: ${reason}`, ...(isShallow ? [short] : [])];
+  const source = `${name} at ${commit.slice(0, 7)}, as this checkout has it`;
+  return { status: { ...status, notes }, changes: [], source };
+}
+
+async function addArgocd({ root, env, apps }: StatusRequest, status: Status): Promise<Status> {
+  try {
+    return withApplications(status, await listApplications(await connectArgocd(root, env)), apps);
+  } catch (error) {
+    if (!(error instanceof CommandError)) throw error;
+    const note = `without sync and health: ${messageOf(error)}`;
+    return { ...status, notes: [...status.notes, note] };
+  }
+}

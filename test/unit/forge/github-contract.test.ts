@@ -1,0 +1,281 @@
+/** What is sent to GitHub is what GitHub describes, and what GitHub describes as its answers is understood. */
+import { describe, expect, it } from "vitest";
+import { connectForge, type Forge } from "../../../scripts/lib/forge/forge.ts";
+import { type GitHub, githubDescription, type Options, standInForGitHub } from "../support/github.ts";
+
+const description = githubDescription();
+/** Of the examples in the description. */
+const HEAD = "6dcb09b5b57875f334f61aebed695e2e4193db5e";
+const REPOSITORY = { owner: "octocat", name: "Hello-World" };
+
+const REPO = "/repos/{owner}/{repo}";
+const PULL = `${REPO}/pulls/{pull_number}`;
+const ISSUE = `${REPO}/issues/{issue_number}`;
+
+function connect(api: string): Forge {
+  return connectForge({ api, web: "", git: "", ...REPOSITORY }, "a-token");
+}
+
+/** Every method of a forge: what it does with the examples, and which operations that takes. */
+const CALLS: Record<
+  Exclude<keyof Forge, "address">,
+  { call: (forge: Forge) => Promise<unknown>; operations: string[]; result: unknown } & Options
+> = {
+  checkRepository: {
+    call: async (forge) => forge.checkRepository({ pullRequests: true }),
+    operations: [`GET ${REPO}`],
+    result: undefined,
+  },
+  openPullRequests: {
+    call: async (forge) => forge.openPullRequests({ head: "new-topic", base: "master" }),
+    operations: [`GET ${REPO}/pulls`],
+    result: [expect.objectContaining({ number: 1347, title: "Amazing new feature" })],
+  },
+  listOpenPullRequests: {
+    call: async (forge) => forge.listOpenPullRequests("master"),
+    operations: [`GET ${REPO}/pulls`],
+    result: [expect.objectContaining({ number: 1347, head: "new-topic" })],
+  },
+  createPullRequest: {
+    call: async (forge) => forge.createPullRequest({ head: "a", base: "main" }, { title: "t", body: "b" }),
+    operations: [`POST ${REPO}/pulls`],
+    result: expect.objectContaining({
+      number: 1347,
+      url: "https://github.com/octocat/Hello-World/pull/1347",
+    }),
+  },
+  updatePullRequest: {
+    call: async (forge) => forge.updatePullRequest(1347, { title: "t", body: "b" }),
+    operations: [`PATCH ${PULL}`],
+    result: expect.objectContaining({ number: 1347, headCommit: HEAD }),
+  },
+  statuses: {
+    call: async (forge) => forge.statuses(HEAD),
+    operations: [`GET ${REPO}/commits/{ref}/statuses`],
+    result: [
+      {
+        context: "continuous-integration/jenkins",
+        state: "success",
+        description: "Build has completed successfully",
+        at: new Date("2012-07-20T01:19:13Z"),
+        url: "https://ci.example.com/1000/output",
+      },
+    ],
+  },
+  branchTip: {
+    call: async (forge) => forge.branchTip("main"),
+    operations: [`GET ${REPO}/branches/{branch}`],
+    result: "7fd1a60b01f91b314f59955a4e4d4e80d8edf11d",
+  },
+  readPullRequest: {
+    call: async (forge) => forge.readPullRequest(1347),
+    operations: [`GET ${PULL}`],
+    result: expect.objectContaining({
+      labels: [{ id: 208_045_946, name: "bug" }],
+      requestedTeams: ["justice-league"],
+    }),
+  },
+  repositoryLabels: {
+    call: async (forge) => forge.repositoryLabels(),
+    operations: [],
+    result: [],
+  },
+  changeLabels: {
+    call: async (forge) =>
+      forge.changeLabels(
+        1347,
+        { missing: ["bug", "enhancement"], surplus: [{ id: 1, name: "override" }] },
+        [],
+      ),
+    operations: [`DELETE ${ISSUE}/labels/{name}`, `POST ${ISSUE}/labels`],
+    result: undefined,
+  },
+  requestReviewers: {
+    call: async (forge) => forge.requestReviewers({ number: 1347, requestedTeams: [] }, ["web"]),
+    operations: [`POST ${PULL}/requested_reviewers`],
+    result: undefined,
+  },
+  comment: {
+    call: async (forge) => forge.comment(1347, "text"),
+    operations: [`POST ${ISSUE}/comments`],
+    result: undefined,
+  },
+  closePullRequest: {
+    call: async (forge) => forge.closePullRequest(1347),
+    operations: [`PATCH ${PULL}`],
+    result: undefined,
+  },
+  mergePullRequest: {
+    call: async (forge) => forge.mergePullRequest(1347, HEAD),
+    operations: [`PUT ${PULL}/merge`],
+    result: undefined,
+  },
+  compare: {
+    call: async (forge) => forge.compare("octocat/Hello-World", "v1.0.0", HEAD),
+    operations: [`GET ${REPO}/compare/{basehead}`],
+    result: { kind: "commits", commits: [{ sha: HEAD, subject: "Fix all the bugs" }], total: 1 },
+  },
+};
+
+describe("GitHub's description", () => {
+  it.each(Object.entries(CALLS))(
+    "allows what %s sends, and its example is understood",
+    async (_, expected) => {
+      const github = await standInForGitHub(description, expected);
+      expect(await expected.call(connect(github.api))).toEqual(expected.result);
+      expect(github).toMatchObject({ operations: expected.operations, faults: [] });
+    },
+  );
+
+  it.each(Object.entries(CALLS))("allows no answer that %s does not understand", async (_, expected) => {
+    const github = await standInForGitHub(description, { ...expected, barest: true });
+    await expected.call(connect(github.api));
+    expect(github.faults).toEqual([]);
+    expect(github.operations).toEqual(expected.operations);
+  });
+
+  it.each<[number, string, RegExp]>([
+    [405, HEAD, /does not merge #1347: Pull Request is not mergeable$/],
+    [409, "f".repeat(40), /^#1347 is at 6dcb09b and not at fffffff$/],
+  ])("has the merge that is refused with %d", async (status, head, line) => {
+    const github = await standInForGitHub(description, {
+      statuses: { [`PUT ${PULL}/merge`]: status },
+      answers: { [`GET ${PULL}`]: pullRequest({ mergeable: true }) },
+    });
+    await expect(connect(github.api).mergePullRequest(1347, head)).rejects.toThrow(line);
+    expect(github).toMatchObject({ operations: [`PUT ${PULL}/merge`, `GET ${PULL}`], faults: [] });
+  });
+});
+
+describe("held against GitHub's description", () => {
+  it.each<[string, string, string, object | undefined, RegExp]>([
+    ["an unknown path", "GET", "/repos/o/r/pull", undefined, /^GET \S+ is no operation$/],
+    ["another method", "POST", "/repos/o/r/pulls/1/merge", {}, /^POST \S+ is no operation$/],
+    [
+      "an unknown parameter",
+      "GET",
+      "/repos/o/r/pulls?limit=50",
+      undefined,
+      /^query parameter limit is unknown$/,
+    ],
+    [
+      "a parameter of another type",
+      "GET",
+      "/repos/o/r/pulls?page=a",
+      undefined,
+      /^query parameter page must be integer/,
+    ],
+    [
+      "a value that is not allowed",
+      "GET",
+      "/repos/o/r/pulls?state=merged",
+      undefined,
+      /^query parameter state must be equal/,
+    ],
+    [
+      "a path parameter of another type",
+      "GET",
+      "/repos/o/r/pulls/x",
+      undefined,
+      /^path parameter pull_number must be integer/,
+    ],
+    [
+      "a renamed field",
+      "POST",
+      "/repos/o/r/pulls/1/requested_reviewers",
+      { teams: ["web"] },
+      /^body must NOT have additional properties teams$/,
+    ],
+    [
+      "Gitea's merge",
+      "PUT",
+      "/repos/o/r/pulls/1/merge",
+      { Do: "merge" },
+      /^body must NOT have additional properties Do$/,
+    ],
+    [
+      "a missing field",
+      "POST",
+      "/repos/o/r/pulls",
+      { head: "a", title: "t" },
+      /^body must have required property 'base'/,
+    ],
+    [
+      "a field of another type",
+      "POST",
+      "/repos/o/r/issues/1/comments",
+      { body: 1 },
+      /^body\/body must be string/,
+    ],
+    [
+      "ids for labels",
+      "POST",
+      "/repos/o/r/issues/1/labels",
+      { labels: [1] },
+      /^body\/labels\/0 must be string/,
+    ],
+    ["a body that is missing", "POST", "/repos/o/r/issues/1/comments", undefined, /^body must be object/],
+  ])("%s is a fault", async (_, method, path, body, fault) => {
+    const github = await standInForGitHub(description);
+    await fetch(`${github.api}${path}`, {
+      method,
+      ...(body === undefined
+        ? {}
+        : { body: JSON.stringify(body), headers: { "content-type": "application/json" } }),
+    });
+    expect(github.faults[0]).toMatch(fault);
+  });
+
+  it.each<[keyof typeof CALLS, RegExp]>([
+    ["listOpenPullRequests", /^query parameter limit is unknown$/],
+    ["statuses", /^query parameter sort is unknown$/],
+    ["mergePullRequest", /^POST \S+ is no operation$/],
+    ["compare", /^query parameter files is unknown$/],
+    ["repositoryLabels", /^GET \S+\/labels is no operation$/],
+  ])("what %s sends to Gitea is a fault", async (method, fault) => {
+    const github = await standInForGitHub(description, CALLS[method]);
+    await CALLS[method].call(asGitea(github)).catch(() => {});
+    expect(github.faults).toContainEqual(expect.stringMatching(fault));
+  });
+
+  it.each<[keyof typeof CALLS, string, string]>([
+    ["checkRepository", "full-repository-default-response", "full_name"],
+    ["listOpenPullRequests", "pull-request-simple-items", "html_url"],
+    ["createPullRequest", "pull-request", "number"],
+    ["statuses", "status-items", "state"],
+    ["branchTip", "branch-get", "sha"],
+    ["changeLabels", "label-items", "name"],
+    ["requestReviewers", "pull-request-review-request", "number"],
+    ["comment", "issue-comment", "id"],
+  ])("an answer to %s with another name for a field is not understood", async (method, example, field) => {
+    const changed = structuredClone(description);
+    const text = JSON.stringify(changed.components["examples"]?.[example]);
+    changed.components["examples"] = {
+      ...changed.components["examples"],
+      [example]: JSON.parse(text.replaceAll(`"${field}":`, `"${field}_":`)),
+    };
+    const github = await standInForGitHub(changed, CALLS[method]);
+    await expect(CALLS[method].call(connect(github.api))).rejects.toThrow(/is no answer of a forge's API$/);
+  });
+
+  it("an answer of a test that is not as described is a fault", async () => {
+    const answers = { [`GET ${PULL}`]: { ...pullRequest({}), head: "main" } };
+    const github = await standInForGitHub(description, { answers });
+    await fetch(`${github.api}/repos/o/r/pulls/1`);
+    expect(github.faults).toContainEqual(
+      expect.stringMatching(/is not answered so: answer\/head must be object/),
+    );
+  });
+});
+
+/** The example of a pull request with something changed; its teams lack a field that the description requires. */
+function pullRequest(change: object): object {
+  const example = description.components["examples"]?.["pull-request"];
+  if (typeof example !== "object" || example === null || !("value" in example)) throw new Error("no example");
+  return { ...Object(example.value), requested_teams: [], ...change };
+}
+
+/** The stand-in under the path that Gitea has its API at. */
+function asGitea({ api }: GitHub): Forge {
+  return connect(api.replace(/v3$/, "v1"));
+}
