@@ -1,9 +1,11 @@
-/** One sandbox for all sandbox tests, started by `npm start` in a fresh clone, by a user without any configuration. */
-import { cp, mkdir, mkdtemp, readdir, rm, symlink } from "node:fs/promises";
+/** One sandbox for all sandbox tests, in a fresh clone, of a user without any configuration: `startSandbox` starts it. */
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import type { ProvidedContext } from "vitest";
 import type { TestProject } from "vitest/node";
 import { run, tryRun } from "../../scripts/lib/exec.ts";
+import { exists } from "../../scripts/lib/file.ts";
 import { repositoryRoot } from "../../scripts/lib/repository.ts";
 import { cacheDir } from "../../scripts/lib/tools/cache.ts";
 import { vendorDefinitions } from "../vendors.ts";
@@ -16,8 +18,6 @@ declare module "vitest" {
     home: string;
     /** The variable that has `npm start` take the vendor's definitions, where they are at hand. */
     crds: { SANDBOX_CRDS?: string };
-    /** What `npm start` printed. */
-    startOutput: string;
   }
 }
 
@@ -57,28 +57,42 @@ export function newcomer(home: string): NodeJS.ProcessEnv {
   return { PATH: process.env["PATH"], HOME: home, TOOLS_CACHE: tools, TZ: "UTC", LANG: "C.UTF-8" };
 }
 
+/**
+ * Starts the sandbox with `npm start`, unless an earlier file has. Not before a file of this project runs: the other
+ * projects have the machine for themselves.
+ * @returns what `npm start` printed
+ */
+export async function startSandbox({
+  root,
+  home,
+  crds,
+}: Pick<ProvidedContext, "root" | "home" | "crds">): Promise<string> {
+  const transcript = join(dirname(root), "start.txt");
+  if (await exists(transcript)) return readFile(transcript, "utf8");
+  const env = { ...newcomer(home), ...crds };
+  const started = await tryRun("npm", ["start"], { cwd: root, env });
+  if (started.exitCode !== 0) {
+    throw new Error(`npm start exited with ${started.exitCode}:\n${started.stdout}\n${started.stderr}`);
+  }
+  await writeFile(transcript, started.stdout);
+  return started.stdout;
+}
+
 export async function setup(project: TestProject): Promise<() => Promise<void>> {
   const { root, home } = await freshClone();
   // Where the vendor's own definition of SopsSecret is at hand, it is what the API servers have.
   const vendors = await vendorDefinitions("sopssecrets.isindir.github.com");
-  const crds = vendors === undefined ? {} : { SANDBOX_CRDS: vendors };
-  const env = { ...newcomer(home), ...crds };
-  const started = await tryRun("npm", ["start"], { cwd: root, env });
-  if (started.exitCode !== 0) {
-    await tryRun("npm", ["stop"], { cwd: root, env });
-    throw new Error(`npm start exited with ${started.exitCode}:\n${started.stdout}\n${started.stderr}`);
-  }
   project.provide("root", root);
   project.provide("home", home);
-  project.provide("crds", crds);
-  project.provide("startOutput", started.stdout);
+  project.provide("crds", vendors === undefined ? {} : { SANDBOX_CRDS: vendors });
   return async () => {
-    const stopped = await run("npm", ["stop"], { cwd: root, env });
+    const stopped = await run("npm", ["stop"], { cwd: root, env: newcomer(home) });
     const left = await run("ps", ["-eo", "args"]);
     const processes = left.split("\n").filter((line) => line.includes(join(root, ".sandbox")));
     const files = (await readdir(root)).filter((name) => name === ".sandbox");
+    const expected = (await exists(join(dirname(root), "start.txt"))) ? /processes ended/ : /./;
     await rm(dirname(root), { recursive: true, force: true });
-    if (!/processes ended/.test(stopped) || processes.length > 0 || files.length > 0) {
+    if (!expected.test(stopped) || processes.length > 0 || files.length > 0) {
       throw new Error(`npm stop left something behind: ${[...processes, ...files].join("\n")}\n${stopped}`);
     }
   };

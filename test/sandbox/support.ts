@@ -6,11 +6,12 @@ import { type Application, listApplications } from "../../scripts/lib/argocd/arg
 import { type RunResult, run, tryRun } from "../../scripts/lib/exec.ts";
 import { readVariables } from "../../scripts/lib/sandbox/variables.ts";
 import { waitFor } from "../../scripts/lib/wait.ts";
-import { newcomer } from "./setup.ts";
+import { newcomer, startSandbox } from "./setup.ts";
 
 export const root = inject("root");
 export const home = inject("home");
-export const startOutput = inject("startOutput");
+const crds = inject("crds");
+export const startOutput = await startSandbox({ root, home, crds });
 export const work = join(root, ".sandbox/work");
 
 const variables = await readVariables(root);
@@ -22,7 +23,7 @@ export const ENVIRONMENTS = ["dev", "staging", "prod"] as const;
 
 /** A command of the repository, called in the clone by its user. */
 export async function npm(...args: string[]): Promise<RunResult> {
-  return tryRun("npm", ["--silent", ...args], { cwd: root, env: { ...newcomer(home), ...inject("crds") } });
+  return tryRun("npm", ["--silent", ...args], { cwd: root, env: { ...newcomer(home), ...crds } });
 }
 
 export async function kubectl(context: string, ...args: string[]): Promise<string> {
