@@ -17,10 +17,30 @@ export default defineConfig({
     // Most tests wait for programs that they have started.
     maxWorkers: "100%",
     projects: [
-      { test: { name: "unit", include: ["test/unit/**/*.test.ts"], testTimeout: 30_000 } },
+      {
+        test: {
+          name: "unit",
+          include: ["test/unit/**/*.test.ts"],
+          // They leave nothing behind in their process, and to load everything anew for each file takes half of the time.
+          isolate: false,
+          testTimeout: 30_000,
+        },
+      },
+      {
+        test: {
+          name: "programs",
+          // After those that take seconds.
+          sequence: { groupOrder: 1 },
+          include: ["test/programs/**/*.test.ts"],
+          testTimeout: 60_000,
+          // Some wait for a tool that is built first.
+          hookTimeout: 900_000,
+        },
+      },
       {
         test: {
           name: "tree",
+          sequence: { groupOrder: 1 },
           include: ["test/tree/**/*.test.ts"],
           testTimeout: 120_000,
           hookTimeout: 900_000,
@@ -29,6 +49,7 @@ export default defineConfig({
       {
         test: {
           name: "forge",
+          sequence: { groupOrder: 1 },
           include: ["test/forge/**/*.test.ts"],
           globalSetup: ["test/forge/setup.ts"],
           testTimeout: 120_000,
@@ -39,7 +60,7 @@ export default defineConfig({
         test: {
           name: "sandbox",
           // After all others: it is about a machine that has nothing else to do.
-          sequence: { groupOrder: 1 },
+          sequence: { groupOrder: 2 },
           include: ["test/sandbox/**/*.test.ts"],
           globalSetup: ["test/sandbox/setup.ts"],
           fileParallelism: false,

@@ -5,7 +5,7 @@ import { forgeAddress } from "../../scripts/lib/forge/address.ts";
 import { connectForge, type Forge } from "../../scripts/lib/forge/forge.ts";
 import { labelChange } from "../../scripts/lib/forge/labels.ts";
 import { ensurePullRequest } from "../../scripts/lib/proposal/pull-request.ts";
-import { git } from "../unit/support/tree.ts";
+import { git } from "../support/tree.ts";
 import {
   ask,
   history,

@@ -7,7 +7,7 @@ import { proposeBump } from "../../scripts/lib/bump/pull-request.ts";
 import { run } from "../../scripts/lib/exec.ts";
 import { connectRepository } from "../../scripts/lib/forge/connection.ts";
 import { withForge } from "../../scripts/lib/forge/session.ts";
-import { git, smallTree, temporary } from "../unit/support/tree.ts";
+import { git, smallTree, temporary } from "../support/tree.ts";
 import {
   ask,
   between,

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { releasePath } from "../../scripts/lib/release/release.ts";
 import { waitFor } from "../../scripts/lib/wait.ts";
-import { git, temporary, write } from "../unit/support/tree.ts";
+import { git, temporary, write } from "../support/tree.ts";
 import {
   callerOf,
   carry,

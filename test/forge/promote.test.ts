@@ -5,8 +5,8 @@ import { describe, expect, inject, it } from "vitest";
 import { parseRelease, releasePath } from "../../scripts/lib/release/release.ts";
 import { repositoryRoot } from "../../scripts/lib/repository.ts";
 import { resolveTool } from "../../scripts/lib/tools/resolve.ts";
-import { listed, standInForArgocd } from "../unit/support/argocd.ts";
-import { git, temporary, write } from "../unit/support/tree.ts";
+import { listed, standInForArgocd } from "../support/argocd.ts";
+import { git, temporary, write } from "../support/tree.ts";
 import {
   callerOf,
   deliver,

@@ -11,7 +11,7 @@ import { repositoryRoot } from "../../scripts/lib/repository.ts";
 import { cacheDir } from "../../scripts/lib/tools/cache.ts";
 import { resolveTool } from "../../scripts/lib/tools/resolve.ts";
 import { waitFor } from "../../scripts/lib/wait.ts";
-import { commit, git, smallTree, temporary, write } from "../unit/support/tree.ts";
+import { commit, git, smallTree, temporary, write } from "../support/tree.ts";
 import {
   ask,
   commandLine,

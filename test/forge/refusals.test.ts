@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeAll, describe, expect, inject, it } from "vitest";
 import { z } from "zod";
-import { git, temporary, write } from "../unit/support/tree.ts";
+import { git, temporary, write } from "../support/tree.ts";
 import {
   ask,
   between,

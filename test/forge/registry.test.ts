@@ -7,7 +7,7 @@ import { beforeAll, describe, expect, inject, it } from "vitest";
 import { run } from "../../scripts/lib/exec.ts";
 import { resolveTool } from "../../scripts/lib/tools/resolve.ts";
 import { waitFor } from "../../scripts/lib/wait.ts";
-import { write } from "../unit/support/tree.ts";
+import { write } from "../support/tree.ts";
 import {
   bump as call,
   deadPort,

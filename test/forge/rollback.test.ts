@@ -7,7 +7,7 @@ import { sha256 } from "../../scripts/lib/digest.ts";
 import { run } from "../../scripts/lib/exec.ts";
 import { formatHolds, type Hold, parseHolds } from "../../scripts/lib/release/hold.ts";
 import { formatRelease, parseRelease } from "../../scripts/lib/release/release.ts";
-import { git, SHA, write } from "../unit/support/tree.ts";
+import { git, SHA, write } from "../support/tree.ts";
 import {
   between,
   commandLine,

@@ -6,7 +6,7 @@ import { z } from "zod";
 import { programLine, repositoryRoot } from "../../scripts/lib/repository.ts";
 import { ensureRepository } from "../../scripts/lib/sandbox/forge.ts";
 import { waitFor } from "../../scripts/lib/wait.ts";
-import { git, smallTree, temporary, write } from "../unit/support/tree.ts";
+import { git, smallTree, temporary, write } from "../support/tree.ts";
 
 export const OLD = "0123456789abcdef0123456789abcdef01234567";
 export const NEW = "89abcdef0123456789abcdef0123456789abcdef";

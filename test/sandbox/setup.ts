@@ -8,7 +8,7 @@ import { run, tryRun } from "../../scripts/lib/exec.ts";
 import { exists } from "../../scripts/lib/file.ts";
 import { repositoryRoot } from "../../scripts/lib/repository.ts";
 import { cacheDir } from "../../scripts/lib/tools/cache.ts";
-import { vendorDefinitions } from "../vendors.ts";
+import { vendorDefinitions } from "../support/vendors.ts";
 
 declare module "vitest" {
   export interface ProvidedContext {

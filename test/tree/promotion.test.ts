@@ -5,7 +5,7 @@ import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { CommandError } from "../../scripts/lib/errors.ts";
 import { applyPromotion, checkoutHistory, planPromotion } from "../../scripts/lib/promotion/plan.ts";
 import { deriveRelease, parseRelease } from "../../scripts/lib/release/release.ts";
-import { commit, git, SHA, smallRepository, temporary, write } from "../unit/support/tree.ts";
+import { commit, git, SHA, smallRepository, temporary, write } from "../support/tree.ts";
 import { kustomize } from "./support.ts";
 
 const NEWER = "fedcba9876543210fedcba9876543210fedcba98";

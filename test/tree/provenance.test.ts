@@ -15,7 +15,7 @@ import {
 import { formatRelease, releasePath, renderRelease } from "../../scripts/lib/release/release.ts";
 import { programLine } from "../../scripts/lib/repository.ts";
 import { readCatalogue } from "../../scripts/lib/tree/catalogue.ts";
-import { commit, git, SHA, smallRepository, temporary, write } from "../unit/support/tree.ts";
+import { commit, git, SHA, smallRepository, temporary, write } from "../support/tree.ts";
 import { kustomize, ROOT } from "./support.ts";
 
 const NEWER = "fedcba9876543210fedcba9876543210fedcba98";

@@ -8,7 +8,7 @@ import { run, tryRun } from "../../scripts/lib/exec.ts";
 import { replaceFile } from "../../scripts/lib/file.ts";
 import { programLine, repositoryRoot } from "../../scripts/lib/repository.ts";
 import { onPath } from "../../scripts/lib/tools/go.ts";
-import { temporary, write } from "./support/tree.ts";
+import { temporary, write } from "../support/tree.ts";
 
 const ROOT = repositoryRoot();
 const LIBRARY = join(ROOT, "scripts/lib");

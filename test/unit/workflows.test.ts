@@ -9,7 +9,7 @@ import { tryRun } from "../../scripts/lib/exec.ts";
 import { repositoryRoot } from "../../scripts/lib/repository.ts";
 import { resolveTool } from "../../scripts/lib/tools/resolve.ts";
 import { readSettings } from "../../scripts/lib/tree/settings.ts";
-import { temporary } from "./support/tree.ts";
+import { temporary } from "../support/tree.ts";
 
 const ROOT = repositoryRoot();
 const FILES = (await glob(".github/workflows/*", { cwd: ROOT })).sort();

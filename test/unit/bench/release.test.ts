@@ -22,7 +22,7 @@ import { repositoryRoot } from "../../../scripts/lib/repository.ts";
 import { readCatalogue } from "../../../scripts/lib/tree/catalogue.ts";
 import { readEnvironments } from "../../../scripts/lib/tree/environment.ts";
 import { readSettings } from "../../../scripts/lib/tree/settings.ts";
-import { git, temporary } from "../support/tree.ts";
+import { git, temporary } from "../../support/tree.ts";
 
 const crowd: Crowd = { way: "pull request", bumps: 50, seconds: 1, lost: [], doubled: [], failures: [] };
 const contest: Contest = {

@@ -20,7 +20,7 @@ import {
 } from "../../../scripts/lib/bump/text.ts";
 import { forgeAddress } from "../../../scripts/lib/forge/address.ts";
 import { commitMessage } from "../../../scripts/lib/proposal/branch.ts";
-import { SHA } from "../support/tree.ts";
+import { SHA } from "../../support/tree.ts";
 
 const SOURCE = "https://forge/shop/web";
 const DIGITS = Array.from("0123456789abcdef");

@@ -4,7 +4,7 @@ import { connectRepository } from "../../../scripts/lib/forge/connection.ts";
 import { layoutOf } from "../../../scripts/lib/sandbox/layout.ts";
 import { writeVariables } from "../../../scripts/lib/sandbox/variables.ts";
 import { SETTINGS_FILE } from "../../../scripts/lib/tree/settings.ts";
-import { temporary, write } from "../support/tree.ts";
+import { temporary, write } from "../../support/tree.ts";
 
 const settings = (repoURL: string, forgeAPI: string) =>
   `kind: ConfigMap\ndata:\n  repoURL: ${repoURL}\n  revision: trunk\n  forgeAPI: ${forgeAPI}\n  registry: r.test\n  domain: shop.test\n`;

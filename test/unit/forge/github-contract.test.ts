@@ -1,7 +1,7 @@
 /** What is sent to GitHub is what GitHub describes, and what GitHub describes as its answers is understood. */
 import { describe, expect, it } from "vitest";
 import { connectForge, type Forge } from "../../../scripts/lib/forge/forge.ts";
-import { type GitHub, githubDescription, type Options, standInForGitHub } from "../support/github.ts";
+import { type GitHub, githubDescription, type Options, standInForGitHub } from "../../support/github.ts";
 
 const description = githubDescription();
 /** Of the examples in the description. */

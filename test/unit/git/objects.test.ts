@@ -4,7 +4,7 @@ import { afterEach, describe, expect, it, vi } from "vitest";
 import { run } from "../../../scripts/lib/exec.ts";
 import { withTreeAt } from "../../../scripts/lib/git/git.ts";
 import { GitObjects } from "../../../scripts/lib/git/objects.ts";
-import { commit, git, temporary, write } from "../support/tree.ts";
+import { commit, git, temporary, write } from "../../support/tree.ts";
 
 afterEach(() => {
   vi.unstubAllEnvs();

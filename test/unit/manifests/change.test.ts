@@ -7,7 +7,7 @@ import { run } from "../../../scripts/lib/exec.ts";
 import { compareRenderings, type ObjectChange, risksOf } from "../../../scripts/lib/manifests/change.ts";
 import { describeChanges, renderedDiffs } from "../../../scripts/lib/manifests/change-text.ts";
 import { RISKS } from "../../../scripts/lib/manifests/risk.ts";
-import { git, temporary, write } from "../support/tree.ts";
+import { git, temporary, write } from "../../support/tree.ts";
 
 /** A rendering with one object of each kind, shaped as in the tree. */
 const RENDERING = `apiVersion: v1

@@ -8,7 +8,7 @@ import {
   freezeOf,
   readDenyWindows,
 } from "../../../scripts/lib/promotion/freeze.ts";
-import { temporary, write } from "../support/tree.ts";
+import { temporary, write } from "../../support/tree.ts";
 
 const window = (parts: Partial<DenyWindow> = {}): DenyWindow => ({
   file: "overlays/prod/sync-windows.patch.yaml",

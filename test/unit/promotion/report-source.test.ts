@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { argocdSource } from "../../../scripts/lib/promotion/report-source.ts";
-import { listed, standInForArgocd } from "../support/argocd.ts";
+import { listed, standInForArgocd } from "../../support/argocd.ts";
 
 const commit = (digit: string) => digit.repeat(40);
 const [OLD, ARRIVAL, LATER, UNKNOWN] = [commit("0"), commit("1"), commit("2"), commit("3")] as const;

@@ -9,7 +9,7 @@ import {
   parseHolds,
   readHolds,
 } from "../../../scripts/lib/release/hold.ts";
-import { SHA, temporary, write } from "../support/tree.ts";
+import { SHA, temporary, write } from "../../support/tree.ts";
 
 const PLACE = { environment: "live", app: "web" };
 const FILE = "overlays/live/web/hold.yaml";

@@ -1,7 +1,7 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { formatRelease, parseRelease, type Release } from "../../../scripts/lib/release/release.ts";
-import { SHA } from "../support/tree.ts";
+import { SHA } from "../../support/tree.ts";
 
 const name = fc.stringMatching(/^[a-z][a-z0-9-]{0,20}$/);
 const hex = (length: number) => fc.stringMatching(new RegExp(`^[0-9a-f]{${length}}$`));

@@ -8,7 +8,7 @@ import { z } from "zod";
 import { repositoryRoot } from "../../../scripts/lib/repository.ts";
 import { readDefinitions } from "../../../scripts/lib/sandbox/definitions.ts";
 import { sealedFiles } from "../../../scripts/lib/secrets/credential.ts";
-import { vendorDefinitions } from "../../vendors.ts";
+import { vendorDefinitions } from "../../support/vendors.ts";
 
 const NAME = "sopssecrets.isindir.github.com";
 const root = repositoryRoot();

@@ -2,7 +2,7 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { catalogueFaults, readCatalogue } from "../../../scripts/lib/tree/catalogue.ts";
-import { smallTree, temporary, write } from "../support/tree.ts";
+import { smallTree, temporary, write } from "../../support/tree.ts";
 
 describe("the catalogue", () => {
   it("is read in the order of the names", async () => {

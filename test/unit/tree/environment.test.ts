@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { readEnvironments } from "../../../scripts/lib/tree/environment.ts";
-import { smallTree, temporary, write } from "../support/tree.ts";
+import { smallTree, temporary, write } from "../../support/tree.ts";
 
 const file = (name: string, promotesFrom: string | undefined, soak = "1h") =>
   `kind: ConfigMap\ndata:\n  name: ${name}\n  soak: ${soak}\n${promotesFrom === undefined ? "" : `  promotesFrom: ${promotesFrom}\n`}`;

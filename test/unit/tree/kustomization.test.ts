@@ -17,7 +17,7 @@ import {
 import { describe, expect, it } from "vitest";
 import { parse } from "yaml";
 import { withImage } from "../../../scripts/lib/tree/kustomization.ts";
-import { SHA } from "../support/tree.ts";
+import { SHA } from "../../support/tree.ts";
 
 const NEW = "89abcdef0123456789abcdef0123456789abcdef";
 const NAME = "registry/shop/web";

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { pinnedImage } from "../../../scripts/lib/tree/kustomize.ts";
-import { SHA } from "../support/tree.ts";
+import { SHA } from "../../support/tree.ts";
 
 const images = (entry: string) => `resources:\n  - a\nimages:\n  - name: registry/shop/web\n    ${entry}\n`;
 

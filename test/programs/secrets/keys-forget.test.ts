@@ -5,7 +5,7 @@ import { formatIdentity } from "../../../scripts/lib/secrets/age.ts";
 import type { Here } from "../../../scripts/lib/secrets/keys/change.ts";
 import { applyCreate, planCreate } from "../../../scripts/lib/secrets/keys/create.ts";
 import { type ForgetPlan, planForget } from "../../../scripts/lib/secrets/keys/forget.ts";
-import { commit, git, temporary, write } from "../support/tree.ts";
+import { commit, git, temporary, write } from "../../support/tree.ts";
 import { type Fixture, filesOf, programs, sealedRepository } from "./keys-support.ts";
 
 const READERS = { dev: ["cluster-dev", "ada"], test: ["cluster-test", "ada"], live: ["cluster-live"] };

@@ -8,7 +8,7 @@ import {
   plaintextInTree,
   plaintextStaged,
 } from "../../../scripts/lib/secrets/history.ts";
-import { commit, git, temporary, write } from "../support/tree.ts";
+import { commit, git, temporary, write } from "../../support/tree.ts";
 
 const ROOT = repositoryRoot();
 const value = (text: string) => `apiVersion: v1\nkind: Secret\nstringData:\n  password: "${text}"\n`;

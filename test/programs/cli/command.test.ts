@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { tryRun } from "../../../scripts/lib/exec.ts";
 import { programLine, repositoryRoot } from "../../../scripts/lib/repository.ts";
-import { temporary, write } from "../support/tree.ts";
+import { temporary, write } from "../../support/tree.ts";
 
 const LIBRARY = join(repositoryRoot(), "scripts/lib");
 
@@ -17,9 +17,9 @@ async function script(action: string): Promise<string> {
   const name = join(directory, "try");
   await writeFile(
     `${name}.ts`,
-    `import { command, main, onInterrupt } from "${LIBRARY}/cli.ts";
+    `import { command, main, onInterrupt } from "${LIBRARY}/cli/command.ts";
 import { ExternalError, FindingsError, RefusedError, UsageError } from "${LIBRARY}/errors.ts";
-import "${LIBRARY}/tools.ts"; // brings signal listeners of libraries with it, as in real commands
+import "${LIBRARY}/tools/resolve.ts"; // brings signal listeners of libraries with it, as in real commands
 import { writeFileSync } from "node:fs";
 const program = command("try", "try it").option("--dry-run", "no").option("--until <date>", "no").option("--no-hold", "no").argument("[word]", "a word").action(async () => {
   ${action}

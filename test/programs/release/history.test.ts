@@ -11,7 +11,7 @@ import {
   versions,
 } from "../../../scripts/lib/release/history.ts";
 import { formatRelease, type Release } from "../../../scripts/lib/release/release.ts";
-import { git, SHA, temporary } from "../support/tree.ts";
+import { git, SHA, temporary } from "../../support/tree.ts";
 
 const PLACE = { environment: "live", app: "web" };
 const KEPT = keptRelease(PLACE);

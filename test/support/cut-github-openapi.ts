@@ -2,7 +2,7 @@
  * Cuts the operations that this repository uses out of GitHub's description of its REST API; the whole package has 475 MB.
  *
  *     npm pack @octokit/openapi@23.0.2 && tar xzf octokit-openapi-23.0.2.tgz
- *     node scripts/run.js ../test/unit/support/cut-github-openapi package/generated/api.github.com.json '@octokit/openapi 23.0.2'
+ *     node scripts/run.js ../test/support/cut-github-openapi package/generated/api.github.com.json '@octokit/openapi 23.0.2'
  *     npm run format
  *
  * What is left is as it was, but for texts for people, answers without an example, and media types other than JSON.

@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { onTestFinished } from "vitest";
-import { run } from "../../../scripts/lib/exec.ts";
+import { run } from "../../scripts/lib/exec.ts";
 
 export const SHA = "0123456789abcdef0123456789abcdef01234567";
 

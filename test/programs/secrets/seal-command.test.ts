@@ -12,8 +12,8 @@ import {
   sealCommand,
   sealFile,
   sealRepository,
-} from "../support/seal.ts";
-import { temporary, write } from "../support/tree.ts";
+} from "../../support/seal.ts";
+import { temporary, write } from "../../support/tree.ts";
 
 const GATEWAY = "overlays/dev/web/gateway.sops.yaml";
 const PASS = "overlays/dev/web/pass.sops.yaml";

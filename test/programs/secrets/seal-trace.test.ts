@@ -20,8 +20,8 @@ import {
   sealCommand,
   sealFile,
   sealRepository,
-} from "../support/seal.ts";
-import { commit, git, temporary, write } from "../support/tree.ts";
+} from "../../support/seal.ts";
+import { commit, git, temporary, write } from "../../support/tree.ts";
 
 const GATEWAY = "overlays/dev/web/gateway.sops.yaml";
 const ON_GATEWAY = ["--verbose", "dev", "web", "--secret", "gateway"] as const;

@@ -11,7 +11,7 @@ import { writeSealed } from "../../../scripts/lib/secrets/seal.ts";
 import { connectSops, type Sops } from "../../../scripts/lib/secrets/sops.ts";
 import { cacheDir } from "../../../scripts/lib/tools/cache.ts";
 import { resolveTool } from "../../../scripts/lib/tools/resolve.ts";
-import { smallTree, write } from "../support/tree.ts";
+import { smallTree, write } from "../../support/tree.ts";
 
 const SECRETS = `secrets:
   - name: database

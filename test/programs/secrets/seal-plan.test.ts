@@ -18,8 +18,8 @@ import {
 } from "../../../scripts/lib/secrets/seal-plan.ts";
 import { parseSealed, valuesOf } from "../../../scripts/lib/secrets/sealed.ts";
 import { NoKeyError, type Sops } from "../../../scripts/lib/secrets/sops.ts";
-import { opened, type SealRepository, sealFile, sealRepository } from "../support/seal.ts";
-import { write } from "../support/tree.ts";
+import { opened, type SealRepository, sealFile, sealRepository } from "../../support/seal.ts";
+import { write } from "../../support/tree.ts";
 
 const GATEWAY = "overlays/dev/web/gateway.sops.yaml";
 const LOGINS = ["overlays/dev/disk/login.sops.yaml", "overlays/dev/web/web-login.sops.yaml"] as const;

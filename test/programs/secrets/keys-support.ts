@@ -10,7 +10,7 @@ import { writeSealed } from "../../../scripts/lib/secrets/seal.ts";
 import { valuesOf } from "../../../scripts/lib/secrets/sealed.ts";
 import { connectSops } from "../../../scripts/lib/secrets/sops.ts";
 import { resolveTools } from "../../../scripts/lib/tools/resolve.ts";
-import { commit, git, smallTree, temporary, write } from "../support/tree.ts";
+import { commit, git, smallTree, temporary, write } from "../../support/tree.ts";
 
 const CATALOGUE = {
   "apps/web.yaml": `app: web

@@ -19,8 +19,8 @@ import {
   sealCommand,
   sealFile,
   sealRepository,
-} from "../support/seal.ts";
-import { commit, git, temporary } from "../support/tree.ts";
+} from "../../support/seal.ts";
+import { commit, git, temporary } from "../../support/tree.ts";
 
 const PASS = "overlays/dev/web/pass.sops.yaml";
 const ENVIRONMENTS = ["dev", "test"];

@@ -5,7 +5,7 @@ import { describe, expect, it } from "vitest";
 import { createIdentity } from "../../../scripts/lib/secrets/age.ts";
 import { makeEnvironments, parseRecipient, writeEnvironment } from "../../../scripts/lib/secrets/init.ts";
 import { parseRules } from "../../../scripts/lib/secrets/recipients.ts";
-import { commit, git, temporary, write } from "../support/tree.ts";
+import { commit, git, temporary, write } from "../../support/tree.ts";
 import { COMMENT, FILES, type Fixture, filesOf, programs, sealedRepository } from "./keys-support.ts";
 
 /** As this repository is published. */

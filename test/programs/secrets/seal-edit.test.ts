@@ -16,8 +16,8 @@ import {
   sealCommand,
   sealFile,
   sealRepository,
-} from "../support/seal.ts";
-import { temporary } from "../support/tree.ts";
+} from "../../support/seal.ts";
+import { temporary } from "../../support/tree.ts";
 
 const GATEWAY = "overlays/dev/web/gateway.sops.yaml";
 const LOGINS = ["overlays/dev/disk/login.sops.yaml", "overlays/dev/web/web-login.sops.yaml"] as const;

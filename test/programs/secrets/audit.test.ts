@@ -9,7 +9,7 @@ import { describeAudit } from "../../../scripts/lib/secrets/audit-print.ts";
 import { credentialsOf } from "../../../scripts/lib/secrets/credential.ts";
 import { sealCredential } from "../../../scripts/lib/secrets/seal.ts";
 import { readCatalogue } from "../../../scripts/lib/tree/catalogue.ts";
-import { commit, git, smallTree, temporary, write } from "../support/tree.ts";
+import { commit, git, smallTree, temporary, write } from "../../support/tree.ts";
 import { API, COPIED, DATABASE, read, type SealedRepository, sealedRepository } from "./audit-support.ts";
 
 const ROOT = repositoryRoot();

@@ -2,7 +2,7 @@ import { beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
 import { formatHolds } from "../../../scripts/lib/release/hold.ts";
 import { formatRelease, type Release } from "../../../scripts/lib/release/release.ts";
 import { readStatus, type StatusRow } from "../../../scripts/lib/status/status.ts";
-import { git, SHA, smallRepository, temporary, write } from "../support/tree.ts";
+import { git, SHA, smallRepository, temporary, write } from "../../support/tree.ts";
 
 const [B, C] = ["b".repeat(40), "c".repeat(40)];
 const NOW = new Date("2026-11-20T12:00:00Z");

@@ -3,7 +3,7 @@ import { tryRun } from "../../../scripts/lib/exec.ts";
 import { programLine, repositoryRoot } from "../../../scripts/lib/repository.ts";
 import { referenceFindings, touchedOverlays } from "../../../scripts/lib/secrets/audit-references.ts";
 import { resolveTool } from "../../../scripts/lib/tools/resolve.ts";
-import { commit, git, write } from "../support/tree.ts";
+import { commit, git, write } from "../../support/tree.ts";
 import { read, type SealedRepository, sealedRepository } from "./audit-support.ts";
 
 const POD = "base/web/pod.yaml";

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { createIdentity } from "../../../scripts/lib/secrets/age.ts";
 import { createKey } from "../../../scripts/lib/secrets/new-key.ts";
-import { commit, temporary, write } from "../support/tree.ts";
+import { commit, temporary, write } from "../../support/tree.ts";
 import { COMMENT, FILES, type Fixture, filesOf, programs, sealedRepository } from "./keys-support.ts";
 
 const READERS = { dev: ["cluster-dev", "ada"], test: ["cluster-test", "ada"], live: ["cluster-live"] };
