@@ -1,8 +1,20 @@
-import { mkdir, mkdtemp, readdir, realpath, rm, writeFile } from "node:fs/promises";
+import {
+  copyFile,
+  cp,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  realpath,
+  rm,
+  symlink,
+  utimes,
+  writeFile,
+} from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { expect, it, onTestFinished } from "vitest";
+import { describe, expect, it, onTestFinished } from "vitest";
 import { tryRun } from "../../scripts/lib/exec.ts";
 import { programLine, repositoryRoot } from "../../scripts/lib/repository.ts";
 
@@ -71,4 +83,109 @@ it("a module that is not there is named, with the line that asks for it", async 
   const { stderr, exitCode, left } = await start(`\nimport "./none.ts";`, "");
   expect(stderr).toMatch(/program\.ts:2:7: ERROR: Could not resolve "\.\/none\.ts"/);
   expect({ exitCode, left }).toEqual({ exitCode: 1, left: [] });
+});
+
+describe("what a command starts from", () => {
+  /** A checkout with one command, which prints the word of its module. All of it was written long ago. */
+  async function checkout(): Promise<string> {
+    const root = await realpath(await mkdtemp(join(tmpdir(), "checkout-")));
+    onTestFinished(async () => rm(root, { recursive: true }));
+    await mkdir(join(root, "scripts/lib"), { recursive: true });
+    await mkdir(join(root, "node_modules"));
+    await copyFile(join(repositoryRoot(), "scripts/run.js"), join(root, "scripts/run.js"));
+    await symlink(join(repositoryRoot(), "node_modules/esbuild"), join(root, "node_modules/esbuild"));
+    await put(root, "package.json", '{ "type": "module" }');
+    await put(
+      root,
+      "scripts/say.ts",
+      'import { word } from "./lib/word.ts";\nconsole.log(word, import.meta.dirname);',
+    );
+    await put(root, "scripts/lib/word.ts", 'export const word: string = "one";');
+    await put(root, "node_modules/.package-lock.json", "{}");
+    await utimes(join(root, "scripts/run.js"), 0, 0);
+    return root;
+  }
+
+  async function put(root: string, path: string, text: string): Promise<void> {
+    await writeFile(join(root, path), text);
+    await utimes(join(root, path), 0, 0);
+  }
+
+  async function say(root: string): Promise<string> {
+    const { stdout, stderr } = await tryRun(...programLine(root, "say", []));
+    return stdout + stderr;
+  }
+
+  async function kept(root: string): Promise<string[]> {
+    return (await readdir(join(root, ".cache/commands")).catch((): string[] => [])).toSorted();
+  }
+
+  it("is kept, and used again", async () => {
+    const root = await checkout();
+    expect(await say(root)).toBe(`one ${root}/scripts\n`);
+    const first = await kept(root);
+    expect(first).toEqual([expect.stringMatching(/^say\.[0-9a-f-]+\.mjs$/), "say.json"]);
+    const bundle = join(root, ".cache/commands", first[0] ?? "");
+    await writeFile(bundle, (await readFile(bundle, "utf8")).replace('"one"', '"kept"'));
+    expect(await say(root)).toBe(`kept ${root}/scripts\n`);
+    expect(await kept(root)).toEqual(first);
+  });
+
+  it.each([
+    ["a module", "scripts/lib/word.ts", 'export const word: string = "two";', "two"],
+    ["the command", "scripts/say.ts", "console.log(3, import.meta.dirname);", "3"],
+    ["a package", "node_modules/.package-lock.json", "{} ", "one"],
+  ])("is replaced when %s changes", async (_, path, text, word) => {
+    const root = await checkout();
+    await say(root);
+    const before = await kept(root);
+    // Neither its time nor its size have to tell.
+    await put(root, path, text);
+    expect(await say(root)).toBe(`${word} ${root}/scripts\n`);
+    const after = await kept(root);
+    expect(after).toHaveLength(2);
+    expect(after).not.toEqual(before);
+  });
+
+  it("is not kept while its files are being written", async () => {
+    const root = await checkout();
+    await writeFile(join(root, "scripts/lib/word.ts"), 'export const word: string = "new";');
+    expect(await say(root)).toBe(`new ${root}/scripts\n`);
+    expect(await kept(root)).toEqual([]);
+  });
+
+  it("is not that of the checkout which this one is a copy of", async () => {
+    const root = await checkout();
+    await say(root);
+    const copy = `${root}-copy`;
+    onTestFinished(async () => rm(copy, { recursive: true }));
+    await cp(root, copy, { recursive: true, preserveTimestamps: true });
+    expect(await say(copy)).toBe(`one ${copy}/scripts\n`);
+  });
+
+  it.each([
+    ["the record", "say.json"],
+    ["the bundle", ".mjs"],
+  ])("is made anew where %s is damaged", async (_, ending) => {
+    const root = await checkout();
+    await say(root);
+    const [damaged] = (await kept(root)).filter((file) => file.endsWith(ending));
+    await writeFile(join(root, ".cache/commands", damaged ?? ""), "{");
+    expect(await say(root)).toBe(`one ${root}/scripts\n`);
+    expect(await say(root)).toBe(`one ${root}/scripts\n`);
+  });
+
+  it("need not be kept: a place that cannot be written is no matter", async () => {
+    const root = await checkout();
+    await writeFile(join(root, ".cache"), "");
+    expect(await say(root)).toBe(`one ${root}/scripts\n`);
+  });
+
+  it("is one in the end when many start at once", async () => {
+    const root = await checkout();
+    const said = await Promise.all(Array.from({ length: 8 }, async () => say(root)));
+    expect(new Set(said)).toEqual(new Set([`one ${root}/scripts\n`]));
+    expect(await say(root)).toBe(`one ${root}/scripts\n`);
+    expect((await kept(root)).filter((file) => file.endsWith(".mjs"))).toHaveLength(1);
+  });
 });
