@@ -3,15 +3,15 @@
  * changes. Why, and how that is noticed: docs/decisions/0010-commands-start-from-a-bundle.md. JavaScript, because nothing is
  * there yet that reads TypeScript.
  */
-import { randomUUID } from "node:crypto";
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { createHash, randomUUID } from "node:crypto";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, dirname, join, relative, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 
 /** @typedef {{ run: () => Promise<unknown> }} Bundle */
-/** @typedef {Map<string, string>} Stamps what was bundled, and by what its change is seen */
+/** @typedef {Record<string, string>} Digests of all that was bundled, by path */
 
 const checkout = dirname(import.meta.dirname);
 const program = resolve(import.meta.dirname, `${process.argv[2]}.ts`);
@@ -33,9 +33,10 @@ await run();
  */
 async function kept() {
   try {
-    const { of, bundle, stamps } = JSON.parse(readFileSync(record, "utf8"));
+    const { of, bundle, digests } = JSON.parse(readFileSync(record, "utf8"));
     const isFresh =
-      of === program && Object.entries(stamps).every(([path, stamp]) => stampOf(path).stamp === stamp);
+      of === program &&
+      Object.entries(digests).every(([path, digest]) => digestOf(readFileSync(path)) === digest);
     return isFresh ? await load(join(cache, bundle)) : undefined;
   } catch {
     return undefined;
@@ -47,20 +48,18 @@ async function kept() {
  * @returns {Promise<Bundle>}
  */
 async function made() {
-  const begun = Date.now();
-  const { text, stamps, newest } = await bundled();
-  // What was written in this second may be written again without a trace; what is not in scripts/ is a test's.
-  const mayStay = newest < begun - 1000 && !name.startsWith("..");
-  return (mayStay ? await keep(text, stamps) : undefined) ?? passing(text);
+  const { text, digests } = await bundled();
+  // What is not in scripts/ is a test's.
+  return (name.startsWith("..") ? undefined : await keep(text, digests)) ?? passing(text);
 }
 
 /**
  * Loads a bundle and leaves it for the next start.
  * @param {string} text
- * @param {Stamps} stamps
+ * @param {Digests} digests
  * @returns {Promise<Bundle | undefined>} undefined in a checkout that cannot be written, and on a full disk
  */
-async function keep(text, stamps) {
+async function keep(text, digests) {
   const bundle = `${name}.${randomUUID()}.mjs`;
   const file = join(cache, bundle);
   try {
@@ -68,10 +67,7 @@ async function keep(text, stamps) {
     writeFileSync(file, text);
     // Before others know of it, and may replace it.
     const loaded = await load(file);
-    writeFileSync(
-      `${file}.json`,
-      JSON.stringify({ of: program, bundle, stamps: Object.fromEntries(stamps) }),
-    );
+    writeFileSync(`${file}.json`, JSON.stringify({ of: program, bundle, digests }));
     renameSync(`${file}.json`, record);
     for (const other of readdirSync(cache)) {
       if (other.startsWith(`${name}.`) && ![bundle, basename(record)].includes(other))
@@ -97,32 +93,30 @@ async function passing(text) {
 
 /**
  * Puts the program, all its modules and packages into one file.
- * @returns {Promise<{ text: string, stamps: Stamps, newest: number }>} when the newest of them was changed, in milliseconds
+ * @returns {Promise<{ text: string, digests: Digests }>}
  */
 async function bundled() {
   const { build, stop } = await import("esbuild");
-  /** @type {Stamps} */
-  const stamps = new Map();
-  let newest = 0;
+  /** @type {Digests} */
+  const digests = {};
   /** @param {string} path */
-  const note = (path) => {
-    const { stamp, changed } = stampOf(path);
-    stamps.set(path, stamp);
-    newest = Math.max(newest, changed);
+  const read = (path) => {
+    const bytes = readFileSync(path);
+    digests[path] = digestOf(bytes);
+    return bytes.toString();
   };
-  note(import.meta.filename);
+  read(import.meta.filename);
   // npm writes it anew whenever it changes a package.
-  note(join(checkout, "node_modules/.package-lock.json"));
+  const installed = join(checkout, "node_modules/.package-lock.json");
+  if (existsSync(installed)) read(installed);
   /** @type {import("esbuild").Plugin} */
   const asInTheCheckout = {
     name: "as-in-the-checkout",
     setup(building) {
-      building.onLoad({ filter: /./ }, ({ path }) => {
-        note(path);
-        if (!/\.[cm]?[jt]s$/.test(path)) return undefined;
-        const text = readFileSync(path, "utf8");
-        const loader = path.endsWith("ts") ? "ts" : "js";
-        if (!text.includes("import.meta")) return { contents: text, loader };
+      building.onLoad({ filter: /\.(json|[cm]?[jt]s)$/ }, ({ path }) => {
+        const text = read(path);
+        const loader = path.endsWith("json") ? "json" : path.endsWith("ts") ? "ts" : "js";
+        if (loader === "json" || !text.includes("import.meta")) return { contents: text, loader };
         const meta = { url: pathToFileURL(path).href, filename: path, dirname: dirname(path) };
         // In the first line, so that the numbers of the others stay.
         return { contents: `const importMeta = ${JSON.stringify(meta)}; ${text}`, loader };
@@ -156,18 +150,12 @@ async function bundled() {
   });
   // Its process would stay beside ours.
   await stop();
-  return { text: outputFiles.map(({ text }) => text).join(""), stamps, newest };
+  return { text: outputFiles.map(({ text }) => text).join(""), digests };
 }
 
-/**
- * What a file is known by, as in Git's index; and when it was changed, in milliseconds.
- * @param {string} path
- */
-function stampOf(path) {
-  const found = statSync(path, { throwIfNoEntry: false });
-  if (found === undefined) return { stamp: "none", changed: 0 };
-  const { mtimeMs, ctimeMs, size, ino } = found;
-  return { stamp: [mtimeMs, ctimeMs, size, ino].join(" "), changed: mtimeMs };
+/** @param {Buffer} bytes */
+function digestOf(bytes) {
+  return createHash("sha256").update(bytes).digest("hex");
 }
 
 /**
