@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import { defineConfig } from "vitest/config";
 import { BaseSequencer, type TestSpecification } from "vitest/node";
 
@@ -14,8 +15,8 @@ class InOrder extends BaseSequencer {
 export default defineConfig({
   test: {
     sequence: { sequencer: InOrder },
-    // Most tests wait for programs that they have started.
-    maxWorkers: "100%",
+    // Most tests wait for programs that they have started: two cores have time for four of them.
+    maxWorkers: Math.max(4, availableParallelism()),
     projects: [
       {
         test: {
