@@ -77,6 +77,12 @@ describe("npm run demo", { timeout: 60_000 }, () => {
     });
   });
 
+  it("asks the app's owners for a review of what goes to prod", async () => {
+    const opened = /staging -> prod[^$]*opened: #(\d+)/.exec(demo.stdout)?.[1];
+    expect((await forge.readPullRequest(Number(opened))).requestedTeams).toEqual(["identity"]);
+    expect(demo.stdout).not.toContain("note: ");
+  });
+
   it("has the result of each deployment on its commit", async () => {
     await onMain(HOLD);
     expect((await reports(await commitOf(releasePath("staging", APP)), "staging"))[0]).toBe("success");

@@ -178,6 +178,22 @@ export async function ensureRepository(
 
 const Webhook = z.object({ config: z.object({ url: z.string().optional() }) });
 
+/** Makes the teams that promotions ask for a review, where they are missing. They have no members. */
+export async function ensureTeams(
+  forge: string,
+  token: string,
+  repository: Repository,
+  teams: readonly string[],
+): Promise<void> {
+  const { call, list } = forgeCalls({ api: `${forge}/api/v1`, web: forge, git: "", ...repository }, token);
+  const known = new Set((await list("GET /orgs/{owner}/teams", {}, Team)).map(({ name }) => name));
+  const rights = { permission: "read", units: ["repo.code", "repo.pulls"], includes_all_repositories: true };
+  for (const name of teams.filter((candidate) => !known.has(candidate)))
+    await call("POST /orgs/{owner}/teams", { name, ...rights }, z.unknown());
+}
+
+const Team = z.object({ name: z.string() });
+
 function configFile(layout: Layout): string {
   return join(layout.data, "forge", "app.ini");
 }

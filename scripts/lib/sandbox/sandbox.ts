@@ -8,6 +8,7 @@ import { run } from "../exec.ts";
 import { repositoryOf } from "../forge/address.ts";
 import { programLine, repositoryRoot } from "../repository.ts";
 import type { ResolvedTool } from "../tools/resolve.ts";
+import { readCatalogue } from "../tree/catalogue.ts";
 import { readEnvironments } from "../tree/environment.ts";
 import { build } from "../tree/kustomize.ts";
 import { readSettings, SETTINGS_FILE } from "../tree/settings.ts";
@@ -33,6 +34,7 @@ import {
 import { readDefinitions } from "./definitions.ts";
 import {
   ensureRepository,
+  ensureTeams,
   ensureToken,
   FORGE_CREDENTIALS,
   FORGE_PORTS,
@@ -200,6 +202,8 @@ export class Sandbox {
         urls: argocdWebhooks(this.state),
         secret: credentialOf(this.state, "webhook"),
       });
+      const catalogue = await readCatalogue(this.layout.root);
+      await ensureTeams(forge, token, repository, [...new Set(catalogue.flatMap(({ owners }) => owners))]);
     });
     await exportDelivered(this.layout);
     const [first] = environments;
