@@ -30,6 +30,8 @@ const STRACE = onPath("strace", process.env)[0];
 const SHOWN = "execve,execveat,write,pwrite64,writev,pwritev,pwritev2,sendto,sendmsg,sendmmsg,connect";
 /** What these write does not show. */
 const UNSHOWN = "sendfile,copy_file_range,splice,tee,vmsplice,mmap";
+/** What newer versions of Node hand to the kernel through a ring in memory is in no trace: as if the kernel had none. */
+const NO_RINGS = "inject=io_uring_setup:error=ENOSYS";
 /** Between programs, by a pipe or a pair of sockets without a name; and the file for the editor, which is in memory. */
 const HARMLESS = /^\d+ +\w+\(\d+<(pipe:|UNIX(-STREAM)?:\[\d+->\d+\]>|\/dev\/shm\/seal-)/;
 
@@ -72,7 +74,21 @@ async function traced(
   const whole: [string, ...string[]] =
     STRACE === undefined
       ? [...command]
-      : [STRACE, "-f", "-v", "-yy", "-s", "400000", "-e", `trace=${SHOWN},${UNSHOWN}`, "-o", log, ...command];
+      : [
+          STRACE,
+          "-f",
+          "-v",
+          "-yy",
+          "-s",
+          "400000",
+          "-e",
+          `trace=${SHOWN},${UNSHOWN},io_uring_setup`,
+          "-e",
+          NO_RINGS,
+          "-o",
+          log,
+          ...command,
+        ];
   const ended =
     how.answers === undefined
       ? await runCommand(whole, options)
