@@ -163,5 +163,8 @@ function digestOf(bytes) {
  * @returns {Promise<Bundle>}
  */
 async function load(file) {
-  return import(pathToFileURL(file).href);
+  const bundle = await import(pathToFileURL(file).href);
+  // What a power cut leaves may be an empty file.
+  if (!("run" in bundle)) throw new Error(`${file} is cut off`);
+  return bundle;
 }

@@ -156,13 +156,14 @@ describe("what a command starts from", () => {
   });
 
   it.each([
-    ["the record", "say.json"],
-    ["the bundle", ".mjs"],
-  ])("is made anew where %s is damaged", async (_, ending) => {
+    ["the record is damaged", "say.json", "{"],
+    ["the bundle is damaged", ".mjs", "{"],
+    ["the bundle is empty", ".mjs", ""],
+  ])("is made anew where %s", async (_, ending, text) => {
     const root = await checkout();
     await say(root);
     const [damaged] = (await kept(root)).filter((file) => file.endsWith(ending));
-    await writeFile(join(root, ".cache/commands", damaged ?? ""), "{");
+    await writeFile(join(root, ".cache/commands", damaged ?? ""), text);
     expect(await say(root)).toBe(`one ${root}/scripts\n`);
     expect(await say(root)).toBe(`one ${root}/scripts\n`);
   });
