@@ -87,8 +87,12 @@ async function keep(text, digests) {
  */
 async function passing(text) {
   const file = join(tmpdir(), `ecommerce-gitops-${randomUUID()}.mjs`);
-  writeFileSync(file, text, { flag: "wx", mode: 0o600 });
-  return load(file).finally(() => rmSync(file));
+  try {
+    writeFileSync(file, text, { flag: "wx", mode: 0o600 });
+    return await load(file);
+  } finally {
+    rmSync(file, { force: true });
+  }
 }
 
 /**

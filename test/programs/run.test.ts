@@ -174,6 +174,19 @@ describe("what a command starts from", () => {
     expect(await say(root)).toBe(`one ${root}/scripts\n`);
   });
 
+  it("leaves nothing of itself where there is no room for it", async () => {
+    const root = await checkout();
+    const temporary = join(root, "temporary");
+    await mkdir(temporary);
+    const [command, args] = programLine(root, "say", []);
+    // No file of more than one block, as on a full disk.
+    const { stderr } = await tryRun("sh", ["-c", 'ulimit -f 1; "$0" "$@"', command, ...args], {
+      env: { ...process.env, TMPDIR: temporary },
+    });
+    expect(stderr).toContain("EFBIG");
+    expect([await kept(root), await readdir(temporary)]).toEqual([[], []]);
+  });
+
   it("is one in the end when many start at once", async () => {
     const root = await checkout();
     const said = await Promise.all(Array.from({ length: 8 }, async () => say(root)));
