@@ -61,6 +61,7 @@ export function newcomer(home: string): NodeJS.ProcessEnv {
  * Starts the sandbox with `npm start`, unless an earlier file has. Not before a file of this project runs: the other
  * projects have the machine for themselves.
  * @returns what `npm start` printed
+ * @throws what the first start failed with, for every file: to start it again for each would take half an hour
  */
 export async function startSandbox({
   root,
@@ -69,10 +70,14 @@ export async function startSandbox({
 }: Pick<ProvidedContext, "root" | "home" | "crds">): Promise<string> {
   const transcript = join(dirname(root), "start.txt");
   if (await exists(transcript)) return readFile(transcript, "utf8");
+  const failure = join(dirname(root), "failure.txt");
+  if (await exists(failure)) throw new Error(await readFile(failure, "utf8"));
   const env = { ...newcomer(home), ...crds };
   const started = await tryRun("npm", ["start"], { cwd: root, env });
   if (started.exitCode !== 0) {
-    throw new Error(`npm start exited with ${started.exitCode}:\n${started.stdout}\n${started.stderr}`);
+    const message = `npm start exited with ${started.exitCode}:\n${started.stdout}\n${started.stderr}`;
+    await writeFile(failure, message);
+    throw new Error(message);
   }
   await writeFile(transcript, started.stdout);
   return started.stdout;
