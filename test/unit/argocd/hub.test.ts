@@ -1,12 +1,5 @@
-import { cp, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { credentialFor, describePlan, type Plan, parseCluster } from "../../../scripts/lib/argocd/hub.ts";
-import { tryRun } from "../../../scripts/lib/exec.ts";
-import { programLine } from "../../../scripts/lib/repository.ts";
-import { SETTINGS_FILE, withSettings } from "../../../scripts/lib/tree/settings.ts";
 
 const ENVIRONMENTS = ["dev", "staging", "prod"];
 
@@ -89,58 +82,5 @@ describe("the plan", () => {
   it("says which version is there now", () => {
     const lines = describePlan({ ...plan, argocd: { version: "v3.6.1", installed: "v3.5.0" } });
     expect(lines).toContain("  install Argo CD v3.6.1 (now v3.5.0)");
-  });
-});
-
-describe("npm run bootstrap", () => {
-  const root = fileURLToPath(new URL("../../..", import.meta.url));
-  let copy: string;
-
-  beforeAll(async () => {
-    copy = await mkdtemp(join(tmpdir(), "bootstrap-"));
-    for (const name of ["argocd", "overlays", "scripts", "package.json"]) {
-      await cp(join(root, name), join(copy, name), { recursive: true });
-    }
-    await symlink(join(root, "node_modules"), join(copy, "node_modules"));
-    // As published; a fork has its own.
-    const settings = join(copy, SETTINGS_FILE);
-    const example = {
-      repoURL: "https://github.com/example/shop.git",
-      registry: "registry.example.com",
-      domain: "example.com",
-    };
-    await writeFile(settings, withSettings(await readFile(settings, "utf8"), example));
-  });
-  afterAll(async () => rm(copy, { recursive: true }));
-
-  async function bootstrap(...args: string[]) {
-    const env = { PATH: process.env["PATH"], HOME: copy, KUBECONFIG: "/nonexistent" };
-    return tryRun(...programLine(copy, "bootstrap", args), { cwd: copy, env });
-  }
-
-  it("refuses as long as the settings are examples", async () => {
-    expect(await bootstrap("--yes")).toEqual({
-      exitCode: 3,
-      stdout: "",
-      stderr: `bootstrap: ${SETTINGS_FILE} still has example values: repoURL, registry, domain; put your own there, and push\n`,
-    });
-  });
-
-  it.each([
-    ["an unknown flag", ["--force"], 2, /^bootstrap: unknown option '--force'/],
-    ["no token", ["--yes"], 3, /^bootstrap: FORGE_TOKEN is not set; export it, or say --public/],
-    [
-      "a cluster of no environment",
-      ["--cluster", "eu=x"],
-      2,
-      /^bootstrap: the cluster eu is of no environment; its name/,
-    ],
-  ])("refuses %s in one line", async (_, args, exitCode, message) => {
-    const file = join(copy, SETTINGS_FILE);
-    const own = { repoURL: "https://git.acme.dev/a/b.git", registry: "ghcr.io/acme", domain: "acme.dev" };
-    await writeFile(file, withSettings(await readFile(file, "utf8"), own));
-    const result = await bootstrap(...args);
-    expect(result.stderr).toMatch(message);
-    expect(result).toMatchObject({ exitCode, stdout: "" });
   });
 });
