@@ -170,6 +170,43 @@ describe("dev and staging heal; prod reports", () => {
   });
 });
 
+describe("a change of prod's configuration", () => {
+  it("is Synced by the sync of a person, who takes the ConfigMap of before away with it", async () => {
+    const maps = async () => {
+      const label = "app.kubernetes.io/name=user-service";
+      return (await kubectl("prod", "-n", "microservices", "get", "configmaps", "-l", label, "-o", "name"))
+        .trim()
+        .split("\n");
+    };
+    const before = await maps();
+    const file = join(work, "overlays/prod/user-service/kustomization.yaml");
+    const text = await readFile(file, "utf8");
+    await writeFile(file, text.replace("LOG_LEVEL=info", "LOG_LEVEL=debug"));
+    const commit = await push("user-service says more in prod");
+    await until("prod-user-service is OutOfSync", async () => {
+      const app = (await applications()).find(({ name }) => name === "prod-user-service");
+      return app?.sync === "OutOfSync" && app.revision === commit ? true : undefined;
+    });
+
+    const synced = await npm("run", "sync", "prod", "user-service");
+    expect(synced.stderr).toBe("");
+    expect(synced.exitCode).toBe(0);
+    const after = await maps();
+    expect(after).toHaveLength(before.length);
+    expect(after).not.toEqual(before);
+
+    await run("git", ["revert", "--no-edit", "HEAD"], { cwd: work, env });
+    await run("git", ["push", "--quiet"], { cwd: work, env });
+    const reverted = (await run("git", ["rev-parse", "HEAD"], { cwd: work, env })).trim();
+    await until("prod-user-service is OutOfSync", async () => {
+      const app = (await applications()).find(({ name }) => name === "prod-user-service");
+      return app?.sync === "OutOfSync" && app.revision === reverted ? true : undefined;
+    });
+    expect((await npm("run", "sync", "prod", "user-service")).exitCode).toBe(0);
+    expect(await maps()).toEqual(before);
+  });
+});
+
 describe("a field that Kubernetes does not know", () => {
   it("is refused, and what runs stays as it is", async () => {
     await appendFile(join(work, "base/storage/fast-ssd.yaml"), "allowVolumeExpansions: true\n");

@@ -106,19 +106,29 @@ function dateOf(text: string | undefined): Date | undefined {
 }
 
 /**
- * Syncs one application to what its branch contains now, and waits until it is Synced and Healthy.
+ * Syncs one application to what its branch contains now, and waits until it is Synced and Healthy. What has left Git goes,
+ * as it does by itself in an environment that syncs by itself: the ConfigMap of a configuration that has changed, for one.
+ * Without that the application would stay OutOfSync. What a manifest marks with `Prune=confirm` still waits for a person.
  * @throws ExternalError with Argo CD's reason when it fails or takes longer than the time given
  */
 export async function syncApplication(argocd: Argocd, name: string, timeoutSeconds: number): Promise<void> {
   const limit = ["--timeout", String(timeoutSeconds)];
-  const synced = await tryRun(argocd.program, ["app", "sync", name, ...limit], { env: argocd.env });
+  const synced = await tryRun(argocd.program, ["app", "sync", name, "--prune", ...limit], {
+    env: argocd.env,
+  });
   // One that Argo CD has started itself is as good.
   const running = /another operation is already in progress/.test(synced.stderr);
-  if (synced.exitCode !== 0 && !running)
-    throw new ExternalError(`${name} does not sync: ${reasonIn(synced.stderr)}`);
+  if (synced.exitCode !== 0 && !running) throw failure(`${name} does not sync`, synced.stderr);
   const wait = ["app", "wait", name, "--operation", "--sync", "--health", ...limit];
   const waited = await tryRun(argocd.program, wait, { env: argocd.env });
-  if (waited.exitCode !== 0) throw new ExternalError(`${name} is not Healthy: ${reasonIn(waited.stderr)}`);
+  if (waited.exitCode !== 0) throw failure(`${name} is not Healthy`, waited.stderr);
+}
+
+/** What Argo CD said; a time that is up ends the client, not the sync. */
+function failure(what: string, stderr: string): ExternalError {
+  const reason = reasonIn(stderr);
+  const hint = "Argo CD goes on: look at `npm run status`, or wait longer with --timeout";
+  return new ExternalError(`${what}: ${reason}`, reason.startsWith("timed out ") ? hint : undefined);
 }
 
 /** The message in the last line that the client logged: JSON, or `level=fatal msg="…"`. */
