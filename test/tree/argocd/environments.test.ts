@@ -84,6 +84,10 @@ describe.each(names)("%s", (env) => {
     });
   });
 
+  it("leaves a person's word that something may be pruned on the Application", () => {
+    expect(set.spec).toHaveProperty("preservedFields.annotations", ["argocd.argoproj.io/deletion-approved"]);
+  });
+
   it("has a root that brings this directory with the project of the roots", () => {
     expect(root.spec).toMatchObject({
       project: "platform",
