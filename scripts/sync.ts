@@ -2,7 +2,7 @@
 import pLimit from "p-limit";
 import { listApplications, syncApplication } from "./lib/argocd/argocd.ts";
 import { connectArgocd } from "./lib/argocd/connection.ts";
-import { syncPlan } from "./lib/argocd/sync-plan.ts";
+import { SYNC_SECONDS, syncPlan } from "./lib/argocd/sync-plan.ts";
 import { command, main } from "./lib/cli/command.ts";
 import { runSteps } from "./lib/cli/steps.ts";
 import { ExternalError, UsageError } from "./lib/errors.ts";
@@ -18,7 +18,7 @@ const program = command("sync", "sync an environment, or some apps of it, and wa
   .usage("<env> [app…]")
   .argument("<env>", "the environment, such as prod")
   .argument("[app...]", "only these apps; all by default")
-  .option("--timeout <seconds>", "how long one application may take", "300")
+  .option("--timeout <seconds>", "how long one application may take", String(SYNC_SECONDS))
   .action(sync);
 await main(program);
 

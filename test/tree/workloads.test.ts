@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { SYNC_SECONDS } from "../../scripts/lib/argocd/sync-plan.ts";
 import {
   autoscalerOf,
   type ConfigMap,
@@ -240,6 +241,13 @@ describe.each(cases.filter(({ workload }) => workload.kind === "Deployment"))(
         rule("topology.kubernetes.io/zone"),
         rule("kubernetes.io/hostname"),
       ]);
+    });
+
+    it("is given up, when it stands still, after a pod's longest start and before a sync by hand ends", () => {
+      const [main] = pod.containers;
+      const { periodSeconds = 0, failureThreshold = 0 } = main?.startupProbe ?? {};
+      expect(workload.spec.progressDeadlineSeconds).toBeGreaterThan(periodSeconds * failureThreshold);
+      expect(workload.spec.progressDeadlineSeconds).toBeLessThan(SYNC_SECONDS);
     });
 
     it("gives a service the configuration the specification names", () => {

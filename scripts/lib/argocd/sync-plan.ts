@@ -12,6 +12,12 @@ export interface SyncStep {
 const ORDER = ["platform", "store", "service"] as const satisfies readonly App["kind"][];
 
 /**
+ * How long one application may take: longer than a rollout may stand still (progressDeadlineSeconds of
+ * base/components/service), so that one that fails ends as Degraded, with its reason, and not as "timed out".
+ */
+export const SYNC_SECONDS = 900;
+
+/**
  * Plans a sync.
  * @param env the environment
  * @param names the apps that were asked for; all of the catalogue when empty

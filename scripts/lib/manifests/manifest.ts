@@ -91,6 +91,7 @@ export interface PodSpec {
 export interface Workload extends Manifest {
   spec: {
     replicas?: number;
+    progressDeadlineSeconds?: number;
     selector: { matchLabels: Record<string, string> };
     strategy?: {
       type: string;
