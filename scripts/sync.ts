@@ -2,14 +2,14 @@
 import pLimit from "p-limit";
 import { listApplications, syncApplication } from "./lib/argocd/argocd.ts";
 import { connectArgocd } from "./lib/argocd/connection.ts";
-import { SYNC_SECONDS, syncPlan } from "./lib/argocd/sync-plan.ts";
+import { SYNC_SECONDS, syncPlan, syncsRoot } from "./lib/argocd/sync-plan.ts";
 import { command, main } from "./lib/cli/command.ts";
 import { runSteps } from "./lib/cli/steps.ts";
 import { ExternalError, UsageError } from "./lib/errors.ts";
 import { repositoryRoot } from "./lib/repository.ts";
 import { statusTable } from "./lib/status/print.ts";
 import { readCatalogue } from "./lib/tree/catalogue.ts";
-import { readEnvironments } from "./lib/tree/environment.ts";
+import { findEnvironment, readEnvironments } from "./lib/tree/environment.ts";
 
 /** Each sync is a client that waits; more at once only make Argo CD's API slower. */
 const CLIENTS = 4;
@@ -24,13 +24,15 @@ await main(program);
 
 async function sync(env: string, apps: string[], options: { timeout: string }): Promise<void> {
   const root = repositoryRoot();
-  const plan = syncPlan(env, apps, await readEnvironments(root), await readCatalogue(root));
+  const environments = await readEnvironments(root);
+  const plan = syncPlan(env, apps, environments, await readCatalogue(root));
   const timeout = Number(options.timeout);
   if (!(timeout > 0)) throw new UsageError(`--timeout ${options.timeout} is not a number of seconds`);
 
   const argocd = await connectArgocd(root, process.env);
-  // The environment's own shape first: it decides which applications there are.
-  if (apps.length === 0) await syncApplication(argocd, `root-${env}`, timeout);
+  if (syncsRoot(findEnvironment(environments, env), apps)) {
+    await syncApplication(argocd, `root-${env}`, timeout);
+  }
   const applications = await listApplications(argocd, env);
   const limit = pLimit(CLIENTS);
   const steps = plan.map((step) => {

@@ -36,3 +36,14 @@ export function syncPlan(
     apps: wanted.filter((app) => app.kind === kind).map(({ app }) => app),
   })).filter(({ apps }) => apps.length > 0);
 }
+
+/**
+ * Whether the environment's own shape is synced first: with all of its applications, since it decides which there are, and
+ * where a person has to. The root of an environment that syncs by itself nobody but administrators may start.
+ */
+export function syncsRoot(
+  { syncsItself }: Pick<Environment, "syncsItself">,
+  names: readonly string[],
+): boolean {
+  return names.length === 0 && !syncsItself;
+}

@@ -77,6 +77,7 @@ describe("who may do what", () => {
     [TEAM, "get", "logs", "prod/prod-user-service", true],
     [TEAM, "sync", "applications", "prod/prod-user-service", false],
     [TEAM, RESTART, "applications", "prod/prod-user-service", false],
+    [TEAM, "sync", "applications", "platform/root-dev", false],
     [TEAM, "sync", "applications", "platform/root-prod", false],
     [TEAM, "sync", "applications", "addons/prod-metrics-server", false],
     // Release managers deploy to prod, on every cluster of it.
@@ -86,6 +87,7 @@ describe("who may do what", () => {
     [MANAGER, "sync", "applications", "platform/root-prod", true],
     [MANAGER, "sync", "applications", "addons/prod-metrics-server", true],
     [MANAGER, "get", "logs", "prod/prod-user-service", true],
+    [MANAGER, "sync", "applications", "platform/root-staging", false],
     [MANAGER, "sync", "applications", "platform/root", false],
     // Administrators.
     [PLATFORM, "sync", "applications", "platform/root", true],

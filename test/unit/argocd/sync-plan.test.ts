@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { syncPlan } from "../../../scripts/lib/argocd/sync-plan.ts";
+import { syncPlan, syncsRoot } from "../../../scripts/lib/argocd/sync-plan.ts";
 import { UsageError } from "../../../scripts/lib/errors.ts";
 import type { App } from "../../../scripts/lib/tree/catalogue.ts";
 
@@ -54,4 +54,13 @@ describe("the plan of a sync", () => {
     expect(plan).toThrow(UsageError);
     expect(plan).toThrow(expect.objectContaining({ message: line, hint }));
   });
+});
+
+it.each([
+  ["all of an environment that waits for people", false, [], true],
+  ["some apps of it", false, ["user-service"], false],
+  // Their roots no role but the administrators' may start: test/tree/argocd/rbac.test.ts.
+  ["all of an environment that syncs by itself", true, [], false],
+])("the root is synced with %s: %s %j %s", (_, syncsItself, names, expected) => {
+  expect(syncsRoot({ syncsItself }, names)).toBe(expected);
 });
