@@ -1,5 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { readFile } from "node:fs/promises";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { isAlive, startOf } from "../../scripts/lib/alive.ts";
 import { waitFor } from "../../scripts/lib/wait.ts";
@@ -23,11 +24,17 @@ describe("a process", () => {
   });
 
   it("that nobody has waited for has ended", async () => {
-    // exec leaves the child to a program that knows nothing of it.
-    const parent = spawn("sh", ["-c", "sleep 0 & echo $!; exec sleep 600"]);
+    // exec leaves the child, which ends with its input, to a program that knows nothing of it.
+    const parent = spawn("sh", ["-c", "cat <&3 & echo $!; exec sleep 600"], {
+      stdio: ["ignore", "pipe", "ignore", "pipe"],
+    });
     onTestFinished(() => void parent.kill());
-    const [line] = await once(parent.stdout, "data");
+    const [line] = await once(parent.stdio[1] ?? parent, "data");
     const pid = Number(String(line));
+    const isLeft = async () =>
+      (await readFile(`/proc/${parent.pid}/comm`, "utf8")) === "sleep\n" || undefined;
+    await waitFor("the child is left", isLeft, { timeoutMs: 5_000 });
+    parent.stdio[3]?.destroy();
     await waitFor("the child is a zombie", async () => !isAlive(pid) || undefined, { timeoutMs: 5_000 });
     expect(() => process.kill(pid, 0)).not.toThrow();
     expect(startOf(pid)).toBe(undefined);
