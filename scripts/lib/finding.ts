@@ -1,4 +1,4 @@
-/** What a look at Secrets has found, and how it ends a command. */
+/** What a check of the tree has found, and how it ends a command. */
 import { FindingsError } from "./errors.ts";
 
 export interface Finding {

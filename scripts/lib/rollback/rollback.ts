@@ -99,7 +99,7 @@ export function formatRollbackBranch({ environment, app }: HoldPlace): string {
   return `rollback/${environment}/${app}`;
 }
 
-export function formatUnholdBranch({ environment, app }: HoldPlace): string {
+function formatUnholdBranch({ environment, app }: HoldPlace): string {
   return `unhold/${environment}/${app}`;
 }
 

@@ -7,7 +7,7 @@ import { waitFor } from "../wait.ts";
 const TIMEOUT_MS = 300_000;
 
 /** The apps of an environment: the directories of its overlays. */
-export async function overlaysOf(root: string, environment: string): Promise<string[]> {
+async function overlaysOf(root: string, environment: string): Promise<string[]> {
   const entries = await readdir(join(root, "overlays", environment), { withFileTypes: true });
   return entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
 }

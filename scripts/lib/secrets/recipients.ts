@@ -56,7 +56,7 @@ export function nameOf(recipients: readonly Recipient[], key: string): string {
 }
 
 /** The path of the sealed files of an environment, as a rule says it. */
-export function rulePath(environment: string): string {
+function rulePath(environment: string): string {
   return String.raw`^overlays/${environment}/[^/]+/[^/]+\.sops\.yaml$`;
 }
 

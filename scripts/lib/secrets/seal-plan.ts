@@ -29,7 +29,7 @@ export const SECRET_LIMIT = 1024 * 1024;
  */
 const SEALED_LIMIT = 1.5 * 1024 * 1024 - 16 * 1024;
 /** Stands for every app where files are only sealed again. */
-export const ALL_APPS = "all";
+const ALL_APPS = "all";
 
 /** What a person names. */
 export interface SealRequest {

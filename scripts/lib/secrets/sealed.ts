@@ -5,7 +5,7 @@ import { RefusedError } from "../errors.ts";
 import type { SecretValues } from "./credential.ts";
 
 /** Says that a key still has a random value where a person has to bring the real one: names of keys, with commas. */
-export const PLACEHOLDER = "ecommerce-gitops/placeholder";
+const PLACEHOLDER = "ecommerce-gitops/placeholder";
 /** Says when values were made, `<key>=<day>` with commas: to seal a file again changes when it was sealed, and not this. */
 export const MADE = "ecommerce-gitops/values-made";
 /** Before whatever uses the Secret. */

@@ -42,7 +42,7 @@ export interface SealedRepository {
 }
 
 /** Files of the small tree, whose service and store have Secrets. */
-export function treeWithSecrets(): Record<string, string> {
+function treeWithSecrets(): Record<string, string> {
   const tree = smallTree();
   const add = (path: string, text: string) => (tree[path] = `${tree[path] ?? ""}${text}`);
   add("apps/web.yaml", SECRETS);
