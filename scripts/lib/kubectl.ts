@@ -11,7 +11,8 @@ export interface Target {
 /**
  * Runs kubectl in a context.
  * @returns its standard output
- * @throws ExternalError with the last line of what it says; neither input nor output is kept: they may hold a key
+ * @throws ExternalError with the last line of what it says, and all of it as the cause; neither input nor output is kept:
+ *   they may hold a key
  */
 export async function kubectl(target: Target, args: readonly string[], input = ""): Promise<string> {
   const result = await tryRun(
@@ -20,10 +21,9 @@ export async function kubectl(target: Target, args: readonly string[], input = "
     { input },
   );
   if (result.exitCode === 0) return result.stdout;
-  const line = result.stderr.trim().split("\n").at(-1) ?? "";
   // An admission webhook may quote what it refuses.
-  const reason = /AGE-SECRET-KEY|[A-Za-z0-9+/]{64}/.test(line) ? "" : line;
-  throw new ExternalError(
-    `${target.context}: kubectl ${args[0]} failed: ${reason || `exit code ${result.exitCode}`}`,
-  );
+  const said = /AGE-SECRET-KEY|[A-Za-z0-9+/]{64}/.test(result.stderr) ? "" : result.stderr.trim();
+  const reason = said.split("\n").at(-1) || `exit code ${result.exitCode}`;
+  const options = said === "" ? {} : { cause: said };
+  throw new ExternalError(`${target.context}: kubectl ${args[0]} failed: ${reason}`, undefined, options);
 }
