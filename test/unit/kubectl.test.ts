@@ -5,12 +5,15 @@ import { ExternalError } from "../../scripts/lib/errors.ts";
 import { kubectl } from "../../scripts/lib/kubectl.ts";
 import { temporary } from "../support/tree.ts";
 
-const KEY = "QUdFLVNFQ1JFVC1LRVktMVFRUVFRUVFRUVFRUVFRUVFRUVFRUVFRUVFRUVFRUVFRUVFRUVFRUVFR";
-
 it.each([
   ["all that it says", ["a: forbidden", "b: forbidden"], "b: forbidden", "a: forbidden\nb: forbidden"],
-  ["nothing that may be a key", [`denied: ${KEY}`], "exit code 4", undefined],
-  ["nothing beside what may be a key", [`denied: ${KEY}`, "b: forbidden"], "exit code 4", undefined],
+  ["nothing that may be a key", [`denied: ${"QUdF".repeat(16)}`], "exit code 4", undefined],
+  [
+    "nothing beside what may be a key",
+    [`denied: ${"QUdF".repeat(16)}`, "b: forbidden"],
+    "exit code 4",
+    undefined,
+  ],
   ["nothing that is a key", ["denied: AGE-SECRET-KEY-1QQ"], "exit code 4", undefined],
   ["nothing when it says nothing", [], "exit code 4", undefined],
 ])("a kubectl that fails is quoted: %s", async (_, lines, reason, cause) => {
