@@ -5,6 +5,7 @@ import { forgeAddress } from "../../scripts/lib/forge/address.ts";
 import { connectForge, type Forge } from "../../scripts/lib/forge/forge.ts";
 import { labelChange } from "../../scripts/lib/forge/labels.ts";
 import { ensurePullRequest } from "../../scripts/lib/proposal/pull-request.ts";
+import { ensureTeams } from "../../scripts/lib/sandbox/forge.ts";
 import { git } from "../support/tree.ts";
 import {
   ask,
@@ -401,12 +402,7 @@ describe("reviewers", () => {
     const { number } = await openPull(repo, "one");
     // The organisation is shared by all tests.
     const team = `web-${repo.name}`;
-    await ask(`${inject("forge")}/api/v1/orgs/${OWNER}/teams`, "POST", {
-      name: team,
-      permission: "read",
-      units: ["repo.code", "repo.pulls"],
-      includes_all_repositories: true,
-    });
+    await ensureTeams(inject("forge"), inject("token"), { owner: OWNER, name: repo.name }, [team]);
     const read = async () => gitea(repo).readPullRequest(number);
     const reason = await gitea(repo).requestReviewers(await read(), ["nobody", team, "none"]);
     expect(reason).toBe(

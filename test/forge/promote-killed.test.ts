@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { beforeAll, describe, expect, inject, it } from "vitest";
 import { z } from "zod";
 import { releasePath } from "../../scripts/lib/release/release.ts";
+import { ensureTeams } from "../../scripts/lib/sandbox/forge.ts";
 import { waitFor } from "../../scripts/lib/wait.ts";
 import { git, smallTree, temporary } from "../support/tree.ts";
 import { callerOf, environmentOf, promotable, promote, release } from "./promotion-support.ts";
@@ -56,12 +57,7 @@ beforeAll(async () => {
   const directory = await mkdtemp(join(tmpdir(), "forge-"));
   const web = (smallTree()["apps/web.yaml"] ?? "").replace("  - web\n", `  - ${TEAM}\n`);
   repo = await promotable({ "apps/web.yaml": web }, directory);
-  await ask(`${inject("forge")}/api/v1/orgs/${OWNER}/teams`, "POST", {
-    name: TEAM,
-    permission: "read",
-    units: ["repo.code", "repo.pulls"],
-    includes_all_repositories: true,
-  });
+  await ensureTeams(inject("forge"), inject("token"), { owner: OWNER, name: repo.name }, [TEAM]);
   return async () => rm(directory, { recursive: true });
 });
 

@@ -6,7 +6,7 @@ import { ExternalError } from "../errors.ts";
 import { tryRun } from "../exec.ts";
 import { exists, replaceFile } from "../file.ts";
 import type { Repository } from "../forge/address.ts";
-import { answerOf, forgeCalls } from "../forge/call.ts";
+import { answerOf, type ForgeCalls, forgeCalls } from "../forge/call.ts";
 import type { Layout } from "./layout.ts";
 import { type ProcessSpec } from "./process.ts";
 import { credentialOf, portOf, type State } from "./state.ts";
@@ -155,7 +155,7 @@ export async function ensureRepository(
   webhooks: { readonly urls: readonly string[]; readonly secret: string },
 ): Promise<void> {
   const { owner, name } = repository;
-  const { call, list } = forgeCalls({ api: `${forge}/api/v1`, web: forge, git: "", owner, name }, token);
+  const { call, list } = callsOf(forge, token, repository);
   const ensure = async (wanted: string, made: string, parameters: object) => {
     try {
       await call(`GET ${wanted}`, {}, z.unknown());
@@ -185,7 +185,7 @@ export async function ensureTeams(
   repository: Repository,
   teams: readonly string[],
 ): Promise<void> {
-  const { call, list } = forgeCalls({ api: `${forge}/api/v1`, web: forge, git: "", ...repository }, token);
+  const { call, list } = callsOf(forge, token, repository);
   const known = new Set((await list("GET /orgs/{owner}/teams", {}, Team)).map(({ name }) => name));
   const rights = { permission: "read", units: ["repo.code", "repo.pulls"], includes_all_repositories: true };
   for (const name of teams.filter((candidate) => !known.has(candidate)))
@@ -193,6 +193,11 @@ export async function ensureTeams(
 }
 
 const Team = z.object({ name: z.string() });
+
+/** Nothing here needs what git fetches from. */
+function callsOf(forge: string, token: string, repository: Repository): ForgeCalls {
+  return forgeCalls({ api: `${forge}/api/v1`, web: forge, git: "", ...repository }, token);
+}
 
 function configFile(layout: Layout): string {
   return join(layout.data, "forge", "app.ini");
