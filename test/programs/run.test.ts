@@ -17,20 +17,21 @@ import { pathToFileURL } from "node:url";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { tryRun } from "../../scripts/lib/exec.ts";
 import { programLine, repositoryRoot } from "../../scripts/lib/repository.ts";
+import { temporary } from "../support/tree.ts";
 
 /** Runs a program with a module in a folder beside it; neither is in the checkout. */
 async function start(program: string, module: string, args: readonly string[] = []) {
   // With characters that a URL would take for something else.
   const directory = await realpath(await mkdtemp(join(tmpdir(), "run of # é-")));
   onTestFinished(async () => rm(directory, { recursive: true }));
-  const temporary = join(directory, "temporary");
+  const scratch = join(directory, "temporary");
   for (const folder of ["parts", "temporary"]) await mkdir(join(directory, folder));
   await writeFile(join(directory, "parts/part.json"), '{ "word": "JSON" }');
   await writeFile(join(directory, "parts/part.ts"), module);
   await writeFile(join(directory, "program.ts"), program);
   const line = programLine(repositoryRoot(), join(directory, "program"), args);
-  const ended = await tryRun(...line, { cwd: "/", env: { ...process.env, TMPDIR: temporary } });
-  return { ...ended, directory, left: await readdir(temporary) };
+  const ended = await tryRun(...line, { cwd: "/", env: { ...process.env, TMPDIR: scratch } });
+  return { ...ended, directory, left: await readdir(scratch) };
 }
 
 it("a program and its modules are where their sources are, and its arguments are its own", async () => {
@@ -88,8 +89,7 @@ it("a module that is not there is named, with the line that asks for it", async 
 describe("what a command starts from", () => {
   /** A checkout with one command, which prints the word of its module. */
   async function checkout(): Promise<string> {
-    const root = await realpath(await mkdtemp(join(tmpdir(), "checkout-")));
-    onTestFinished(async () => rm(root, { recursive: true }));
+    const root = await realpath(await temporary());
     await mkdir(join(root, "scripts/lib"), { recursive: true });
     await mkdir(join(root, "node_modules"));
     await copyFile(join(repositoryRoot(), "scripts/run.js"), join(root, "scripts/run.js"));
@@ -149,8 +149,7 @@ describe("what a command starts from", () => {
   it("is not that of the checkout which this one is a copy of", async () => {
     const root = await checkout();
     await say(root);
-    const copy = `${root}-copy`;
-    onTestFinished(async () => rm(copy, { recursive: true }));
+    const copy = join(await realpath(await temporary()), "copy");
     await cp(root, copy, { recursive: true, preserveTimestamps: true });
     expect(await say(copy)).toBe(`one ${copy}/scripts\n`);
   });
@@ -176,15 +175,14 @@ describe("what a command starts from", () => {
 
   it("leaves nothing of itself where there is no room for it", async () => {
     const root = await checkout();
-    const temporary = join(root, "temporary");
-    await mkdir(temporary);
+    const scratch = await temporary();
     const [command, args] = programLine(root, "say", []);
     // No file of more than one block, as on a full disk.
     const { stderr } = await tryRun("sh", ["-c", 'ulimit -f 1; "$0" "$@"', command, ...args], {
-      env: { ...process.env, TMPDIR: temporary },
+      env: { ...process.env, TMPDIR: scratch },
     });
     expect(stderr).toContain("EFBIG");
-    expect([await kept(root), await readdir(temporary)]).toEqual([[], []]);
+    expect([await kept(root), await readdir(scratch)]).toEqual([[], []]);
   });
 
   it("is one in the end when many start at once", async () => {

@@ -2,20 +2,23 @@ import { appendFile, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { z } from "zod";
-import { run, tryRun } from "../../scripts/lib/exec.ts";
+import { tryRun } from "../../scripts/lib/exec.ts";
 import { repositoryOf } from "../../scripts/lib/forge/address.ts";
 import { readSettings } from "../../scripts/lib/tree/settings.ts";
 import {
+  applicationOf,
   applications,
   env,
   home,
   kubectl,
   npm,
   push,
+  revert,
   root,
   startOutput,
   until,
   untilHealthy,
+  untilOutOfSync,
   untilRuns,
   work,
 } from "./support.ts";
@@ -100,7 +103,7 @@ describe("a merge", () => {
   it("reaches dev by itself, and prod not", async () => {
     await bump(TAG);
     await untilRuns("dev-user-service", TAG);
-    const prod = (await applications()).find((app) => app.name === "prod-user-service");
+    const prod = await applicationOf("prod-user-service");
     expect(prod?.images.join()).not.toContain(TAG);
   });
 
@@ -148,10 +151,7 @@ describe("dev and staging heal; prod reports", () => {
 
   it("a deletion in prod stays, and is reported", async () => {
     await kubectl("prod", "-n", "microservices", "delete", "service", "product-service");
-    await until("prod-product-service is OutOfSync", async () => {
-      const app = (await applications()).find(({ name }) => name === "prod-product-service");
-      return app?.sync === "OutOfSync" ? true : undefined;
-    });
+    await untilOutOfSync("prod-product-service");
     const left = await kubectl("prod", "-n", "microservices", "get", "service", "-o", "name");
     expect(left).not.toContain("product-service");
     expect((await npm("run", "sync", "prod", "product-service")).exitCode).toBe(0);
@@ -160,10 +160,7 @@ describe("dev and staging heal; prod reports", () => {
   it("a change in prod stays, and is reported", async () => {
     const before = await imageOf("prod");
     await change("prod");
-    await until("prod-user-service is OutOfSync", async () => {
-      const app = (await applications()).find(({ name }) => name === "prod-user-service");
-      return app?.sync === "OutOfSync" ? true : undefined;
-    });
+    await untilOutOfSync("prod-user-service");
     expect(await imageOf("prod")).toBe(FOREIGN);
     expect((await npm("run", "sync", "prod", "user-service")).exitCode).toBe(0);
     expect(await imageOf("prod")).toBe(before);
@@ -183,10 +180,7 @@ describe("a change of prod's configuration", () => {
     const text = await readFile(file, "utf8");
     await writeFile(file, text.replace("LOG_LEVEL=info", "LOG_LEVEL=debug"));
     const commit = await push("user-service says more in prod");
-    await until("prod-user-service is OutOfSync", async () => {
-      const app = (await applications()).find(({ name }) => name === "prod-user-service");
-      return app?.sync === "OutOfSync" && app.revision === commit ? true : undefined;
-    });
+    await untilOutOfSync("prod-user-service", commit);
 
     const synced = await npm("run", "sync", "prod", "user-service");
     expect(synced.stderr).toBe("");
@@ -195,13 +189,7 @@ describe("a change of prod's configuration", () => {
     expect(after).toHaveLength(before.length);
     expect(after).not.toEqual(before);
 
-    await run("git", ["revert", "--no-edit", "HEAD"], { cwd: work, env });
-    await run("git", ["push", "--quiet"], { cwd: work, env });
-    const reverted = (await run("git", ["rev-parse", "HEAD"], { cwd: work, env })).trim();
-    await until("prod-user-service is OutOfSync", async () => {
-      const app = (await applications()).find(({ name }) => name === "prod-user-service");
-      return app?.sync === "OutOfSync" && app.revision === reverted ? true : undefined;
-    });
+    await untilOutOfSync("prod-user-service", await revert());
     expect((await npm("run", "sync", "prod", "user-service")).exitCode).toBe(0);
     expect(await maps()).toEqual(before);
   });
@@ -212,14 +200,12 @@ describe("a field that Kubernetes does not know", () => {
     await appendFile(join(work, "base/storage/fast-ssd.yaml"), "allowVolumeExpansions: true\n");
     await push("A slip of the finger");
     await until("dev-storage is refused", async () => {
-      const app = (await applications()).find(({ name }) => name === "dev-storage");
+      const app = await applicationOf("dev-storage");
       return /allowVolumeExpansions: field not declared in schema/.test(app?.message ?? "") ? app : undefined;
     });
     expect(await kubectl("dev", "get", "storageclass", "fast-ssd", "-o", "name")).toContain("fast-ssd");
 
-    await run("git", ["revert", "--no-edit", "HEAD"], { cwd: work, env });
-    await run("git", ["push", "--quiet"], { cwd: work, env });
-    await untilHealthy("dev-storage", (await run("git", ["rev-parse", "HEAD"], { cwd: work, env })).trim());
+    await untilHealthy("dev-storage", await revert());
   });
 });
 
@@ -237,7 +223,7 @@ describe.concurrent("removing an overlay directory in Git", () => {
     expect(left).not.toContain("product-service");
 
     const prod = await until("prod-product-service is reported", async () => {
-      const app = (await applications()).find(({ name }) => name === "prod-product-service");
+      const app = await applicationOf("prod-product-service");
       return app?.sync === "Unknown" && /app path does not exist/.test(app.message) ? app : undefined;
     });
     expect(prod.message).toContain("overlays/prod/product-service");
@@ -245,8 +231,7 @@ describe.concurrent("removing an overlay directory in Git", () => {
       "product-service",
     );
 
-    await run("git", ["revert", "--no-edit", "HEAD"], { cwd: work, env });
-    await run("git", ["push", "--quiet"], { cwd: work, env });
+    await revert();
     await untilHealthy("dev-product-service");
     await untilHealthy("prod-product-service");
   });

@@ -5,7 +5,7 @@ import { connectRepository } from "../../scripts/lib/forge/connection.ts";
 import { connectForge } from "../../scripts/lib/forge/forge.ts";
 import { holdPath, parseHolds } from "../../scripts/lib/release/hold.ts";
 import { parseRelease, type Release, releasePath } from "../../scripts/lib/release/release.ts";
-import { applications, env, npm, root, work } from "./support.ts";
+import { applicationOf, env, npm, root, work } from "./support.ts";
 
 const APP = "user-service";
 const HOLD = holdPath({ environment: "prod", app: APP });
@@ -64,7 +64,7 @@ describe("npm run demo", { timeout: 60_000 }, () => {
 
   it("leaves prod as it was: in Git byte for byte, and in the cluster", async () => {
     expect(await released("prod")).toEqual(before);
-    const app = (await applications()).find(({ name }) => name === `prod-${APP}`);
+    const app = await applicationOf(`prod-${APP}`);
     expect(app).toMatchObject({ sync: "Synced", health: "Healthy" });
     expect(app?.images).toEqual([expect.stringContaining(String(before.image))]);
   });

@@ -34,7 +34,12 @@ export async function applications(): Promise<Application[]> {
   return listApplications({ program: "argocd", env });
 }
 
-/** The same in the work clone, with the variables of `.sandbox/env`. */
+/** The application of an app on a cluster, such as `dev-redis`; undefined when Argo CD has none. */
+export async function applicationOf(name: string): Promise<Application | undefined> {
+  return (await applications()).find((application) => application.name === name);
+}
+
+/** The same as `npm` in the work clone, with the variables of `.sandbox/env`. */
 export async function npmInWork(args: readonly string[], input = ""): Promise<RunResult> {
   return tryRun("npm", ["--silent", "run", ...args], { cwd: work, env, input });
 }
@@ -49,11 +54,24 @@ export async function ensureProd(): Promise<void> {
 
 /** Commits everything in the work clone and pushes it to the forge's main branch; returns the commit. */
 export async function push(message: string): Promise<string> {
-  const git = async (...args: string[]) => run("git", args, { cwd: work, env });
   await git("add", "--all");
   await git("commit", "--quiet", "-m", message);
+  return pushed();
+}
+
+/** Takes the newest commit of the work clone back, on the forge's main branch too; returns the commit that does. */
+export async function revert(): Promise<string> {
+  await git("revert", "--no-edit", "HEAD");
+  return pushed();
+}
+
+async function pushed(): Promise<string> {
   await git("push", "--quiet");
   return (await git("rev-parse", "HEAD")).trim();
+}
+
+async function git(...args: string[]): Promise<string> {
+  return run("git", args, { cwd: work, env });
 }
 
 export async function until<T>(what: string, look: () => Promise<T | undefined>, seconds = 60): Promise<T> {
@@ -65,7 +83,7 @@ export async function untilHealthy(name: string, revision?: string, seconds?: nu
   return until(
     `${name} is Synced and Healthy`,
     async () => {
-      const found = (await applications()).find((application) => application.name === name);
+      const found = await applicationOf(name);
       const done = found?.sync === "Synced" && found.health === "Healthy";
       return done && (revision === undefined || found.revision === revision) ? found : undefined;
     },
@@ -73,12 +91,21 @@ export async function untilHealthy(name: string, revision?: string, seconds?: nu
   );
 }
 
+/** Waits until an application is OutOfSync, at a commit if one is given. */
+export async function untilOutOfSync(name: string, revision?: string): Promise<void> {
+  await until(`${name} is OutOfSync`, async () => {
+    const found = await applicationOf(name);
+    const differs = found?.sync === "OutOfSync";
+    return (differs && (revision === undefined || found.revision === revision)) || undefined;
+  });
+}
+
 /** Waits until an application is Synced and Healthy, and runs one image only: that with this tag. */
 export async function untilRuns(name: string, tag: string, seconds?: number): Promise<void> {
   await until(
     `${name} runs ${tag}`,
     async () => {
-      const found = (await applications()).find((application) => application.name === name);
+      const found = await applicationOf(name);
       const done = found?.sync === "Synced" && found.health === "Healthy";
       // Pods of the release before are counted until they are gone.
       return done && found.images.length === 1 && found.images[0]?.includes(tag) ? true : undefined;

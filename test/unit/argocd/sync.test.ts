@@ -1,5 +1,5 @@
 /** What a sync asks of Argo CD's client. That the client does it is what test/sandbox shows. */
-import { chmod, readFile, writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { syncApplication } from "../../../scripts/lib/argocd/argocd.ts";
@@ -10,8 +10,7 @@ async function client(answer: string) {
   const directory = await temporary();
   const program = join(directory, "argocd");
   const calls = join(directory, "calls");
-  await writeFile(program, `#!/bin/sh\necho "$*" >> "${calls}"\n${answer}\n`);
-  await chmod(program, 0o755);
+  await writeFile(program, `#!/bin/sh\necho "$*" >> "${calls}"\n${answer}\n`, { mode: 0o755 });
   return {
     argocd: { program, env: process.env },
     calls: async () => (await readFile(calls, "utf8")).trim().split("\n"),
