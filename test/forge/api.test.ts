@@ -91,17 +91,6 @@ describe("open pull requests", () => {
     expect(forge.requests[0]).toContain("head=shop%3Abump%2Fdev%2Fweb");
   });
 
-  it("that are two refuse to be one", async () => {
-    const two = [pull(1, WAY.head, "shop/x"), pull(2, WAY.head, "shop/x")];
-    const forge = await standIn((_, response) => {
-      response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(two));
-    });
-    await expect(
-      ensurePullRequest(connect(forge.url), WAY, { title: "t", body: "b" }, LATER),
-    ).rejects.toThrow("#1 and #2 are both open from bump/dev/web to main");
-    expect(forge.requests.filter((request) => !request.startsWith("GET "))).toEqual([]);
-  });
-
   it.each([
     [409, "pull request already exists"],
     [422, 'Validation Failed: {"message":"A pull request already exists for shop:bump/dev/web."}'],
@@ -147,6 +136,24 @@ describe("open pull requests", () => {
     // A closed one is somebody's decision about that change: the next is a new one.
     await ask(`${repo.api}/pulls/1`, "PATCH", { state: "closed" });
     expect(await ensure("two")).toBe("opened");
+  });
+
+  it("on a real Gitea that are two become one, the first; it stays so", async () => {
+    const repo = await repository();
+    await openPull(repo, WAY.head);
+    await ask(`${repo.api}/pulls/1`, "PATCH", { state: "closed" });
+    const forge = gitea(repo);
+    const ensure = async (text: { title: string; body: string }, isFirst: boolean) =>
+      ensurePullRequest(forge, WAY, text, { isFirst });
+    expect(await ensure({ title: "t", body: "two" }, true)).toMatchObject({ number: 2, change: "opened" });
+    // It lets two runs that open one in the same moment both have it; opening the first again makes the same state.
+    await ask(`${repo.api}/pulls/1`, "PATCH", { state: "open" });
+    expect(await forge.openPullRequests(WAY)).toHaveLength(2);
+    const ends = ["updated", "unchanged"].map((change) => ({ number: 1, title: "t", body: "two", change }));
+    for (const end of ends) {
+      expect(await ensure({ title: "t", body: "two" }, false)).toMatchObject(end);
+      expect(await forge.openPullRequests(WAY)).toMatchObject([{ number: 1 }]);
+    }
   });
 });
 

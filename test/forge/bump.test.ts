@@ -280,7 +280,9 @@ describe("by pull request", () => {
     const repo = await repository();
     const results = await Promise.all([bump(repo.root, ["web", NEW]), bump(repo.root, ["web", NEW])]);
     expect(results).toMatchObject([{ exitCode: 0 }, { exitCode: 0 }]);
-    expect(await pullRequests(repo)).toHaveLength(1);
+    // Gitea may have let both open one, of which the second is closed again.
+    const open = (await pullRequests(repo)).filter(({ state }) => state === "open");
+    expect(open).toMatchObject([{ number: 1, title: "web: 89abcde in dev" }]);
     expect(await history(repo.root, "rev-list", "--count", `origin/main..origin/${BRANCH}`)).toBe("1");
   });
 });

@@ -1,5 +1,5 @@
 /** One open pull request for one purpose, kept up to date. */
-import { ExternalError, RefusedError } from "../errors.ts";
+import { ExternalError } from "../errors.ts";
 import type { Forge, PullRequest, Way } from "../forge/forge.ts";
 
 export interface EnsuredPullRequest extends PullRequest {
@@ -9,7 +9,6 @@ export interface EnsuredPullRequest extends PullRequest {
 /**
  * Sees to it that there is exactly one open pull request with this title and body.
  * @param options.isFirst whether its branch is new, so that there is hardly one yet: then one is opened without a look
- * @throws RefusedError when there is more than one
  * @throws ExternalError when the forge fails
  */
 export async function ensurePullRequest(
@@ -18,43 +17,28 @@ export async function ensurePullRequest(
   text: { title: string; body: string },
   options: { isFirst: boolean },
 ): Promise<EnsuredPullRequest> {
-  const existing = options.isFirst ? undefined : await find(forge, way);
+  const existing = options.isFirst ? undefined : await findOne(forge, way);
   if (existing !== undefined) return update(forge, existing, text);
   const created = await forge.createPullRequest(way, text);
-  if (created !== undefined) return keepFirst(forge, way, created, text);
-  // There is one: another run was faster.
-  const theirs = await find(forge, way);
-  if (theirs !== undefined) return update(forge, theirs, text);
+  // Where another run was faster, its pull request is the one.
+  const open = await findOne(forge, way);
+  if (created !== undefined && (open === undefined || open.number === created.number))
+    return { ...created, change: "opened" };
+  if (open !== undefined) return update(forge, open, text);
   throw new ExternalError(
     `the forge opens no pull request from ${way.head} to ${way.base}`,
     "look at the branch, and run it again",
   );
 }
 
-/** Gitea lets two runs that ask in the same moment both have one: the one with the lower number stays. */
-async function keepFirst(
-  forge: Forge,
-  way: Way,
-  created: PullRequest,
-  text: { title: string; body: string },
-): Promise<EnsuredPullRequest> {
+/**
+ * Gitea lets two runs that ask in the same moment both have one. The one with the lowest number stays, whoever looks: so all
+ * agree, also when one of them is killed.
+ */
+async function findOne(forge: Forge, way: Way): Promise<PullRequest | undefined> {
   const open = await forge.openPullRequests(way);
-  const [first = created] = open.toSorted((one, other) => one.number - other.number);
-  if (first.number >= created.number) {
-    return { ...created, change: "opened" };
-  }
-  await forge.closePullRequest(created.number);
-  return update(forge, first, text);
-}
-
-async function find(forge: Forge, way: Way): Promise<PullRequest | undefined> {
-  const [first, second] = await forge.openPullRequests(way);
-  if (first !== undefined && second !== undefined) {
-    throw new RefusedError(
-      `#${first.number} and #${second.number} are both open from ${way.head} to ${way.base}`,
-      "close one of them",
-    );
-  }
+  const [first, ...others] = open.toSorted((one, other) => one.number - other.number);
+  for (const { number } of others) await forge.closePullRequest(number);
   return first;
 }
 
