@@ -79,7 +79,7 @@ function connectRegistry(host: string | undefined, verify: boolean): Registry {
       const onProgress = (event: ToolProgress) => process.stderr.write(`${describeProgress(event)}\n`);
       const { path } = await resolveTool("crane", { onProgress });
       // The forge's token is none of the registry's business, nor of a credential helper's.
-      const { FORGE_TOKEN: _, ...env } = process.env;
+      const { FORGE_TOKEN: _, GITHUB_TOKEN: __, ...env } = process.env;
       return imageDigest(path, `${host}/${image}`, env);
     },
   };

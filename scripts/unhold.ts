@@ -5,7 +5,7 @@ import { withForge } from "./lib/forge/session.ts";
 import { authorOf } from "./lib/git/remote.ts";
 import { describeProposal, propose } from "./lib/proposal/proposal.ts";
 import { repositoryRoot } from "./lib/repository.ts";
-import { planUnhold } from "./lib/rollback/rollback.ts";
+import { planUnhold, withdrawUnhold } from "./lib/rollback/rollback.ts";
 import { describeUnhold, unholdProposal } from "./lib/rollback/text.ts";
 
 interface Options {
@@ -36,7 +36,12 @@ async function unhold(environment: string, app: string, { root, dryRun }: Option
   await withForge(connection, session, async (remote, forge) => {
     const plan = await planUnhold(remote, { environment, app });
     process.stdout.write(describeUnhold(plan, now));
-    if (dryRun === true || plan.changes.length === 0) return;
+    if (dryRun === true) return;
+    if (plan.changes.length === 0) {
+      const closed = await withdrawUnhold(remote, forge, plan);
+      if (closed !== undefined) process.stdout.write(`closed: #${closed.number} ${closed.url}\n`);
+      return;
+    }
     const author = await authorOf(root, process.env);
     const outcome = await propose(remote, forge, unholdProposal(plan), { author, date: now });
     process.stdout.write(`${describeProposal(outcome).join("\n")}\n`);

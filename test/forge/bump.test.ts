@@ -22,6 +22,7 @@ import {
   personCommits,
   pointAt,
   pullRequests,
+  push,
   references,
   repository,
   type TestRepository,
@@ -130,6 +131,20 @@ describe("by pull request", () => {
     await personCommits(repo.root, "main", { [FILE]: changed });
     expect((await bump(repo.root, ["web", NEW])).stdout).toMatch(/\nupdated: #1 /);
     expect(await fileAt(repo.root, BRANCH)).toBe(changed.replace(OLD, NEW));
+    expect(await history(repo.root, "rev-list", "--count", `origin/main..origin/${BRANCH}`)).toBe("1");
+  });
+
+  it("does not take main's own commits for somebody's, however many the forge has merged into the branch", async () => {
+    const repo = await repository();
+    await bump(repo.root, ["web", NEW]);
+    await history(repo.root, "checkout", "--quiet", "--force", "--detach", "origin/main");
+    // More than are fetched at first to find where the branch left main.
+    for (let day = 1; day <= 60; day += 1)
+      await git(repo.root, "commit", "--quiet", "--allow-empty", "--message", `Day ${day}`);
+    await push(repo.root, "main");
+    await ask(`${repo.api}/pulls/1/update?style=merge`, "POST");
+    await personCommits(repo.root, "main", { "note.yaml": "a: 1\n" });
+    expect((await bump(repo.root, ["web", NEWER])).stdout).toMatch(/\nupdated: #1 /);
     expect(await history(repo.root, "rev-list", "--count", `origin/main..origin/${BRANCH}`)).toBe("1");
   });
 

@@ -614,7 +614,7 @@ describe("the forge", () => {
       /\/pulls$/,
       /; it needs to .*; promote\/test\/live\/_all is pushed: then run it again$/,
     ],
-    ["put on labels", /\/issues\/1\/labels$/, /; it needs to .*; #1 is open: then run it again$/],
+    ["put on labels", /\/issues\/1\/labels$/, /; it needs to write issues, too: .*; #1 is open: then run it again$/],
   ])("does not let the token %s: exit code 5, since something is there", async (_, path, line) => {
     const repo = await promotable();
     await release(repo, { web: NEW });

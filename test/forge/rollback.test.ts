@@ -9,6 +9,7 @@ import { formatHolds, type Hold, parseHolds } from "../../scripts/lib/release/ho
 import { formatRelease, parseRelease } from "../../scripts/lib/release/release.ts";
 import { git, SHA, write } from "../support/tree.ts";
 import {
+  ask,
   between,
   commandLine,
   environment,
@@ -507,7 +508,7 @@ describe("what is refused, without a trace", () => {
 });
 
 describe("lifting", () => {
-  it("is a pull request that removes the hold; twice it is once; then there is nothing to lift", async () => {
+  it("is a pull request that removes the hold; twice it is once; when there is nothing to lift, it is closed", async () => {
     const until = new Date("2026-01-09T00:00Z");
     const repo = await days([release(A), holdFile(hold(B), hold(C, { image: undefined, until }))]);
     const first = await unhold(repo);
@@ -532,12 +533,18 @@ describe("lifting", () => {
     expect((await unhold(repo)).stdout).toMatch(/\nunchanged: #1 /);
     expect(await references(repo.root)).toBe(refs);
 
+    // As when somebody else has lifted it: of what is pushed to main the forge does not know that it was a merge.
     await merge(repo, "unhold/live/web");
-    expect(await unhold(repo)).toEqual({
-      exitCode: 0,
-      stdout: "nothing to lift: no release of web is held in live\n",
-      stderr: "",
-    });
+    const last = await unhold(repo);
+    expect(last).toMatchObject({ exitCode: 0, stderr: "" });
+    expect(last.stdout).toMatch(
+      /^nothing to lift: no release of web is held in live\nclosed: #1 http\S+\/pulls\/1\n$/,
+    );
+    expect(await ask(`${repo.api}/issues/1/comments`)).toMatchObject([
+      { body: "`main` holds no release of web in live any more." },
+    ]);
+    expect(await references(repo.root)).not.toContain("refs/heads/unhold/");
+    expect((await unhold(repo)).stdout).toBe("nothing to lift: no release of web is held in live\n");
   });
 
   it("--dry-run changes nothing", async () => {

@@ -111,7 +111,9 @@ export async function history(root: string, ...args: string[]): Promise<string> 
 
 /** Every branch, tag and pull request of the repository. */
 export async function references(root: string): Promise<string> {
-  return git(root, ...withToken(), "ls-remote", "origin");
+  const list = await git(root, ...withToken(), "ls-remote", "origin");
+  // Gitea moves a pull request's own some time after a push to its branch.
+  return list.replaceAll(/^\w+(?=\trefs\/pull\/)/gm, "");
 }
 
 export interface Result {

@@ -108,7 +108,13 @@ describe.each(workflows)("$file", ({ text, workflow, steps }) => {
 /** What the App's token may do, no more and no less. */
 const APP_RIGHTS: Record<string, unknown> = {
   "bump.yaml": { contents: "write", "pull-requests": "write" },
-  "promote.yaml": { contents: "write", "pull-requests": "write", members: "read", statuses: "read" },
+  "promote.yaml": {
+    contents: "write",
+    issues: "write",
+    members: "read",
+    "pull-requests": "write",
+    statuses: "read",
+  },
 };
 
 describe.each(workflows.filter(({ file }) => !file.endsWith("checks.yaml")))(

@@ -175,7 +175,9 @@ function explain(error: unknown, api: string, repository: string, route: string,
   if (status === 403)
     return new RefusedError(
       `${host} does not let this token do that to ${repository}: ${brief(error)}`,
-      "it needs to write contents and pull requests",
+      route.includes("/labels")
+        ? "it needs to write issues, too: labels are theirs"
+        : "it needs to write contents and pull requests",
       options,
     );
   // GitHub answers 422 when it is asked about a commit that it does not have.

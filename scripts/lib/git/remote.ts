@@ -198,15 +198,22 @@ export class Remote extends GitHistory {
       const { exitCode, stdout } = await this.tryGit(["merge-base", `${main}`, `${other}`]);
       return exitCode === 0 ? stdout.trim() : undefined;
     };
+    const refs = [this.branch, pattern].map((name) => `+refs/heads/${name}:refs/remotes/origin/${name}`);
     let from = await base();
-    for (const depth of [...DEEPEN, undefined]) {
+    for (const depth of DEEPEN) {
       if (from !== undefined || !(await this.isShallow())) break;
-      const refs = [this.branch, pattern].map((name) => `+refs/heads/${name}:refs/remotes/origin/${name}`);
-      await this.#fetch([depth === undefined ? "--unshallow" : `--deepen=${depth}`, "origin", ...refs]);
+      await this.#fetch([`--deepen=${depth}`, "origin", ...refs]);
       from = await base();
     }
-    const list = await this.git(["rev-list", `${other}`, `^${main}`]);
-    return { commits: list.split("\n").filter((line) => line !== ""), from };
+    const list = async () => {
+      const commits = await this.git(["rev-list", `${other}`, `^${main}`]);
+      return commits.split("\n").filter((line) => line !== "");
+    };
+    const commits = await list();
+    // Behind a merge, a history that is cut off takes commits of main for the branch's own.
+    if ((from !== undefined && commits.length <= 1) || !(await this.isShallow())) return { commits, from };
+    await this.#fetch(["--unshallow", "origin", ...refs]);
+    return { commits: await list(), from: await base() };
   }
 
   /**

@@ -8,6 +8,7 @@ import type { Label } from "../forge/answers.ts";
 import type { Forge, PullRequest } from "../forge/forge.ts";
 import { type LabelChange, labelChange } from "../forge/labels.ts";
 import type { Author, Remote } from "../git/remote.ts";
+import { waitFor } from "../wait.ts";
 import { commitProposal, isWanted, type ProposedCommit, refuseForeign } from "./branch.ts";
 import { contend, type Try } from "./contend.ts";
 import { type EnsuredPullRequest, ensurePullRequest } from "./pull-request.ts";
@@ -98,6 +99,9 @@ export async function propose(
   });
 }
 
+/** Gitea shows a push to a pull request within a second; with much to do it may take more. */
+const SHOWN_MS = 30_000;
+
 /** The tries of one run, and what they have written. */
 class Run {
   readonly #remote: Remote;
@@ -134,11 +138,30 @@ class Run {
     if (pull.change !== "unchanged")
       this.#written = { ...pull, change: this.#written?.change ?? pull.change };
     // Somebody has pushed since: the text may be ours, and the commit theirs.
-    if (pull.headCommit !== commit) return isAt(pull, commit);
+    const moved = await this.#moved(pull, head, commit);
+    if (moved !== undefined) return moved;
     const change = this.#written?.change ?? (this.#hasPushed ? "updated" : "unchanged");
     const isLabelled = change === "unchanged" && isEmpty(changeOf(proposal, pull));
     const notes = isLabelled ? [] : await this.#complete(proposal, pull);
     return { kind: "done", result: { commit, pull: { ...pull, change }, notes } };
+  }
+
+  /** Waits until a pull request shows a commit; `moved` when its branch is at another one. */
+  async #moved(pull: PullRequest, branch: string, commit: string): Promise<Try<never> | undefined> {
+    if (pull.headCommit === commit) return undefined;
+    const { headCommit } = await waitFor(
+      `#${pull.number} shows ${commit.slice(0, 7)}`,
+      async () => {
+        const now = await this.#forge.readPullRequest(pull.number);
+        if (now.headCommit === commit) return now;
+        await this.#remote.fetch(`${branch}*`);
+        return (await this.#remote.tip(branch)) === commit ? undefined : now;
+      },
+      { timeoutMs: SHOWN_MS, explain: async () => "the forge has much to do: run it again" },
+    );
+    if (headCommit === commit) return undefined;
+    const reason = `#${pull.number} is at ${headCommit.slice(0, 7)} and not at ${commit.slice(0, 7)}`;
+    return { kind: "moved", reason };
   }
 
   /** Asks for reviews and puts the labels on; with those it is complete, and whoever has reviewed it is not asked once more. */
@@ -167,7 +190,7 @@ class Run {
       }
       await refuseForeign(this.#remote, branch);
       const rival = await this.#options.rival?.(tip);
-      if (rival !== undefined) return this.#giveWay(rival, tip);
+      if (rival !== undefined) return this.#giveWay(rival, branch, tip);
     }
     // For later, while git works; what goes wrong with it is said then.
     if (proposal.labels.length > 0) this.#repositoryLabels().catch(() => {});
@@ -179,10 +202,11 @@ class Run {
   }
 
   /** A text that was written over the rival's is taken back first; then nothing is left of this run. */
-  async #giveWay({ refusal, title, body }: Rival, tip: string): Promise<Try<never>> {
+  async #giveWay({ refusal, title, body }: Rival, branch: string, tip: string): Promise<Try<never>> {
     const pull =
       this.#written && (await this.#forge.updatePullRequest(this.#written.number, { title, body }));
-    if (pull !== undefined && pull.headCommit !== tip) return isAt(pull, tip);
+    const moved = pull && (await this.#moved(pull, branch, tip));
+    if (moved !== undefined) return moved;
     this.#written = undefined;
     this.#hasPushed = false;
     throw refusal;
@@ -195,9 +219,4 @@ function changeOf({ labels, unwanted = [] }: Proposal, pull: PullRequest): Label
 
 function isEmpty({ missing, surplus }: LabelChange): boolean {
   return missing.length === 0 && surplus.length === 0;
-}
-
-function isAt({ number, headCommit }: PullRequest, commit: string): Try<never> {
-  const reason = `#${number} is at ${headCommit.slice(0, 7)} and not at ${commit.slice(0, 7)}`;
-  return { kind: "moved", reason };
 }

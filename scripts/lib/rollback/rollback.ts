@@ -3,10 +3,11 @@
 import { sha256 } from "../digest.ts";
 import { moment } from "../duration.ts";
 import { RefusedError, UsageError } from "../errors.ts";
-import type { Forge } from "../forge/forge.ts";
+import type { Forge, PullRequest } from "../forge/forge.ts";
 import { withTreeAt } from "../git/git.ts";
 import type { FileChange, Remote, RemoteFile } from "../git/remote.ts";
 import { compareRenderings, type ObjectChange } from "../manifests/change.ts";
+import { withdraw } from "../proposal/withdrawal.ts";
 import {
   counts,
   findVersion,
@@ -209,6 +210,21 @@ export async function planUnhold(remote: Remote, request: HoldPlace): Promise<Un
     changes: held.file === undefined ? [] : [{ path: holdPath(request), file: undefined }],
     notes: held.notes,
   };
+}
+
+/**
+ * Takes back the pull request that lifts holds, when there are none left to lift.
+ * @returns the pull request that was open
+ * @throws RefusedError when somebody else has commits on its branch
+ */
+export async function withdrawUnhold(
+  remote: Remote,
+  forge: Forge,
+  { place, branch }: UnholdPlan,
+): Promise<PullRequest | undefined> {
+  const reason = `\`${remote.branch}\` holds no release of ${place.app.app} in ${place.environment.name} any more.`;
+  const withdrawn = await withdraw(remote, forge, branch, reason);
+  return withdrawn.kind === "moved" ? undefined : withdrawn.result;
 }
 
 /** Fetches what is needed to plan, and checks that there is such an app in such an environment. */

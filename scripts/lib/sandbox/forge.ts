@@ -156,12 +156,22 @@ export async function ensureRepository(
 ): Promise<void> {
   const { owner, name } = repository;
   const { call, list } = callsOf(forge, token, repository);
-  const ensure = async (wanted: string, made: string, parameters: object) => {
+  const isThere = async (wanted: string) => {
     try {
       await call(`GET ${wanted}`, {}, z.unknown());
+      return true;
     } catch (error) {
-      if (answerOf(error)?.status !== 404) throw error;
+      if (answerOf(error)?.status === 404) return false;
+      throw error;
+    }
+  };
+  const ensure = async (wanted: string, made: string, parameters: object) => {
+    if (await isThere(wanted)) return;
+    try {
       await call(`POST ${made}`, parameters, z.unknown());
+    } catch (error) {
+      // Somebody else may have made it meanwhile.
+      if (!(await isThere(wanted))) throw error;
     }
   };
   await ensure("/orgs/{owner}", "/orgs", { username: owner, visibility: "private" });
