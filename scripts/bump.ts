@@ -78,8 +78,8 @@ function connectRegistry(host: string | undefined, verify: boolean): Registry {
     async digestOf(image) {
       const onProgress = (event: ToolProgress) => process.stderr.write(`${describeProgress(event)}\n`);
       const { path } = await resolveTool("crane", { onProgress });
-      // The forge's token is none of the registry's business, nor of a credential helper's.
-      const { FORGE_TOKEN: _, GITHUB_TOKEN: __, ...env } = process.env;
+      // The forge's tokens are none of the registry's business, nor of a credential helper's.
+      const { FORGE_TOKEN: _, GITHUB_TOKEN: __, SOURCES_TOKEN: ___, ...env } = process.env;
       return imageDigest(path, `${host}/${image}`, env);
     },
   };

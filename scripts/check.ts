@@ -1,13 +1,15 @@
 /**
- * `npm run check`: whether every release that a change touches is what a command wrote, and whether its Secrets are sealed, all
- * that it refers to.
+ * `npm run check`: whether every release that a change touches is what a command wrote, and whether its overlays run
+ * them, and whether its Secrets are sealed, all that it refers to.
  * docs/workflows.md, docs/secrets.md.
  */
 import { command, main } from "./lib/cli/command.ts";
 import { table } from "./lib/cli/table.ts";
 import { UsageError } from "./lib/errors.ts";
 import { type Finding, findingsError, real } from "./lib/finding.ts";
+import { renderOverlays } from "./lib/manifests/rendering.ts";
 import { heldReleases } from "./lib/release/held-releases.ts";
+import { imageFindings } from "./lib/release/images.ts";
 import {
   allReleases,
   type CheckedRelease,
@@ -48,30 +50,33 @@ async function check({ base, all, root }: Options): Promise<void> {
     origin.kind === "unknown" ? [origin.difference] : [],
   );
   const held = await heldReleases(root, scope, new Date());
-  const secrets = await checkSecrets(root, all === true ? undefined : scope.history);
-  const parts = [
-    describe(releases),
-    differences.map(explain).join("\n"),
-    findingLines([...held, ...secrets]),
-  ];
+  const looked = all === true ? undefined : scope.history;
+  const findings = [...held, ...(await checkOverlays(root, looked)), ...(await checkSecrets(root, looked))];
+  const parts = [describe(releases), differences.map(explain).join("\n"), findingLines(findings)];
   process.stdout.write(`${parts.filter((part) => part !== "").join("\n\n")}\n`);
   const way = "restore it from Git; `npm run promote` and `npm run rollback` write releases";
   const error = findingsError([
     ...differences.map(({ path, line, what }) => ({ path, line, what, way, severity: "finding" as const })),
-    ...held,
-    ...secrets,
+    ...findings,
   ]);
   if (error !== undefined) throw error;
 }
 
-/** @param base what it has is in Git anyway, and its overlays have been looked at; undefined: all of the tree is looked at */
+/** @param base its overlays have been looked at; undefined: all of them are looked at */
+async function checkOverlays(root: string, base: string | undefined): Promise<Finding[]> {
+  const overlays = base === undefined ? await allOverlays(root) : await changedOverlays(root, base);
+  const { renderings, findings } = await renderOverlays(root, overlays, async () => toolPath("kustomize"));
+  const { registry } = await readSettings(root);
+  const images = await imageFindings(root, renderings, registry);
+  return [...findings, ...images, ...(await referenceFindings(root, renderings))];
+}
+
+/** @param base what it has is in Git anyway; undefined: all of the tree is looked at */
 async function checkSecrets(root: string, base: string | undefined): Promise<Finding[]> {
   const { secrets, findings } = await auditSecrets(root, { now: new Date() });
   const inTree = await plaintextInTree(root, new Set(secrets.map(({ path }) => path)));
   const inCommits = base === undefined ? [] : await plaintextInCommits(root, base);
-  const overlays = base === undefined ? await allOverlays(root) : await changedOverlays(root, base);
-  const references = await referenceFindings(root, overlays, async () => toolPath("kustomize"));
-  return real([...findings, ...references, ...inTree, ...inCommits]);
+  return real([...findings, ...inTree, ...inCommits]);
 }
 
 async function defaultBase(root: string): Promise<string> {

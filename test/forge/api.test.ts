@@ -643,6 +643,24 @@ describe("a comparison", () => {
     expect(forge.requests).toEqual(["GET /api/v3/repos/shop/web/compare/a...b"]);
   });
 
+  it("is asked for with the token for the services' repositories, where there is one", async () => {
+    const seen: (string | undefined)[] = [];
+    const forge = await standIn((request, response) => {
+      seen.push(request.headers.authorization);
+      response
+        .writeHead(200, { "content-type": "application/json" })
+        .end('{"commits":[],"total_commits":0,"full_name":"shop/x"}');
+    });
+    const address = forgeAddress({
+      repoURL: `${forge.url}/${OWNER}/x.git`,
+      forgeAPI: `${forge.url}/api/v3`,
+    });
+    const connected = connectForge(address, "ours", "theirs");
+    await connected.checkRepository({ pullRequests: false });
+    await connected.compare("shop/web", "a", "b");
+    expect(seen).toEqual(["token ours", "token theirs"]);
+  });
+
   it.each<[string, number, unknown, RegExp]>([
     ["403", 403, { message: "no" }, /does not let this token do that to shop\/web: no$/],
     ["401", 401, { message: "no" }, /does not accept the token$/],

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { releasePath } from "../../scripts/lib/release/release.ts";
 import { waitFor } from "../../scripts/lib/wait.ts";
-import { git, temporary, write } from "../support/tree.ts";
+import { git, settings, temporary, write } from "../support/tree.ts";
 import {
   callerOf,
   carry,
@@ -33,7 +33,6 @@ import {
   personCommits,
   pullRequests,
   references,
-  settings,
   standIn,
   type TestRepository,
   withToken,
@@ -614,7 +613,11 @@ describe("the forge", () => {
       /\/pulls$/,
       /; it needs to .*; promote\/test\/live\/_all is pushed: then run it again$/,
     ],
-    ["put on labels", /\/issues\/1\/labels$/, /; it needs to write issues, too: .*; #1 is open: then run it again$/],
+    [
+      "put on labels",
+      /\/issues\/1\/labels$/,
+      /; it needs to write issues, too: .*; #1 is open: then run it again$/,
+    ],
   ])("does not let the token %s: exit code 5, since something is there", async (_, path, line) => {
     const repo = await promotable();
     await release(repo, { web: NEW });

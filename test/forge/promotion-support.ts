@@ -11,7 +11,7 @@ import { repositoryRoot } from "../../scripts/lib/repository.ts";
 import { cacheDir } from "../../scripts/lib/tools/cache.ts";
 import { resolveTool } from "../../scripts/lib/tools/resolve.ts";
 import { waitFor } from "../../scripts/lib/wait.ts";
-import { commit, git, smallTree, temporary, write } from "../support/tree.ts";
+import { commit, git, settings, smallTree, temporary, write } from "../support/tree.ts";
 import {
   ask,
   commandLine,
@@ -21,7 +21,6 @@ import {
   publish,
   push,
   type Result,
-  settings,
   type TestRepository,
 } from "./support.ts";
 

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeAll, describe, expect, inject, it } from "vitest";
 import { z } from "zod";
-import { git, temporary, write } from "../support/tree.ts";
+import { git, settings, temporary, write } from "../support/tree.ts";
 import {
   ask,
   between,
@@ -19,7 +19,6 @@ import {
   push,
   references,
   repository,
-  settings,
   standIn,
   type TestRepository,
 } from "./support.ts";

@@ -7,7 +7,7 @@ import { beforeAll, describe, expect, inject, it } from "vitest";
 import { run } from "../../scripts/lib/exec.ts";
 import { resolveTool } from "../../scripts/lib/tools/resolve.ts";
 import { waitFor } from "../../scripts/lib/wait.ts";
-import { write } from "../support/tree.ts";
+import { settings, write } from "../support/tree.ts";
 import {
   bump as call,
   deadPort,
@@ -22,7 +22,6 @@ import {
   type Result,
   references,
   repository,
-  settings,
   standIn,
   type TestRepository,
 } from "./support.ts";
@@ -241,6 +240,7 @@ describe("a registry", () => {
     const env = {
       DOCKER_CONFIG: configuration,
       GITHUB_TOKEN: "another-token",
+      SOURCES_TOKEN: "another-token",
       PATH: `${configuration}:${dirname(crane)}:${process.env["PATH"]}`,
     };
     const { stdout, stderr } = await attempt(repo, ["web", NEW], env);

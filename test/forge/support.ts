@@ -6,7 +6,7 @@ import { z } from "zod";
 import { programLine, repositoryRoot } from "../../scripts/lib/repository.ts";
 import { ensureRepository } from "../../scripts/lib/sandbox/forge.ts";
 import { waitFor } from "../../scripts/lib/wait.ts";
-import { git, smallTree, temporary, write } from "../support/tree.ts";
+import { git, settings, smallTree, temporary, write } from "../support/tree.ts";
 
 export const OLD = "0123456789abcdef0123456789abcdef01234567";
 export const NEW = "89abcdef0123456789abcdef0123456789abcdef";
@@ -21,11 +21,6 @@ export interface TestRepository {
   readonly name: string;
   /** Of the repository's REST API. */
   readonly api: string;
-}
-
-/** The settings of a checkout. */
-export function settings(repoURL: string, forgeAPI: string): string {
-  return `kind: ConfigMap\ndata:\n  repoURL: ${repoURL}\n  revision: main\n  forgeAPI: ${forgeAPI}\n  registry: registry.shop.test\n  domain: shop.test\n`;
 }
 
 const Repository = z.object({ empty: z.boolean() });

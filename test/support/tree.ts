@@ -48,6 +48,11 @@ function environment(name: string, promotesFrom?: string): string {
   return `apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: environment\ndata:\n  name: ${name}\n${from}  soak: 30m\n`;
 }
 
+/** The settings of a checkout. */
+export function settings(repoURL: string, forgeAPI: string, revision = "main"): string {
+  return `kind: ConfigMap\ndata:\n  repoURL: ${repoURL}\n  revision: ${revision}\n  forgeAPI: ${forgeAPI}\n  registry: registry.shop.test\n  domain: shop.test\n`;
+}
+
 /** Files of a tree with one service, `web`, one store, `disk`, and the environments dev, test and live. */
 export function smallTree(): Record<string, string> {
   const overlay = (resource: string) => `resources:\n  - ${resource}\n`;
@@ -56,6 +61,7 @@ export function smallTree(): Record<string, string> {
     "apps/web.yaml":
       "app: web\nnamespace: shop\nkind: service\nimage: shop/web\nsource: shop/web\nowners:\n  - web\n",
     "apps/disk.yaml": "app: disk\nnamespace: shop\nkind: store\nowners:\n  - data\n",
+    "argocd/settings/settings.yaml": settings("https://forge.test/shop/x.git", "https://forge.test/api/v1"),
     "base/components/labels/kustomization.yaml":
       "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\nlabels:\n  - pairs:\n      part-of: shop\n",
     "base/web/kustomization.yaml": "resources:\n  - pod.yaml\ncomponents:\n  - ../components/labels\n",

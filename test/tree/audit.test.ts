@@ -1,8 +1,11 @@
 /** This repository, as its own audit sees it. */
 import { expect, it } from "vitest";
 import { tryRun } from "../../scripts/lib/exec.ts";
+import { renderOverlays } from "../../scripts/lib/manifests/rendering.ts";
+import { imageFindings } from "../../scripts/lib/release/images.ts";
 import { programLine } from "../../scripts/lib/repository.ts";
 import { allOverlays, referenceFindings } from "../../scripts/lib/secrets/audit-references.ts";
+import { readSettings } from "../../scripts/lib/tree/settings.ts";
 import { kustomize, ROOT } from "./support.ts";
 
 it("`npm run secrets` is green: it has notes at most", async () => {
@@ -13,8 +16,11 @@ it("`npm run secrets` is green: it has notes at most", async () => {
   expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
 });
 
-it("every reference to a Secret in every overlay is one to a sealed key", async () => {
+it("every overlay renders, refers to sealed keys of Secrets only, and runs its release's images", async () => {
   const overlays = await allOverlays(ROOT);
-  expect(overlays.length).toBeGreaterThan(0);
-  expect(await referenceFindings(ROOT, overlays, kustomize)).toEqual([]);
+  const { renderings, findings } = await renderOverlays(ROOT, overlays, kustomize);
+  expect(findings).toEqual([]);
+  expect(renderings.map(({ overlay }) => overlay)).toEqual(overlays);
+  expect(await referenceFindings(ROOT, renderings)).toEqual([]);
+  expect(await imageFindings(ROOT, renderings, (await readSettings(ROOT)).registry)).toEqual([]);
 });

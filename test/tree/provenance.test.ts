@@ -44,6 +44,9 @@ async function render(root: string, from = "HEAD"): Promise<string> {
 /** A change on a branch, over a main on which test had an older and has a newer release; live has the older one. */
 async function repository() {
   const root = await smallRepository();
+  for (const environment of ["test", "live"])
+    await rm(join(root, "overlays", environment, "disk"), { recursive: true });
+  await commit(root);
   const older = await render(root);
   await write(root, { [TEST]: older });
   await commit(root);
@@ -480,6 +483,59 @@ describe("a clone", () => {
   });
 });
 
+describe("the order of the environments", () => {
+  const order = async (root: string, name: string, from: string) =>
+    edit(root, `overlays/${name}/environment.yaml`, (text) =>
+      text.replace(/promotesFrom: .*/, `promotesFrom: ${from}`),
+    );
+
+  it.each<[string, (root: string) => Promise<void>]>([
+    [
+      "turned round",
+      async (root) => {
+        await order(root, "live", "dev");
+        await order(root, "test", "live");
+      },
+    ],
+    [
+      "without the one between",
+      async (root) => {
+        await order(root, "live", "dev");
+        await rm(join(root, "overlays/test"), { recursive: true });
+      },
+    ],
+  ])(
+    "is the deployed branch's: %s by the change, it leads no release past an environment",
+    async (_, turn) => {
+      const { root } = await repository();
+      await git(root, "checkout", "--quiet", "main");
+      await edit(root, "base/web/pod.yaml", (text) => text.replace("name: web", "name: newest"));
+      await commit(root);
+      const newest = await render(root);
+      await git(root, "checkout", "--quiet", "-B", "change");
+      await turn(root);
+      await write(root, { [LIVE]: newest });
+      await commit(root);
+      expect((await check(root)).find(({ path }) => path === LIVE)?.origin).toMatchObject({
+        kind: "unknown",
+        difference: { what: expect.stringMatching(/^not a release that test had on the deployed branch/) },
+      });
+    },
+  );
+
+  it("of an environment that the change brings is its own", async () => {
+    const { root, older } = await repository();
+    const text = await read(root, "overlays/test/environment.yaml");
+    const canary = text
+      .replace("name: test", "name: canary")
+      .replace("promotesFrom: dev", "promotesFrom: live");
+    const path = releasePath("canary", "web");
+    await write(root, { "overlays/canary/environment.yaml": canary, [path]: older });
+    await commit(root);
+    expect(await check(root)).toMatchObject([{ path, origin: { kind: "copied", from: "live" } }]);
+  });
+});
+
 describe("npm run check", () => {
   async function run(root: string, args: readonly string[] = [], more: NodeJS.ProcessEnv = {}) {
     const env = { ...process.env, KUSTOMIZE: await kustomize(), ...more };
@@ -488,11 +544,6 @@ describe("npm run check", () => {
 
   it("compares with the deployed branch, lists what it looked at, and ends with 4 for a finding", async () => {
     const { root, newer } = await repository();
-    await write(root, {
-      "argocd/settings/settings.yaml":
-        "kind: ConfigMap\ndata:\n  repoURL: https://forge.test/shop/x.git\n  revision: main\n  forgeAPI: https://forge.test/api/v1\n  registry: r.test\n  domain: shop.test\n",
-    });
-    await commit(root);
     await git(root, "update-ref", "refs/remotes/origin/main", "main");
     expect(await run(root)).toEqual({ exitCode: 0, stdout: "no release differs\n", stderr: "" });
     await write(root, { [LIVE]: newer, [TEST]: newer.replace("name: app", "name: mine") });
@@ -522,6 +573,28 @@ describe("npm run check", () => {
     expect(result).toMatchObject({ exitCode: 0, stderr: "" });
     expect(result.stdout).toMatch(/test\/web\/release\.yaml +dev, rendered again at \w{7}\n/);
     expect(await run(root, ["--all"], env(other))).toEqual(await run(root, ["--all"]));
+  });
+
+  it("finds an overlay that runs another image than its release says, and one that does not render", async () => {
+    const { root, newer } = await repository();
+    const overlay = "overlays/live/web/kustomization.yaml";
+    const images = (registry: string, tag: string) =>
+      `resources:\n  - release.yaml\nimages:\n  - name: registry/shop/web\n    newName: ${registry}/shop/web\n    newTag: "${tag}"\n`;
+    const past = (image: string) =>
+      `${overlay}:1: Pod web runs ${image} as app, and not registry/shop/web:${NEWER}, as overlays/live/web/release.yaml says; take the image out of the overlay; \`npm run promote\` brings another`;
+    for (const [text, line] of [
+      // As the settings' transformer does.
+      [images("registry.shop.test", NEWER), undefined],
+      [images("registry", SHA), past(`registry/shop/web:${SHA}`)],
+      [images("elsewhere.test", NEWER), past(`elsewhere.test/shop/web:${NEWER}`)],
+      ["resources:\n  - gone.yaml\n", `${overlay}:1: does not render: `],
+    ] as const) {
+      await write(root, { [LIVE]: newer, [overlay]: text });
+      await commit(root);
+      const { exitCode, stdout } = await run(root, ["--base", "main"]);
+      expect(exitCode).toBe(line === undefined ? 0 : 4);
+      if (line !== undefined) expect(stdout).toContain(line);
+    }
   });
 
   it("takes one of --base and --all", async () => {

@@ -16,6 +16,7 @@ const FILES = (await glob(".github/workflows/*", { cwd: ROOT })).sort();
 
 const Rights = z.record(z.string(), z.enum(["read", "write", "none"]));
 const Step = z.object({
+  id: z.string().optional(),
   name: z.string().optional(),
   uses: z.string().optional(),
   run: z.string().optional(),
@@ -105,30 +106,38 @@ describe.each(workflows)("$file", ({ text, workflow, steps }) => {
   });
 });
 
-/** What the App's token may do, no more and no less. */
-const APP_RIGHTS: Record<string, unknown> = {
-  "bump.yaml": { contents: "write", "pull-requests": "write" },
+/** What the Apps' tokens may do, no more and no less; the last one is the releases App's. */
+const APP_RIGHTS: Record<string, Record<string, Record<string, unknown>>> = {
+  "bump.yaml": { app: { contents: "write", "pull-requests": "write" } },
   "promote.yaml": {
-    contents: "write",
-    issues: "write",
-    members: "read",
-    "pull-requests": "write",
-    statuses: "read",
+    sources: { contents: "read" },
+    app: {
+      contents: "write",
+      issues: "write",
+      members: "read",
+      "pull-requests": "write",
+      statuses: "read",
+    },
   },
 };
 
 describe.each(workflows.filter(({ file }) => !file.endsWith("checks.yaml")))(
   "$file",
   ({ file, text, steps }) => {
-    it("makes the App's token last, for named rights, and gives it to one step", () => {
-      const at = steps.findIndex((step) => step.uses?.startsWith("actions/create-github-app-token@"));
-      expect(at).toBe(steps.length - 2);
-      const inputs = Object.entries(steps[at]?.with ?? {});
-      const rights = inputs.flatMap(([name, value]) =>
-        name.startsWith("permission-") ? [[name.slice("permission-".length), value]] : [],
-      );
-      expect(Object.fromEntries(rights)).toEqual(APP_RIGHTS[file.split("/").at(-1) ?? ""]);
-      expect(text.match(/steps\.app\.outputs\.token/g)).toHaveLength(1);
+    it("makes the Apps' tokens last, for named rights, and gives them to one step", () => {
+      const wanted = APP_RIGHTS[file.split("/").at(-1) ?? ""] ?? {};
+      const makers = steps.filter(({ uses }) => uses?.startsWith("actions/create-github-app-token@"));
+      expect(steps.slice(0, -1).slice(-makers.length)).toEqual(makers);
+      const rights = makers.map(({ id = "", with: inputs = {} }) => {
+        const named = Object.entries(inputs).filter(([name]) => name.startsWith("permission-"));
+        return [
+          id,
+          Object.fromEntries(named.map(([name, value]) => [name.slice("permission-".length), value])),
+        ];
+      });
+      expect(Object.fromEntries(rights)).toEqual(wanted);
+      for (const id of Object.keys(wanted))
+        expect(text.match(new RegExp(`steps\\.${id}\\.outputs\\.token`, "g"))).toHaveLength(1);
     });
   },
 );
@@ -142,6 +151,8 @@ it("a pull request's releases and Secrets are checked by the branch that it goes
     path: "deployed",
     ref: "${{ github.event.pull_request.base.sha }}",
   });
+  // What it runs must not come from a cache that an earlier state of the pull request could have written.
+  expect(job?.steps.filter(({ uses }) => uses?.startsWith("actions/cache"))).toEqual([]);
   expect(job?.steps.at(-1)).toEqual({
     run: 'npm run --silent check -- --root "$GITHUB_WORKSPACE/change" --base "origin/$BASE_REF"',
     "working-directory": "deployed",
@@ -194,7 +205,7 @@ describe("the call of a bump", () => {
 });
 
 describe("the call of a promotion", () => {
-  const env = { FORGE_TOKEN: "t", FROM: "dev", TO: "staging", APPS: "", REASON: "" };
+  const env = { FORGE_TOKEN: "t", SOURCES_TOKEN: "", FROM: "dev", TO: "staging", APPS: "", REASON: "" };
   it.each([
     ["of everything", env, ["--", "dev", "staging"]],
     ["of some apps", { ...env, APPS: " a  b " }, ["--", "dev", "staging", "a", "b"]],

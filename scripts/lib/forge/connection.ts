@@ -8,6 +8,8 @@ import { type ForgeAddress, forgeAddress } from "./address.ts";
 export interface RepositoryConnection {
   address: ForgeAddress;
   token: string;
+  /** For the services' own repositories, which are only read; undefined: the same. */
+  sourcesToken?: string;
   /** The branch that is deployed. */
   branch: string;
   /** What holds the services' images; undefined for a sandbox, which has none. */
@@ -16,7 +18,8 @@ export interface RepositoryConnection {
 
 /**
  * Finds the repository. FORGE_TOKEN comes first and is for the repository of the settings; else a sandbox, where there is one;
- * else GITHUB_TOKEN, which is for the repository of the settings, too. No token is ever sent to the other one's forge.
+ * else GITHUB_TOKEN, which is for the repository of the settings, too, as SOURCES_TOKEN is for the services' repositories beside
+ * it. No token is ever sent to the other one's forge.
  * @param root the checkout, or the work clone of a sandbox
  * @param env the environment
  * @throws RefusedError when there is no token, or the settings are still the example's
@@ -39,7 +42,8 @@ export async function connectRepository(root: string, env: NodeJS.ProcessEnv): P
         "put your own there, or start the sandbox with `npm start`",
       );
     }
-    return connection(settings, token);
+    const sourcesToken = env["SOURCES_TOKEN"] || undefined;
+    return { ...connection(settings, token), ...(sourcesToken === undefined ? {} : { sourcesToken }) };
   }
   throw new RefusedError("there is no token for the forge", "set FORGE_TOKEN or GITHUB_TOKEN");
 }

@@ -88,7 +88,7 @@ export interface Forge {
   mergePullRequest(number: number, head: string, timeoutMs?: number): Promise<void>;
   /**
    * The commits that `head` has and `base` has not, the newest first. It never throws: they are for information.
-   * @param repository `<owner>/<name>` on the same forge, with which the token may have nothing to do
+   * @param repository `<owner>/<name>` on the same forge, which its token may not be allowed to see
    */
   compare(repository: string, base: string, head: string): Promise<Comparison>;
 }
@@ -101,9 +101,11 @@ const NOT_YET = /try again later|merge push out of date|base branch was modified
  * Connects to a forge; nothing is sent yet.
  * @param address where it is, and the repository
  * @param token sent to the API at the address, and to nobody else
+ * @param sourcesToken the same, and used for comparisons only: they are of other repositories
  */
-export function connectForge(address: ForgeAddress, token: string): Forge {
+export function connectForge(address: ForgeAddress, token: string, sourcesToken = token): Forge {
   const calls = forgeCalls(address, token);
+  const sources = forgeCalls(address, sourcesToken);
   const { call, list, dialect } = calls;
   const { host } = new URL(address.api);
 
@@ -215,7 +217,7 @@ export function connectForge(address: ForgeAddress, token: string): Forge {
       try {
         // Not repeated: a forge's failure is told as it is, and Gitea answers 500 about a commit that it does not have.
         const options = { repository: { owner, name }, repeatable: false };
-        const { commits, total } = await call(route, parameters, ComparisonAnswer, options);
+        const { commits, total } = await sources.call(route, parameters, ComparisonAnswer, options);
         return { kind: "commits", commits: dialect.newestFirst(commits), total };
       } catch (error) {
         if (error instanceof CommandError) return { kind: "unreadable", reason: error.message };

@@ -98,17 +98,16 @@ export async function checkProvenance(
   kustomize: () => Promise<string>,
 ): Promise<CheckedRelease[]> {
   if (scope.paths.length === 0) return [];
-  const files = ["apps", ":(glob)overlays/*/environment.yaml"];
-  const { apps, environments } = await withTreeAt(root, scope.head, files, async (tree) => ({
-    apps: await readCatalogue(tree),
-    environments: await readEnvironments(tree),
-  }));
+  const { head, history } = scope;
+  const apps = await withTreeAt(root, head, ["apps"], readCatalogue);
+  const environments = await environmentsAt(root, head);
+  const deployed = head === history ? environments : await environmentsAt(root, history);
   const git = new GitHistory(root);
   const limit = pLimit(PARALLEL);
   const checks = scope.paths.map((path) =>
     limit(async () => ({
       path,
-      origin: await originOf({ git, scope, path, apps, environments, kustomize }),
+      origin: await originOf({ git, scope, path, apps, environments, deployed, kustomize }),
     })),
   );
   return Promise.all(checks);
@@ -119,18 +118,27 @@ interface Check {
   scope: ProvenanceScope;
   path: string;
   apps: readonly App[];
+  /** Those that the change has. */
   environments: readonly Environment[];
+  /** Those of the history: their order counts, or a change could let a release leave one out. */
+  deployed: readonly Environment[];
   kustomize: () => Promise<string>;
 }
 
+async function environmentsAt(root: string, commit: string): Promise<Environment[]> {
+  return withTreeAt(root, commit, [":(glob)overlays/*/environment.yaml"], readEnvironments);
+}
+
 async function originOf(check: Check): Promise<Origin> {
-  const { git, scope, path, apps, environments } = check;
+  const { git, scope, path, apps, environments, deployed } = check;
   const [, to = "", app = ""] = path.split("/");
   const file = (await git.entries(scope.head, [path])).get(path);
   if (file === undefined) return { kind: "removed" };
   const fault = (what: string): Origin => ({ kind: "unknown", difference: { path, line: 1, what } });
   if (file.mode === "120000") return fault("a symbolic link");
-  const environment = environments.find(({ name }) => name === to);
+  const find = (name: string) =>
+    [...deployed, ...environments].find((environment) => environment.name === name);
+  const environment = environments.some(({ name }) => name === to) ? find(to) : undefined;
   if (environment === undefined) return fault(`there is no environment ${to}`);
   if (!apps.some((candidate) => candidate.app === app)) return fault(`there is no app ${app}`);
   const { promotesFrom: from } = environment;
@@ -140,7 +148,7 @@ async function originOf(check: Check): Promise<Origin> {
     const own = (await versions(git, scope.history, path)).find(({ blob }) => blob === file.blob);
     if (own !== undefined) return { kind: "restored", from: to, commit: own.commit };
   }
-  const isFirst = environments.find(({ name }) => name === from)?.promotesFrom === undefined;
+  const isFirst = find(from)?.promotesFrom === undefined;
   return isFirst ? rendered(check, app, from, file) : copied(check, app, from, file);
 }
 

@@ -1,12 +1,10 @@
-/** Whether every Secret that an overlay's workloads refer to is sealed, key by key. Renders: `check` asks for it, `secrets` does not. */
+/** Whether every Secret that an overlay's workloads refer to is sealed, key by key. It needs renderings: `check` asks for it, `secrets` does not. */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import pLimit from "p-limit";
 import { glob } from "tinyglobby";
 import { CommandError, messageOf, RefusedError } from "../errors.ts";
 import type { Finding } from "../finding.ts";
 import { GitObjects } from "../git/objects.ts";
-import { parseManifests } from "../manifests/manifest.ts";
 import {
   missingReferences,
   neededReferences,
@@ -14,13 +12,10 @@ import {
   offeredReferences,
   type Reference,
 } from "../manifests/references.ts";
-import { build } from "../tree/kustomize.ts";
+import { findingAt, type Rendering } from "../manifests/rendering.ts";
 import { environmentOf, parseSealedPath, sealedFiles } from "./credential.ts";
 import { sealCommand } from "./keys.ts";
 import { keysOf, parseSealed } from "./sealed.ts";
-
-/** Renderings at the same time: kustomize takes a core each. */
-const PARALLEL = 4;
 
 /** The directory of every overlay, relative to the root. */
 export async function allOverlays(root: string): Promise<string[]> {
@@ -68,26 +63,21 @@ export function touchedOverlays(overlays: readonly string[], paths: readonly str
 /**
  * Looks for references to Secrets that lead nowhere. An environment without a sealed file gets its Secrets from elsewhere, and
  * is not looked at.
- * @param overlays their directories
- * @param kustomize gives the path of the program; called only when there is something to render
  */
-export async function referenceFindings(
-  root: string,
-  overlays: readonly string[],
-  kustomize: () => Promise<string>,
-): Promise<Finding[]> {
+export async function referenceFindings(root: string, renderings: readonly Rendering[]): Promise<Finding[]> {
   const sealed = await sealedOffers(root);
-  const known = overlays.flatMap((overlay) => {
+  return renderings.flatMap(({ overlay, manifests }) => {
     const offers = sealed.get(environmentOf(overlay) ?? "");
-    return offers === undefined ? [] : [{ overlay, offers }];
+    if (offers === undefined) return [];
+    try {
+      const needed = neededReferences(manifests).filter(({ kind }) => kind === "Secret");
+      const missing = missingReferences(needed, [...offers, ...offeredReferences(manifests)]);
+      return missing.map((reference) => describe(overlay, reference));
+    } catch (error) {
+      if (!(error instanceof CommandError)) throw error;
+      return [findingAt(overlay, `its Secrets cannot be looked at: ${messageOf(error)}`, "correct it")];
+    }
   });
-  if (known.length === 0) return [];
-  const program = await kustomize();
-  const limit = pLimit(PARALLEL);
-  const found = known.map(({ overlay, offers }) =>
-    limit(async () => inOverlay(root, program, overlay, offers)),
-  );
-  return (await Promise.all(found)).flat();
 }
 
 /** What is sealed, by environment. What is damaged offers nothing. */
@@ -112,33 +102,15 @@ function offersOf(text: string, path: string): Offer[] {
   }
 }
 
-async function inOverlay(
-  root: string,
-  program: string,
-  overlay: string,
-  sealed: readonly Offer[],
-): Promise<Finding[]> {
-  const at = { path: `${overlay}/kustomization.yaml`, line: 1, severity: "finding" } as const;
-  try {
-    const manifests = parseManifests(await build(program, join(root, overlay)));
-    const needed = neededReferences(manifests).filter(({ kind }) => kind === "Secret");
-    const missing = missingReferences(needed, [...sealed, ...offeredReferences(manifests)]);
-    return missing.map((reference) => ({ ...at, ...describe(overlay, reference) }));
-  } catch (error) {
-    if (!(error instanceof CommandError)) throw error;
-    const what = `its Secrets cannot be looked at: ${messageOf(error)}`;
-    return [{ ...at, what, way: `correct it until it renders: kustomize build ${overlay}` }];
-  }
-}
-
-function describe(overlay: string, reference: Reference): Pick<Finding, "what" | "way"> {
+function describe(overlay: string, reference: Reference): Finding {
   const { namespace, name, key, neededBy } = reference;
   const [, environment = "", app = ""] = overlay.split("/");
   const object = `the Secret ${namespace === undefined ? "" : `${namespace}/`}${name}`;
   const wanted = key === undefined ? object : `the key ${key} of ${object}`;
   const command = sealCommand({ environment, app, secret: name });
-  return {
-    what: `${neededBy.join(", ")} needs ${wanted}, which nothing seals in ${environment}`,
-    way: `correct the reference, or describe it in apps/${app}.yaml and seal it: ${command}`,
-  };
+  return findingAt(
+    overlay,
+    `${neededBy.join(", ")} needs ${wanted}, which nothing seals in ${environment}`,
+    `correct the reference, or describe it in apps/${app}.yaml and seal it: ${command}`,
+  );
 }

@@ -1,5 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { tryRun } from "../../../scripts/lib/exec.ts";
+import type { Finding } from "../../../scripts/lib/finding.ts";
+import { renderOverlays } from "../../../scripts/lib/manifests/rendering.ts";
 import { programLine, repositoryRoot } from "../../../scripts/lib/repository.ts";
 import { referenceFindings, touchedOverlays } from "../../../scripts/lib/secrets/audit-references.ts";
 import { resolveTool } from "../../../scripts/lib/tools/resolve.ts";
@@ -22,6 +24,11 @@ afterAll(async () => repository.remove());
 
 async function kustomize(): Promise<string> {
   return (await resolveTool("kustomize")).path;
+}
+
+async function references(overlay: string): Promise<Finding[]> {
+  const { renderings, findings } = await renderOverlays(root, [overlay], kustomize);
+  return [...findings, ...(await referenceFindings(root, renderings))];
 }
 
 /** A pod that has a variable from a key of a Secret. */
@@ -52,13 +59,13 @@ describe("a reference", () => {
     ],
   ])("%s", async (_, text, what) => {
     await write(root, { [POD]: text() });
-    const found = await referenceFindings(root, [OVERLAY], kustomize);
+    const found = await references(OVERLAY);
     expect(found.map((finding) => finding.what)).toEqual(what === undefined ? [] : [what]);
   });
 
   it("is named with the overlay and the way out", async () => {
     await write(root, { [POD]: withReference("api", "tokem") });
-    expect(await referenceFindings(root, [OVERLAY], kustomize)).toMatchObject([
+    expect(await references(OVERLAY)).toMatchObject([
       {
         path: "overlays/dev/web/kustomization.yaml",
         line: 1,
@@ -69,17 +76,19 @@ describe("a reference", () => {
   });
 
   it("cannot be looked at in an overlay that does not render", async () => {
-    expect(await referenceFindings(root, ["overlays/test/web"], kustomize)).toMatchObject([
+    expect(await references("overlays/test/web")).toMatchObject([
       {
-        what: expect.stringMatching(/^its Secrets cannot be looked at: .*release\.yaml/),
+        what: expect.stringMatching(/^does not render: .*release\.yaml/),
         severity: "finding",
       },
     ]);
   });
 
   it("is not looked at where nothing is sealed", async () => {
-    const rendered = async () => Promise.reject(new Error("it was rendered"));
-    expect(await referenceFindings(root, ["overlays/other/web"], rendered)).toEqual([]);
+    await write(root, { [POD]: withReference("api", "tokem") });
+    const { renderings } = await renderOverlays(root, [OVERLAY], kustomize);
+    const elsewhere = renderings.map((rendering) => ({ ...rendering, overlay: "overlays/other/web" }));
+    expect(await referenceFindings(root, elsewhere)).toEqual([]);
   });
 
   it("is looked at by check, and not by secrets, which renders nothing", async () => {

@@ -4,22 +4,26 @@ import { connectRepository } from "../../../scripts/lib/forge/connection.ts";
 import { layoutOf } from "../../../scripts/lib/sandbox/layout.ts";
 import { writeVariables } from "../../../scripts/lib/sandbox/variables.ts";
 import { SETTINGS_FILE } from "../../../scripts/lib/tree/settings.ts";
-import { temporary, write } from "../../support/tree.ts";
+import { settings, temporary, write } from "../../support/tree.ts";
 
-const settings = (repoURL: string, forgeAPI: string) =>
-  `kind: ConfigMap\ndata:\n  repoURL: ${repoURL}\n  revision: trunk\n  forgeAPI: ${forgeAPI}\n  registry: r.test\n  domain: shop.test\n`;
 const LOCAL = "http://127.0.0.1:23000";
 
 /** A checkout with settings of its own, and a sandbox if wanted. */
 async function checkout(options: { sandbox: boolean; repoURL?: string }): Promise<string> {
   const root = await temporary();
-  const own = settings(options.repoURL ?? "https://github.com/shop/gitops.git", "https://api.github.com");
+  const own = settings(
+    options.repoURL ?? "https://github.com/shop/gitops.git",
+    "https://api.github.com",
+    "trunk",
+  );
   await write(root, { [SETTINGS_FILE]: own });
   if (options.sandbox) {
     const layout = layoutOf(root);
     await mkdir(layout.work, { recursive: true });
     await writeVariables(layout, { FORGE_URL: LOCAL, FORGE_TOKEN: "local" });
-    await write(layout.work, { [SETTINGS_FILE]: settings(`${LOCAL}/shop/gitops.git`, `${LOCAL}/api/v1`) });
+    await write(layout.work, {
+      [SETTINGS_FILE]: settings(`${LOCAL}/shop/gitops.git`, `${LOCAL}/api/v1`, "trunk"),
+    });
   }
   return root;
 }
@@ -54,6 +58,15 @@ describe("the repository that is written to, and the token for it", () => {
       token,
       branch: "trunk",
     });
+  });
+
+  it("have another token for the services' repositories, which never reaches a sandbox", async () => {
+    const env = { FORGE_TOKEN: "mine", SOURCES_TOKEN: "theirs" };
+    const ours = await connectRepository(await checkout({ sandbox: true }), env);
+    expect(ours).toMatchObject({ address: { api: GITHUB }, token: "mine", sourcesToken: "theirs" });
+    const local = await connectRepository(await checkout({ sandbox: true }), { SOURCES_TOKEN: "theirs" });
+    expect(local).toMatchObject({ address: { api: GITEA }, token: "local" });
+    expect(JSON.stringify(local)).not.toContain("theirs");
   });
 
   it("are the sandbox's in its work clone", async () => {
