@@ -33,6 +33,7 @@ export default defineConfig({
           // After those that take seconds.
           sequence: { groupOrder: 1 },
           include: ["test/programs/**/*.test.ts"],
+          isolate: false,
           testTimeout: 60_000,
           // Some wait for a tool that is built first.
           hookTimeout: 900_000,
@@ -43,6 +44,7 @@ export default defineConfig({
           name: "tree",
           sequence: { groupOrder: 1 },
           include: ["test/tree/**/*.test.ts"],
+          isolate: false,
           testTimeout: 120_000,
           hookTimeout: 900_000,
         },
@@ -52,6 +54,7 @@ export default defineConfig({
           name: "forge",
           sequence: { groupOrder: 1 },
           include: ["test/forge/**/*.test.ts"],
+          isolate: false,
           globalSetup: ["test/forge/setup.ts"],
           testTimeout: 120_000,
           hookTimeout: 900_000,

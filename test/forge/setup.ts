@@ -1,6 +1,6 @@
 /** One real Gitea for all tests of the forge. */
 import type { TestProject } from "vitest/node";
-import { startForge } from "../../scripts/lib/bench/forge.ts";
+import { ask, startForge } from "../../scripts/lib/bench/forge.ts";
 
 declare module "vitest" {
   export interface ProvidedContext {
@@ -8,12 +8,19 @@ declare module "vitest" {
     forge: string;
     /** Of an administrator. */
     token: string;
+    /** Directory of the forge's bare repositories. */
+    repositories: string;
   }
 }
 
+/** The organisation that has the tests' repositories. */
+export const OWNER = "shop";
+
 export async function setup(project: TestProject): Promise<() => Promise<void>> {
-  const { url, token, stop } = await startForge();
+  const { url, token, repositories, stop } = await startForge();
+  await ask({ url, token }, "/orgs", "POST", { username: OWNER, visibility: "private" });
   project.provide("forge", url);
   project.provide("token", token);
+  project.provide("repositories", repositories);
   return stop;
 }

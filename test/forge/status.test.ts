@@ -141,7 +141,10 @@ describe("what the forge has", () => {
   it("is all that counts: not a stale, dirty checkout, and not its branch", async () => {
     const { repo } = await released();
     await history(repo.root, "checkout", "--quiet", "--force", "-B", "main", "origin/main~2");
-    await write(repo.root, { ...smallTree(), "overlays/dev/web/kustomization.yaml": "<<<<<<< broken\n" });
+    await write(repo.root, {
+      "apps/mine.yaml": "app: mine\n",
+      "overlays/dev/web/kustomization.yaml": "<<<<<<< broken\n",
+    });
     const row = await rowsOf(repo.root);
     expect(row("web dev")?.release).toBe("89abcde");
   });

@@ -1,19 +1,19 @@
 /** A repository on the real forge, the command that works on it, and a look at what is there. */
 import { spawn } from "node:child_process";
 import { request as call, createServer, type RequestListener, type Server } from "node:http";
+import { join } from "node:path";
 import { inject, onTestFinished } from "vitest";
 import { z } from "zod";
 import { programLine, repositoryRoot } from "../../scripts/lib/repository.ts";
-import { ensureRepository } from "../../scripts/lib/sandbox/forge.ts";
-import { waitFor } from "../../scripts/lib/wait.ts";
 import { git, settings, smallTree, temporary, write } from "../support/tree.ts";
+import { OWNER } from "./setup.ts";
 
 export const OLD = "0123456789abcdef0123456789abcdef01234567";
 export const NEW = "89abcdef0123456789abcdef0123456789abcdef";
 export const NEWER = "fedcba9876543210fedcba9876543210fedcba98";
 export const FILE = "overlays/dev/web/kustomization.yaml";
 
-export const OWNER = "shop";
+export { OWNER };
 
 export interface TestRepository {
   /** A checkout, its remote the forge. */
@@ -23,7 +23,6 @@ export interface TestRepository {
   readonly api: string;
 }
 
-const Repository = z.object({ empty: z.boolean() });
 let count = 0;
 
 /**
@@ -47,21 +46,18 @@ export async function repository(
  */
 export async function publish(root: string, files: Record<string, string> = {}): Promise<TestRepository> {
   const forge = inject("forge");
-  const token = inject("token");
   count += 1;
   const name = `gitops-${process.pid}-${count}`;
-  await ensureRepository(forge, token, { owner: OWNER, name }, { urls: [], secret: "" });
   const url = `${forge}/${OWNER}/${name}.git`;
   await write(root, { "argocd/settings/settings.yaml": settings(url, `${forge}/api/v1`), ...files });
   await git(root, "add", "--all");
   await git(root, "commit", "--quiet", "--message", "The tree");
   await git(root, "remote", "add", "origin", url);
-  await push(root, "main");
-  const api = `${forge}/api/v1/repos/${OWNER}/${name}`;
-  // Until Gitea has noticed the first push it has no pull requests.
-  const isThere = async () => (Repository.parse(await ask(api)).empty ? undefined : true);
-  await waitFor("the forge has the tree", isThere, { timeoutMs: 30_000, everyMs: 50 });
-  return { root, name, api };
+  // What Gitea finds on its disk it takes as it is: 0.1 s instead of the 0.7 s of a new repository and a push.
+  const bare = join(inject("repositories"), OWNER, `${name}.git`);
+  await git(root, "clone", "--quiet", "--bare", "--template=", root, bare);
+  await ask(`${forge}/api/v1/admin/unadopted/${OWNER}/${name}`, "POST");
+  return { root, name, api: `${forge}/api/v1/repos/${OWNER}/${name}` };
 }
 
 /** Git's options for the forge's token. */

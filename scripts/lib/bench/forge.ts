@@ -28,6 +28,12 @@ export interface TemporaryForge {
   readonly token: string;
 }
 
+export interface StartedForge extends TemporaryForge {
+  /** Directory of its bare repositories, `<owner>/<name>.git` each. */
+  readonly repositories: string;
+  readonly stop: () => Promise<void>;
+}
+
 const READY_TIMEOUT_MS = 60_000;
 const STOP_TIMEOUT_MS = 10_000;
 /** Gitea notices a push in the background. */
@@ -42,7 +48,7 @@ const PUSHED_LOOK_MS = 50;
  */
 export async function startForge(
   onInterrupt: (undo: () => Promise<unknown>) => void = () => {},
-): Promise<TemporaryForge & { stop: () => Promise<void> }> {
+): Promise<StartedForge> {
   const { path, assets } = await resolveTool("gitea");
   const root = await mkdtemp(join(tmpdir(), "forge-"));
   const layout = layoutOf(root);
@@ -64,7 +70,12 @@ export async function startForge(
       timeoutMs: READY_TIMEOUT_MS,
       explain,
     });
-    return { url: forgeUrl(state), token: await ensureToken(layout, { path, assets }, "user"), stop };
+    return {
+      url: forgeUrl(state),
+      token: await ensureToken(layout, { path, assets }, "user"),
+      repositories: join(layout.data, "forge", "data", "gitea-repositories"),
+      stop,
+    };
   } catch (error) {
     await stop();
     throw error;
