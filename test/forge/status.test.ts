@@ -7,7 +7,7 @@ import { formatHolds } from "../../scripts/lib/release/hold.ts";
 import { formatRelease } from "../../scripts/lib/release/release.ts";
 import { programLine, repositoryRoot } from "../../scripts/lib/repository.ts";
 import type { StatusRow } from "../../scripts/lib/status/status.ts";
-import { git, smallTree, temporary, write } from "../support/tree.ts";
+import { git, temporary, write } from "../support/tree.ts";
 import {
   ask,
   bump,
