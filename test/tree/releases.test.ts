@@ -9,6 +9,7 @@ import {
   parseRelease,
   releasePath,
 } from "../../scripts/lib/release/release.ts";
+import { allOverlays } from "../../scripts/lib/secrets/audit-references.ts";
 import { readCatalogue } from "../../scripts/lib/tree/catalogue.ts";
 import { readEnvironments } from "../../scripts/lib/tree/environment.ts";
 import { kustomize, ROOT } from "./support.ts";
@@ -16,7 +17,12 @@ import { kustomize, ROOT } from "./support.ts";
 const catalogue = await readCatalogue(ROOT);
 const environments = await readEnvironments(ROOT);
 const receiving = environments.filter(({ promotesFrom }) => promotesFrom !== undefined);
-const cases = receiving.flatMap(({ name: env }) => catalogue.map((app) => ({ env, name: app.app, app })));
+const overlays = new Set(await allOverlays(ROOT));
+const cases = receiving.flatMap(({ name: env }) =>
+  catalogue
+    .filter(({ app }) => overlays.has(`overlays/${env}/${app}`))
+    .map((app) => ({ env, name: app.app, app })),
+);
 
 async function read(env: string, app: string) {
   const path = releasePath(env, app);
@@ -60,14 +66,12 @@ describe.each(cases)("the release of $name in $env", ({ env, name, app }) => {
 });
 
 it("keeps the same release, byte for byte, in every environment that has it", async () => {
-  for (const { app } of catalogue) {
-    const texts = new Map<string, string>();
-    for (const { name: env } of receiving) {
-      const { text, release } = await read(env, app);
-      const key = `${release.commit} ${release.image}`;
-      expect(texts.get(key) ?? text).toBe(text);
-      texts.set(key, text);
-    }
+  const texts = new Map<string, string>();
+  for (const { env, name } of cases) {
+    const { text, release } = await read(env, name);
+    const key = `${name} ${release.commit} ${release.image}`;
+    expect(texts.get(key) ?? text).toBe(text);
+    texts.set(key, text);
   }
 });
 

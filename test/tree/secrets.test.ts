@@ -55,33 +55,6 @@ async function described(environment: string) {
   return (await Promise.all(places)).flat();
 }
 
-describe("the catalogue", () => {
-  it("knows who holds a copy of the same credential", () => {
-    const copies = credentials.map(({ id, places }) => [
-      id,
-      places.map(({ namespace, name }) => `${namespace}/${name}`),
-    ]);
-    expect(Object.fromEntries(copies)).toEqual({
-      "apisix/gateway-admin": ["gateway/gateway-admin"],
-      "apisix/gateway-tls": ["gateway/gateway-tls"],
-      "payment-service/payment-gateway": ["microservices/payment-gateway"],
-      "postgresql/database": [
-        "data/database",
-        "microservices/order-service-database",
-        "microservices/payment-service-database",
-        "microservices/product-service-database",
-        "microservices/user-service-database",
-      ],
-      "redis/redis": [
-        "data/redis",
-        "microservices/order-service-redis",
-        "microservices/product-service-redis",
-        "microservices/user-service-redis",
-      ],
-    });
-  });
-});
-
 describe("the sealed files", () => {
   it("are the Secrets of the catalogue, in every environment that has the app, and no others", async () => {
     const paths = (await Promise.all(environments.map(described))).flat().map(({ path }) => path);

@@ -30,8 +30,15 @@ export async function kustomize(): Promise<string> {
   return process.env["KUSTOMIZE"] ?? (await resolveTool("kustomize")).path;
 }
 
-/** Renders the whole tree. */
+let rendered: Promise<Tree> | undefined;
+
+/** The whole tree, rendered once for all files of a worker. */
 export async function renderTree(): Promise<Tree> {
+  rendered ??= render();
+  return rendered;
+}
+
+async function render(): Promise<Tree> {
   const program = await kustomize();
   const limit = pLimit(4);
   const files = (await glob("overlays/*/*/kustomization.yaml", { cwd: ROOT })).sort();

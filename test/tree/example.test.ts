@@ -1,0 +1,200 @@
+/**
+ * The system that this repository is published with, as its specification has it: names, sizes and bounds. All other tests of
+ * the tree hold for any system. A fork that deploys its own removes this file.
+ */
+import { describe, expect, it } from "vitest";
+import {
+  type ConfigMap,
+  type Manifest,
+  ofKind,
+  type Workload,
+  workloads,
+} from "../../scripts/lib/manifests/manifest.ts";
+import { peakDemand } from "../../scripts/lib/manifests/quota.ts";
+import { credentialsOf } from "../../scripts/lib/secrets/credential.ts";
+import { manifestsOf, renderTree } from "./support.ts";
+
+const tree = await renderTree();
+const environments = tree.environments.map(({ name }) => name);
+
+it("three environments have every app", () => {
+  expect(environments).toEqual(["dev", "staging", "prod"]);
+  const pairs = tree.overlays.map(({ env, app }) => `${env}/${app}`);
+  expect(pairs).toEqual(
+    environments.flatMap((env) => tree.catalogue.map(({ app }) => `${env}/${app}`)).sort(),
+  );
+});
+
+it("the stores' credentials are in the namespace of each service that uses them", () => {
+  const copies = credentialsOf(tree.catalogue).map(({ id, places }) => [
+    id,
+    places.map(({ namespace, name }) => `${namespace}/${name}`),
+  ]);
+  expect(Object.fromEntries(copies)).toEqual({
+    "apisix/gateway-admin": ["gateway/gateway-admin"],
+    "apisix/gateway-tls": ["gateway/gateway-tls"],
+    "payment-service/payment-gateway": ["microservices/payment-gateway"],
+    "postgresql/database": [
+      "data/database",
+      "microservices/order-service-database",
+      "microservices/payment-service-database",
+      "microservices/product-service-database",
+      "microservices/user-service-database",
+    ],
+    "redis/redis": [
+      "data/redis",
+      "microservices/order-service-redis",
+      "microservices/product-service-redis",
+      "microservices/user-service-redis",
+    ],
+  });
+});
+
+/** What a container gets from its ConfigMaps; of two values the later one. */
+function configurationOf(manifests: readonly Manifest[], workload: Workload): Record<string, string> {
+  const maps = ofKind(manifests, "ConfigMap");
+  const dataOf = (name: string | undefined): ConfigMap["data"] =>
+    maps.find(({ metadata }) => metadata.name === name)?.data;
+  const [main] = workload.spec.template.spec.containers;
+  return Object.assign(
+    {},
+    ...(main?.envFrom ?? []).map(({ configMapRef }) => dataOf(configMapRef?.name) ?? {}),
+  );
+}
+
+describe.each(environments)("in %s", (env) => {
+  const manifests = manifestsOf(tree, env);
+  const workload = (app: string) => workloads(manifests).find(({ metadata }) => metadata.name === app);
+
+  it("the namespaces are five, of which one has a quota", () => {
+    const namesOf = (list: readonly Manifest[]) => list.map(({ metadata }) => metadata.name);
+    expect(namesOf(ofKind(manifests, "Namespace"))).toEqual([
+      "data",
+      "gateway",
+      "logging",
+      "microservices",
+      "monitoring",
+    ]);
+    expect(ofKind(manifests, "ResourceQuota").map(({ metadata }) => metadata.namespace)).toEqual([
+      "microservices",
+    ]);
+    expect(namesOf(manifests.filter(({ kind }) => kind === "StorageClass"))).toEqual([
+      "fast-ssd",
+      "standard-hdd",
+    ]);
+    const claims = ofKind(manifests, "StatefulSet").flatMap(({ spec }) => spec.volumeClaimTemplates ?? []);
+    expect(claims.map(({ spec }) => spec.storageClassName)).toEqual(["fast-ssd", "fast-ssd"]);
+  });
+
+  it("user-service and order-service have an autoscaler", () => {
+    const autoscalers = ofKind(manifests, "HorizontalPodAutoscaler");
+    expect(autoscalers.map(({ metadata }) => metadata.name).sort()).toEqual([
+      "order-service",
+      "user-service",
+    ]);
+  });
+
+  it.each([
+    ["user-service", "200m", "256Mi", "1", "512Mi", "/healthz", "/readyz", 30, 10],
+    [
+      "product-service",
+      "300m",
+      "512Mi",
+      "2",
+      "1Gi",
+      "/actuator/health/liveness",
+      "/actuator/health/readiness",
+      30,
+      10,
+    ],
+    ["order-service", "300m", "384Mi", "1", "768Mi", "/healthz", "/readyz", 60, 15],
+    ["payment-service", "200m", "256Mi", "1", "512Mi", "/healthz", "/readyz", 60, 15],
+  ])("%s has the sizes and times", (app, cpu, memory, cpuLimit, memoryLimit, live, ready, grace, sleep) => {
+    const pod = workload(app)?.spec.template.spec;
+    const [main] = pod?.containers ?? [];
+    expect(main?.resources).toEqual({
+      requests: { cpu, memory },
+      limits: { cpu: cpuLimit, memory: memoryLimit },
+    });
+    const paths = [main?.startupProbe, main?.livenessProbe, main?.readinessProbe].map(
+      (probe) => probe?.httpGet?.path,
+    );
+    expect(paths).toEqual([live, live, ready]);
+    expect(pod?.terminationGracePeriodSeconds).toBe(grace);
+    expect(main?.lifecycle?.preStop?.sleep?.seconds).toBe(sleep);
+  });
+
+  // PostgreSQL's is the limit of its preStop command, Redis's its shutdown-timeout and a snapshot of its memory.
+  it.each([
+    ["user-service", 15],
+    ["product-service", 15],
+    ["order-service", 40],
+    ["payment-service", 40],
+    ["postgresql", 100],
+    ["redis", 50],
+  ])("%s has the %d s that it takes at most to finish what it has begun", (app, drain) => {
+    const pod = workload(app)?.spec.template.spec;
+    const sleep = pod?.containers[0]?.lifecycle?.preStop?.sleep?.seconds ?? 0;
+    expect(sleep + drain).toBeLessThan(pod?.terminationGracePeriodSeconds ?? 0);
+  });
+
+  it.each(["user-service", "product-service", "order-service", "payment-service"])(
+    "%s has the configuration",
+    (app) => {
+      const found = workload(app);
+      const values = found === undefined ? {} : configurationOf(manifests, found);
+      const wantsRedis = app !== "payment-service";
+      expect(values).toMatchObject({
+        DB_HOST: "postgresql.data.svc.cluster.local",
+        DB_PORT: "5432",
+        DB_NAME: "ecommerce",
+        DB_CONNECTION_TIMEOUT: "30",
+        LOG_LEVEL: env === "dev" ? "debug" : "info",
+        LOG_FORMAT: "json",
+        SERVICE_TIMEOUT: "10s",
+        SERVICE_RETRY: "3",
+        ...(wantsRedis
+          ? { REDIS_HOST: "redis.data.svc.cluster.local", REDIS_PORT: "6379", REDIS_DB: "0" }
+          : {}),
+      });
+      expect("REDIS_HOST" in values).toBe(wantsRedis);
+      expect(
+        Object.keys(values)
+          .filter((key) => key.endsWith("_SERVICE_URL"))
+          .sort(),
+      ).toEqual(
+        app === "order-service" ? ["PAYMENT_SERVICE_URL", "PRODUCT_SERVICE_URL", "USER_SERVICE_URL"] : [],
+      );
+    },
+  );
+});
+
+describe("prod", () => {
+  const manifests = manifestsOf(tree, "prod");
+
+  it("has the replicas and bounds", () => {
+    const bounds = ofKind(manifests, "HorizontalPodAutoscaler").map(({ metadata, spec }) => [
+      metadata.name,
+      [spec.minReplicas, spec.maxReplicas],
+    ]);
+    expect(Object.fromEntries(bounds)).toEqual({ "order-service": [3, 30], "user-service": [3, 20] });
+    const replicas = ofKind(manifests, "Deployment").map(({ metadata, spec }) => [
+      metadata.name,
+      spec.replicas,
+    ]);
+    expect(Object.fromEntries(replicas)).toEqual({ "payment-service": 2, "product-service": 3 });
+  });
+
+  it("adds up to 58 CPU and 55 pods, 63 and 59 with a surge pod each", () => {
+    const demand = peakDemand(manifests, "microservices");
+    expect([demand["limits.cpu"], demand["pods"]]).toEqual([63_000, 59_000]);
+  });
+
+  it("has the disks", () => {
+    const claims = ofKind(manifests, "StatefulSet").map(({ metadata, spec }) => [
+      metadata.name,
+      spec.volumeClaimTemplates?.[0]?.spec.resources.requests["storage"],
+    ]);
+    expect(Object.fromEntries(claims)).toEqual({ postgresql: "100Gi", redis: "20Gi" });
+  });
+});
