@@ -1,7 +1,8 @@
 /** Rendering with the kustomize program, and the one thing that is read from a kustomization without rendering: its image. */
+import { relative } from "node:path";
 import { z } from "zod";
 import { readDocument } from "../document.ts";
-import { RefusedError } from "../errors.ts";
+import { ExternalError, messageOf, RefusedError } from "../errors.ts";
 import { run } from "../exec.ts";
 
 /**
@@ -10,10 +11,20 @@ import { run } from "../exec.ts";
  * @param directory directory with the kustomization.yaml
  * @param signal ends the program
  * @returns the manifests as kustomize writes them
- * @throws ExternalError with kustomize's own message
+ * @throws ExternalError with kustomize's own message, or a shorter one where a file is missing
  */
 export async function build(kustomize: string, directory: string, signal?: AbortSignal): Promise<string> {
-  return run(kustomize, ["build", directory], signal === undefined ? {} : { signal });
+  try {
+    return await run(kustomize, ["build", directory], signal === undefined ? {} : { signal });
+  } catch (error) {
+    // kustomize tells it in one line, twice, as what it tried first and what it tried then.
+    const missing = /accumulation err=.* lstat (\S+): no such file or directory/.exec(messageOf(error))?.[1];
+    if (missing === undefined) throw error;
+    const what = `there is no ${relative(directory, missing)}, and ${directory} is built from it`;
+    throw new ExternalError(what, "add it, or take it out of the kustomization that lists it", {
+      cause: error,
+    });
+  }
 }
 
 export interface ImagePin {
