@@ -295,7 +295,7 @@ const TREES: Tree[] = [
     name: "a target that cannot be rendered",
     files: { "overlays/live/web/kustomization.yaml": released("  - gone.yaml\n") },
     exitCode: 3,
-    line: /^promote: web: live cannot be rendered with this release: kustomize .*gone\.yaml.*; adapt overlays\/live\/web$/,
+    line: /^promote: web: live cannot be rendered with this release: there is no gone\.yaml.*; adapt overlays\/live\/web$/,
   },
   {
     name: "a patch in the target for what the release has no more",
