@@ -23,6 +23,7 @@ import { repositoryRoot } from "./lib/repository.ts";
 import { auditSecrets } from "./lib/secrets/audit.ts";
 import { findingLines } from "./lib/secrets/audit-print.ts";
 import { allOverlays, changedOverlays, referenceFindings } from "./lib/secrets/audit-references.ts";
+import { renderedFindings } from "./lib/secrets/audit-rendered.ts";
 import { plaintextInCommits, plaintextInTree } from "./lib/secrets/history.ts";
 import { toolPath } from "./lib/tools/path.ts";
 import { readSettings } from "./lib/tree/settings.ts";
@@ -68,13 +69,14 @@ async function checkOverlays(root: string, base: string | undefined): Promise<Fi
   const { renderings, findings } = await renderOverlays(root, overlays, async () => toolPath("kustomize"));
   const { registry } = await readSettings(root);
   const images = await imageFindings(root, renderings, registry);
-  return [...findings, ...images, ...(await referenceFindings(root, renderings))];
+  const sealed = await renderedFindings(root, renderings);
+  return [...findings, ...images, ...sealed, ...(await referenceFindings(root, renderings))];
 }
 
 /** @param base what it has is in Git anyway; undefined: all of the tree is looked at */
 async function checkSecrets(root: string, base: string | undefined): Promise<Finding[]> {
-  const { secrets, findings } = await auditSecrets(root, { now: new Date() });
-  const inTree = await plaintextInTree(root, new Set(secrets.map(({ path }) => path)));
+  const { looks, findings } = await auditSecrets(root, { now: new Date() });
+  const inTree = await plaintextInTree(root, new Set(looks.map(({ path }) => path)));
   const inCommits = base === undefined ? [] : await plaintextInCommits(root, base);
   return real([...findings, ...inTree, ...inCommits]);
 }

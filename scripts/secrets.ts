@@ -41,7 +41,7 @@ async function secrets(options: Options): Promise<void> {
   if (!/^[1-9]\d{0,4}$/.test(maxAge))
     throw new UsageError(`--max-age ${maxAge} is not a number of days from 1 to 99999`);
   const audited = await auditSecrets(root, { now: new Date(), maxAgeDays: Number(maxAge) });
-  const inTree = await plaintextInTree(root, new Set(audited.secrets.map(({ path }) => path)));
+  const inTree = await plaintextInTree(root, new Set(audited.looks.map(({ path }) => path)));
   const opened = open
     ? await openSecrets(audited, connectSops(await toolPath("sops"), root, process.env))
     : undefined;

@@ -5,6 +5,7 @@ import { renderOverlays } from "../../scripts/lib/manifests/rendering.ts";
 import { imageFindings } from "../../scripts/lib/release/images.ts";
 import { programLine } from "../../scripts/lib/repository.ts";
 import { allOverlays, referenceFindings } from "../../scripts/lib/secrets/audit-references.ts";
+import { renderedFindings } from "../../scripts/lib/secrets/audit-rendered.ts";
 import { readSettings } from "../../scripts/lib/tree/settings.ts";
 import { kustomize, ROOT } from "./support.ts";
 
@@ -16,11 +17,12 @@ it("`npm run secrets` is green: it has notes at most", async () => {
   expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
 });
 
-it("every overlay renders, refers to sealed keys of Secrets only, and runs its release's images", async () => {
+it("every overlay renders, applies its sealed files as they are, refers to nothing else, and runs its release's images", async () => {
   const overlays = await allOverlays(ROOT);
   const { renderings, findings } = await renderOverlays(ROOT, overlays, kustomize);
   expect(findings).toEqual([]);
   expect(renderings.map(({ overlay }) => overlay)).toEqual(overlays);
   expect(await referenceFindings(ROOT, renderings)).toEqual([]);
+  expect(await renderedFindings(ROOT, renderings)).toEqual([]);
   expect(await imageFindings(ROOT, renderings, (await readSettings(ROOT)).registry)).toEqual([]);
 });

@@ -6,7 +6,7 @@ import type { Finding } from "../finding.ts";
 import type { Credential, SecretPlace } from "./credential.ts";
 import { sealCommand } from "./keys.ts";
 import { nameOf, type Rule } from "./recipients.ts";
-import { clearOf, isEncrypted, keysOf, MADE, pathOf, type SealedFile } from "./sealed.ts";
+import { clearOf, encryptedBytes, isEncrypted, keysOf, MADE, pathOf, type SealedFile } from "./sealed.ts";
 
 /** A sealed file where the catalogue wants it. */
 export interface Look {
@@ -32,16 +32,15 @@ export function fileFindings(look: Look, rule: Rule | undefined, now: Date): Fin
   const { sops } = file;
   if (sops === undefined)
     return [fault(look, [], "not encrypted", "change its values where they are used, and seal the new ones")];
-  const comment = /^(.*\s)?#(?!ENC\[)/m.exec(text);
+  // Sealing writes none, and no MAC is over what it is not told to encrypt.
+  const comment = /^(.*\s)?#/m.exec(text);
   return [
     ...clearFindings(look),
     ...keyFindings(look),
     ...valueFindings(look),
     ...(comment === null
       ? []
-      : [
-          { ...fault(look, [], "a comment in clear"), line: text.slice(0, comment.index).split("\n").length },
-        ]),
+      : [{ ...fault(look, [], "a comment"), line: text.slice(0, comment.index).split("\n").length }]),
     ...blockFindings(look, sops),
     ...recipientFindings(look, sops, rule),
     ...dayFindings(look, sops),
@@ -179,8 +178,10 @@ const EXPECTED: Readonly<Record<string, (value: unknown) => boolean>> = {
   lastmodified: () => true,
   encrypted_regex: (value) => value === "^(data|stringData)$",
   mac_only_encrypted: (value) => value === true,
-  mac: (value) => typeof value === "string" && value !== "" && isEncrypted(value),
-  version: (value) => typeof value === "string" && /^\d+\.\d+\.\d+$/.test(value),
+  // A SHA-512 in hexadecimal digits.
+  mac: (value) => typeof value === "string" && encryptedBytes(value) === 128,
+  // Version 3.9.0 was the first that knows mac_only_encrypted.
+  version: (value) => typeof value === "string" && /^(3\.(9|\d\d+)|[4-9]|\d\d+)\.\d+(\.\d+)?$/.test(value),
 };
 
 function blockFindings(look: Look, { fields }: NonNullable<SealedFile["sops"]>): Finding[] {

@@ -4,6 +4,7 @@
  */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { glob } from "tinyglobby";
 import { RefusedError } from "../errors.ts";
 import type { Finding } from "../finding.ts";
 import { readCatalogue } from "../tree/catalogue.ts";
@@ -20,7 +21,7 @@ import {
 } from "./credential.ts";
 import { isExample } from "./keys.ts";
 import { initCommand, nameOf, type Recipient, RULES_FILE, type Rule, readRules } from "./recipients.ts";
-import { daysOf, keysOf, MADE, parseSealed, pathOf } from "./sealed.ts";
+import { daysOf, keysOf, MADE, parseSealed, pathOf, sopsSecretsIn } from "./sealed.ts";
 
 /** One Secret of one environment. What is not known because its file is missing or damaged is empty. */
 export interface AuditedSecret {
@@ -48,6 +49,7 @@ export interface Audit {
 
 /** What the audit has read, for one that has a key. */
 export interface Audited extends Audit {
+  /** Those files that are sealed. */
   looks: Look[];
   rules: readonly Rule[];
 }
@@ -87,7 +89,11 @@ export async function auditSecrets(
   const texts = new Map(
     await Promise.all(files.map(async (path) => [path, await readFile(join(root, path), "utf8")] as const)),
   );
-  const findings = [...ruleFindings(rules, environments), ...strayFindings(files, wanted)];
+  const findings = [
+    ...ruleFindings(rules, environments),
+    ...strayFindings(files, wanted),
+    ...(await hiddenFindings(root, new Set(files))),
+  ];
   const looks: Look[] = [];
   const secrets: AuditedSecret[] = [];
   const listed = await listedResources(root, wanted);
@@ -168,6 +174,31 @@ function strayFindings(files: readonly string[], wanted: readonly Wanted[]): Fin
       const what = "belongs to no Secret that the catalogue has for an overlay";
       return { path, line: 1, what, way: "say so in apps/<app>.yaml, or remove it", severity: "finding" };
     });
+}
+
+/** A cluster decrypts a SopsSecret whatever the file is called, and so for whoever copies one. */
+async function hiddenFindings(root: string, known: ReadonlySet<string>): Promise<Finding[]> {
+  const files = await glob(["{apps,argocd,base,overlays}/**/*.{yaml,yml,json}", "**/Kustomization"], {
+    cwd: root,
+    dot: true,
+    ignore: ["node_modules/**", ".git/**", ".sandbox/**"],
+  });
+  const found = files
+    .filter((path) => !known.has(path))
+    .map(async (path) => {
+      const text = await readFile(join(root, path), "utf8");
+      return sopsSecretsIn(text).map((line): Finding => {
+        const what = "a SopsSecret, and not the file that sealing writes";
+        return {
+          path,
+          line,
+          what,
+          way: "remove it; describe it in apps/<app>.yaml and seal it",
+          severity: "finding",
+        };
+      });
+    });
+  return (await Promise.all(found)).flat();
 }
 
 function missing(want: Wanted): Finding {

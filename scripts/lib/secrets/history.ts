@@ -1,5 +1,5 @@
 /** Looks for Secrets in clear in what Git has or is about to get. What was in one commit stays, whatever the next one does. */
-import { readFile } from "node:fs/promises";
+import { lstat, readFile, readlink } from "node:fs/promises";
 import { join } from "node:path";
 import { codeOf } from "../errors.ts";
 import { run } from "../exec.ts";
@@ -18,6 +18,8 @@ interface Version {
 /** Texts that one process of git hands over. */
 const AT_ONCE = 500;
 const NOTHING = /^0+$/;
+/** No manifest comes near it; beyond 512 MiB a file would be no text any more. */
+const LARGEST_BYTES = 64 * 1024 ** 2;
 
 /**
  * Looks at every file that a commit between a base and HEAD adds or changes, also one that a later commit takes back.
@@ -48,17 +50,24 @@ export async function plaintextStaged(root: string): Promise<Finding[]> {
 export async function plaintextInTree(root: string, except: ReadonlySet<string>): Promise<Finding[]> {
   const list = await git(root, ["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
   const paths = [...new Set(list.split("\0"))].filter((path) => path !== "" && !except.has(path)).toSorted();
-  const found = await Promise.all(
-    paths.map(async (path) => {
-      const text = await readFile(join(root, path), "utf8").catch((error: unknown) => {
-        // Removed and not committed yet, a submodule, or a link to a directory.
-        if (codeOf(error) === "ENOENT" || codeOf(error) === "EISDIR") return "";
-        throw error;
-      });
-      return plaintextFindings(path, text);
-    }),
-  );
-  return found.flat();
+  return (await Promise.all(paths.map(async (path) => inFile(root, path)))).flat();
+}
+
+async function inFile(root: string, path: string): Promise<Finding[]> {
+  const file = join(root, path);
+  const stat = await lstat(file).catch((error: unknown) => {
+    // Removed and not committed yet, or there is a file now where its directory was.
+    if (codeOf(error) === "ENOENT" || codeOf(error) === "ENOTDIR") return undefined;
+    throw error;
+  });
+  // Of a link Git has the text only; a directory is another repository.
+  if (stat?.isSymbolicLink()) return plaintextFindings(path, await readlink(file));
+  if (!stat?.isFile()) return [];
+  if (stat.size > LARGEST_BYTES) {
+    const what = `larger than ${LARGEST_BYTES / 1024 ** 2} MiB, so it is not looked into`;
+    return [{ path, line: 1, what, way: "remove it, or let Git ignore it", severity: "finding" }];
+  }
+  return plaintextFindings(path, await readFile(file, "utf8"));
 }
 
 const RAW = ["--raw", "--no-abbrev", "--no-renames"];

@@ -1,5 +1,5 @@
 /** A sealed Secret: one SopsSecret with one template a file, encrypted with SOPS. What is in clear can be read without a key. */
-import { LineCounter, parseDocument } from "yaml";
+import { LineCounter, parseAllDocuments, parseDocument, visit } from "yaml";
 import { z } from "zod";
 import { RefusedError } from "../errors.ts";
 import type { SecretValues } from "./credential.ts";
@@ -91,6 +91,7 @@ const File = z.looseObject({
   }),
   spec: z.looseObject({ secretTemplates: z.tuple([Template]) }),
 });
+const Plain = z.looseObject({ kind: z.literal("Secret") });
 const Metadata = z.looseObject({
   age: z.array(z.looseObject({ recipient: z.string(), enc: z.string() })).default([]),
   lastmodified: z.iso.datetime({ offset: true }),
@@ -143,6 +144,12 @@ export function parseSealed(text: string, file: string): SealedFile {
     );
   }
   const content: unknown = document.toJS();
+  if (Plain.safeParse(content).success) {
+    throw new RefusedError(
+      `${file}: a Secret in clear`,
+      "change its values where they are used, and seal the new ones; Git keeps what has been committed",
+    );
+  }
   const parsed = File.safeParse(content);
   if (!parsed.success) throw unlike(file, "no SopsSecret with one Secret", parsed.error);
   const { metadata, spec } = parsed.data;
@@ -159,6 +166,24 @@ export function parseSealed(text: string, file: string): SealedFile {
     clear: withoutValues(content),
     sops: readMetadata(parsed.data["sops"], file),
   };
+}
+
+/** The lines on which a text of YAML or JSON has a SopsSecret, also one in a list. */
+export function sopsSecretsIn(text: string): number[] {
+  if (!text.includes("SopsSecret")) return [];
+  const lines = new LineCounter();
+  const found: number[] = [];
+  for (const document of parseAllDocuments(text, { lineCounter: lines })) {
+    if (!("contents" in document)) continue;
+    visit(document, {
+      Map(_, map) {
+        // A kind alone names one, as roles and definitions do.
+        if (map.get("kind") === "SopsSecret" && map.has("spec"))
+          found.push(lines.linePos(map.range?.[0] ?? 0).line);
+      },
+    });
+  }
+  return found;
 }
 
 /** Without what is no day: then the file is not what sealing writes. */
@@ -243,7 +268,18 @@ export function pathOf({ data }: Pick<SealedFile, "data">, key: string): readonl
   return ["spec", "secretTemplates", 0, data.has(key) ? "data" : "stringData", key];
 }
 
+const BASE64 = "(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?";
+/** A nonce has 32 bytes, a tag 16: https://github.com/getsops/sops, aes/cipher.go. */
+const ENCRYPTED = new RegExp(
+  `^ENC\\[AES256_GCM,data:(${BASE64}),iv:[A-Za-z0-9+/]{43}=,tag:[A-Za-z0-9+/]{22}==,type:str\\]$`,
+);
+
 /** Whether a value is what SOPS makes of a text. It leaves an empty one as it is. */
 export function isEncrypted(value: string): boolean {
-  return value === "" || /^ENC\[AES256_GCM,data:[\w+/=]+,iv:[\w+/=]+,tag:[\w+/=]+,type:str\]$/.test(value);
+  return value === "" || encryptedBytes(value) > 0;
+}
+
+/** How many bytes an encrypted value has, the text and its ciphertext alike; 0 for what is not encrypted. */
+export function encryptedBytes(value: string): number {
+  return Buffer.from(ENCRYPTED.exec(value)?.[1] ?? "", "base64").length;
 }

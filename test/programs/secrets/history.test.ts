@@ -1,4 +1,4 @@
-import { copyFile, rm, symlink, writeFile } from "node:fs/promises";
+import { copyFile, rm, symlink, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { type RunResult, tryRun } from "../../../scripts/lib/exec.ts";
@@ -22,6 +22,38 @@ async function repository(): Promise<string> {
   await git(root, "checkout", "--quiet", "-b", "change");
   return root;
 }
+
+describe("the work tree", () => {
+  it("is looked at as it is: with links that lead nowhere, and files where directories were", async () => {
+    const root = await repository();
+    await write(root, { "a/b.yaml": "kind: Pod\n", "c/d.yaml": "kind: Pod\n" });
+    await symlink("nowhere", join(root, "gone"));
+    await symlink("loop", join(root, "loop"));
+    await symlink("README.md/x", join(root, "through"));
+    await commit(root);
+    await rm(join(root, "a"), { recursive: true });
+    await rm(join(root, "c"), { recursive: true });
+    await write(root, { a: "a file\n", "more.yaml": SECRET });
+    // Git has the text of a link, and not what it leads to.
+    await symlink("more.yaml", join(root, "link.yaml"));
+    const found = await plaintextInTree(root, new Set(["old.yaml"]));
+    expect(found.map(({ path }) => path)).toEqual(["more.yaml"]);
+  });
+
+  it("has no file that is too large to be looked into", async () => {
+    const root = await repository();
+    await write(root, { "dump.sql": "" });
+    await truncate(join(root, "dump.sql"), 700 * 1024 ** 2);
+    expect(await plaintextInTree(root, new Set(["old.yaml"]))).toMatchObject([
+      {
+        path: "dump.sql",
+        line: 1,
+        what: "larger than 64 MiB, so it is not looked into",
+        severity: "finding",
+      },
+    ]);
+  });
+});
 
 describe("the commits of a change", () => {
   it("have nothing: what the base has does not count", async () => {

@@ -80,6 +80,11 @@ function flip(path: Path, part: "data" | "iv" | "tag", position = 0): (text: str
     return withField(text, path, flipped);
   };
 }
+/** Puts something else where a part of an encrypted value is. */
+function withPart(path: Path, name: "data" | "iv" | "tag", to: string): (text: string) => string {
+  return (text) =>
+    withField(text, path, String(at(text, path)).replace(new RegExp(`${name}:[\\w+/=]+`), `${name}:${to}`));
+}
 /** Replaces one byte of the encrypted data key of a recipient, counted from the end. */
 function flipKey(recipient: number, fromEnd: number): (text: string) => string {
   return (text) => {
@@ -147,6 +152,14 @@ const mutants: Mutant[] = [
   {
     name: "a value cut short",
     change: (text) => withField(text, PASSWORD, String(at(text, PASSWORD)).slice(0, 40)),
+    without: "yes",
+    with: "yes",
+  },
+  { name: "a nonce of one byte", change: withPart(PASSWORD, "iv", "AA=="), without: "yes", with: "yes" },
+  { name: "a tag of one byte", change: withPart(PASSWORD, "tag", "AA=="), without: "yes", with: "yes" },
+  {
+    name: "a text where its bytes should be",
+    change: withPart(PASSWORD, "data", "hunter2"),
     without: "yes",
     with: "yes",
   },
@@ -312,6 +325,12 @@ const mutants: Mutant[] = [
     without: "yes",
     with: "no",
   },
+  {
+    name: "a comment that looks encrypted",
+    change: (text) => text.replace(/^( +)(username: .*)$/m, "$1#ENC[hunter2 in clear]\n$1$2"),
+    without: "yes",
+    with: "no",
+  },
   { name: "a field beside them", change: set(["status"], { message: "fine" }), without: "yes", with: "no" },
   // What SOPS keeps.
   { name: "no sops block", change: set(["sops"], undefined), without: "yes", with: "no" },
@@ -319,6 +338,7 @@ const mutants: Mutant[] = [
   { name: "an empty MAC", change: set(["sops", "mac"], ""), without: "yes", with: "yes" },
   { name: "the MAC of another file", change: fromFile(API, ["sops", "mac"]), without: "yes", with: "yes" },
   { name: "the MAC of a copy", change: fromFile(COPIED, ["sops", "mac"]), without: "yes", with: "yes" },
+  { name: "a MAC cut short", change: withPart(["sops", "mac"], "data", "AA=="), without: "yes", with: "yes" },
   { name: "a bit of the MAC", change: flip(["sops", "mac"], "data"), without: "no", with: "yes" },
   { name: "a bit of the MAC's tag", change: flip(["sops", "mac"], "tag"), without: "no", with: "yes" },
   {
@@ -372,6 +392,12 @@ const mutants: Mutant[] = [
   },
   // Nobody reads it but SOPS, which takes it for what wrote the file: another number changes nothing.
   { name: "another version of SOPS", change: set(["sops", "version"], "3.9.0"), without: "no", with: "no" },
+  {
+    name: "a version that is too old for it",
+    change: set(["sops", "version"], "3.8.1"),
+    without: "yes",
+    with: "no",
+  },
   { name: "no version", change: set(["sops", "version"], undefined), without: "yes", with: "no" },
   // Recipients.
   { name: "a recipient removed", change: set(["sops", "age", 0], undefined), without: "yes", with: "no" },

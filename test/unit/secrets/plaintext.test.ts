@@ -54,6 +54,24 @@ it.each(good)("nothing is found in $path", ({ path, text }) => {
   expect(plaintextFindings(path, text)).toEqual([]);
 });
 
+// What takes turns to try would not end within anybody's patience.
+it.each([
+  ["x".repeat(64) + "=="],
+  ["x".repeat(100_000)],
+  ["username".repeat(40) + "%"],
+  ["a-".repeat(90) + "%"],
+  ["my ".repeat(50_000) + "%"],
+  ["{{".repeat(1_000)],
+  ["$(".repeat(50_000)],
+  ["<".repeat(100_000)],
+  ["`;".repeat(50_000) + "x"],
+  ["-----BEGIN CERTIFICATE-----\\n".repeat(5_000)],
+])("a value is looked at once, however long it is", (value) => {
+  const text = `\`\`\`yaml\nkind: Secret\nstringData:\n  token: ${value}\n\`\`\`\n`;
+  expect(plaintextFindings("docs/a.md", text).length).toBeLessThanOrEqual(1);
+  expect(plaintextFindings("overlays/dev/a.yaml", text).length).toBeLessThanOrEqual(1);
+});
+
 it("the line is the value's", () => {
   const text = "kind: Secret\nmetadata:\n  name: db\nstringData:\n  user: ''\n  password: hunter2\n";
   expect(plaintextFindings("a.yaml", text)).toMatchObject([
