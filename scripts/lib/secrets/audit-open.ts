@@ -26,8 +26,8 @@ interface Try {
 }
 
 /**
- * Opens each file with each data key by itself. A recipient's key is here when it opens most files that name the recipient; then
- * it has to open all of them, and no data key that is another's.
+ * Opens each file with each data key by itself. A recipient whose private key is here has to open all files that name it, and
+ * no key here a data key that is another's.
  * @throws ExternalError when sops cannot be started
  */
 export async function openSecrets(
@@ -40,7 +40,7 @@ export async function openSecrets(
       [...new Set(look.file.sops?.recipients)].map(async (recipient) => tryOne(look, recipient, sops)),
     ),
   );
-  const here = keysHere(tries);
+  const here = await keysHere(new Set(tries.map(({ recipient }) => recipient)), sops);
   const name = ({ look, recipient }: Try) =>
     nameOf(rules.find(({ environment }) => environment === look.environment)?.recipients ?? [], recipient);
   const findings = tries.flatMap((one) => {
@@ -76,15 +76,12 @@ async function tryOne(look: Look, recipient: string, sops: Sops): Promise<Try> {
   }
 }
 
-/** The recipients whose private keys are here. */
-function keysHere(tries: readonly Try[]): Set<string> {
-  const here = new Set<string>();
-  for (const recipient of new Set(tries.map((one) => one.recipient))) {
-    const own = tries.filter((one) => one.recipient === recipient);
-    const fits = own.filter(({ values, fault: why }) => values !== undefined || isChanged(why));
-    if (fits.length > 0 && fits.length * 2 >= own.length) here.add(recipient);
-  }
-  return here;
+/** Those of some recipients whose private keys are here. The files are not asked: somebody may have made them. */
+async function keysHere(recipients: ReadonlySet<string>, sops: Sops): Promise<Set<string>> {
+  const has = await Promise.all(
+    [...recipients].map(async (recipient) => [recipient, await sops.hasKeyOf(recipient)] as const),
+  );
+  return new Set(has.flatMap(([recipient, isHere]) => (isHere ? [recipient] : [])));
 }
 
 function whatIsWrong({ values, fault: why }: Try, isHere: boolean, name: string): string | undefined {

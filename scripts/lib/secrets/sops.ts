@@ -24,6 +24,8 @@ export interface Sops {
    * @throws NoKeyError without a key for it, RefusedError when it has been tampered with
    */
   open(path: string, text: string): Promise<SealedFile>;
+  /** Whether the private key of a recipient is here: it opens what is sealed for that recipient now. */
+  hasKeyOf(recipient: string): Promise<boolean>;
 }
 
 /**
@@ -51,6 +53,13 @@ export function connectSops(program: string, root: string, env: NodeJS.ProcessEn
       const result = await sops(["decrypt", ...types, "--filename-override", path], text);
       if (result.exitCode === 0) return parseSealed(result.stdout, path);
       throw failure(path, result);
+    },
+    async hasKeyOf(recipient) {
+      const types = ["--input-type", "json", "--output-type", "json", "--filename-override", "probe.json"];
+      // No rule of .sops.yaml is for it.
+      const withoutRules = ["--config", "/dev/null", "encrypt", "--age", recipient, ...types];
+      const sealed = await sops(withoutRules, '{"probe":"any"}');
+      return sealed.exitCode === 0 && (await sops(["decrypt", ...types], sealed.stdout)).exitCode === 0;
     },
   };
 }

@@ -1,13 +1,14 @@
 import { readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { type RunResult, tryRun } from "../../../scripts/lib/exec.ts";
 import { programLine, repositoryRoot } from "../../../scripts/lib/repository.ts";
 import { auditSecrets } from "../../../scripts/lib/secrets/audit.ts";
 import { openSecrets } from "../../../scripts/lib/secrets/audit-open.ts";
 import { describeAudit } from "../../../scripts/lib/secrets/audit-print.ts";
 import { credentialsOf } from "../../../scripts/lib/secrets/credential.ts";
-import { sealCredential } from "../../../scripts/lib/secrets/seal.ts";
+import { sealEnvironment } from "../../../scripts/lib/secrets/environment.ts";
+import { sealCredential, writeSealed } from "../../../scripts/lib/secrets/seal.ts";
 import { readCatalogue } from "../../../scripts/lib/tree/catalogue.ts";
 import { commit, git, smallTree, temporary, write } from "../../support/tree.ts";
 import { API, COPIED, DATABASE, read, type SealedRepository, sealedRepository } from "./audit-support.ts";
@@ -272,6 +273,26 @@ describe("with a key", () => {
     const { findings } = await changed(DATABASE, () => text, open);
     expect(findings.map(({ what }) => what)).toContain("username is not what the catalogue says");
     expect(JSON.stringify(findings)).not.toContain("mallory");
+  });
+
+  it("files that were all sealed for somebody else, under an old recipient's name, are found", async () => {
+    const { ada, stranger } = repository.recipients;
+    const paths = [RULES, COPIED, API, DATABASE];
+    const before = await Promise.all(paths.map(async (path) => [path, await read(root, path)] as const));
+    onTestFinished(async () => write(root, Object.fromEntries(before)));
+    const [[, rules] = ["", ""]] = before;
+    await write(root, { [RULES]: rules.replaceAll(ada, stranger) });
+    const forged = await sealEnvironment(root, repository.sops.ada, "dev", "example.com");
+    await write(root, { [RULES]: rules });
+    await writeSealed(
+      root,
+      forged.map((change) => ({ ...change, text: change.text.replaceAll(stranger, ada) })),
+    );
+    const { findings, opened } = await open();
+    expect(opened).toEqual([]);
+    expect(findings.map(({ path, what }) => [path, what])).toEqual(
+      [COPIED, API, DATABASE].map((path) => [path, "the data key for ada is another's, or damaged"]),
+    );
   });
 
   it("files that no key here opens are counted by who could", async () => {

@@ -416,13 +416,13 @@ const mutants: Mutant[] = [
         enc: at(text, ["sops", "age", 0, "enc"]),
       }),
     without: "yes",
-    with: "no",
+    with: "yes",
   },
   {
     name: "a stranger instead of a recipient",
     change: (text) => withField(text, ["sops", "age", 1, "recipient"], repository.recipients.stranger),
     without: "yes",
-    with: "no",
+    with: "yes",
   },
   {
     name: "the recipients' data keys exchanged",
