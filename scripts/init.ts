@@ -5,6 +5,7 @@ import { UsageError } from "./lib/errors.ts";
 import { readIfThere } from "./lib/file.ts";
 import { repositoryRoot } from "./lib/repository.ts";
 import { userKeyFile, verifyRecipient } from "./lib/secrets/age.ts";
+import { whileAlone } from "./lib/secrets/alone.ts";
 import {
   checkPlaces,
   hasOwnKeys,
@@ -57,7 +58,7 @@ Examples:
 
 --recipient <env>/<name>=age1… names another reader than the cluster. Options may be repeated, and come after --.`,
   )
-  .action(init);
+  .action(async (options: Options) => whileAlone(options.root, async () => init(options)));
 await main(program);
 
 async function init(options: Options): Promise<void> {

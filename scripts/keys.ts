@@ -2,6 +2,7 @@
 import { command, main } from "./lib/cli/command.ts";
 import { UsageError } from "./lib/errors.ts";
 import { repositoryRoot } from "./lib/repository.ts";
+import { whileAlone } from "./lib/secrets/alone.ts";
 import { planAdd } from "./lib/secrets/keys/add.ts";
 import { applyChange, type Here } from "./lib/secrets/keys/change.ts";
 import { applyCreate, planCreate } from "./lib/secrets/keys/create.ts";
@@ -119,32 +120,38 @@ async function show(isJson: boolean): Promise<void> {
 }
 
 async function add(environments: string, name: string, key: string, options: Adding): Promise<void> {
-  const plan = await planAdd(here(), { environments, name, key, later: options.later === true });
-  const isDry = options.dryRun === true;
-  if (plan.change !== undefined && !isDry) await applyChange(here(), plan.change);
-  say(describeAdd(plan, isDry));
+  await whileAlone(here().root, async () => {
+    const plan = await planAdd(here(), { environments, name, key, later: options.later === true });
+    const isDry = options.dryRun === true;
+    if (plan.change !== undefined && !isDry) await applyChange(here(), plan.change);
+    say(describeAdd(plan, isDry));
+  });
 }
 
 async function remove(environments: string, name: string, options: Writing): Promise<void> {
-  const plan = await planRemove(here(), { environments, name });
-  const isDry = options.dryRun === true;
-  if (!isDry) await applyChange(here(), plan.change);
-  say(describeRemove(plan, isDry));
+  await whileAlone(here().root, async () => {
+    const plan = await planRemove(here(), { environments, name });
+    const isDry = options.dryRun === true;
+    if (!isDry) await applyChange(here(), plan.change);
+    say(describeRemove(plan, isDry));
+  });
 }
 
 async function create(environment: string, options: Creating): Promise<void> {
-  const plan = await planCreate(here(), {
-    environment,
-    toCluster: options.toCluster,
-    toFile: options.toFile,
-    trustThisMachine: options.trustThisMachine === true,
-    name: options.as,
-    replace: options.replace === true,
-    later: options.later === true,
+  await whileAlone(here().root, async () => {
+    const plan = await planCreate(here(), {
+      environment,
+      toCluster: options.toCluster,
+      toFile: options.toFile,
+      trustThisMachine: options.trustThisMachine === true,
+      name: options.as,
+      replace: options.replace === true,
+      later: options.later === true,
+    });
+    const isDry = options.dryRun === true;
+    if (!isDry) await applyCreate(here(), plan);
+    say(describeCreate(plan, isDry));
   });
-  const isDry = options.dryRun === true;
-  if (!isDry) await applyCreate(here(), plan);
-  say(describeCreate(plan, isDry));
 }
 
 async function forget(environments: string, options: Forgetting): Promise<void> {

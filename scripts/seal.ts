@@ -1,15 +1,22 @@
 /** `npm run seal <env> <app> [KEY…]`: new values for a Secret, in its sealed files. docs/secrets.md. */
-import { createReadStream } from "node:fs";
 import { command, main, onInterrupt } from "./lib/cli/command.ts";
 import { table } from "./lib/cli/table.ts";
 import { codeOf, lineOf, RefusedError, UsageError } from "./lib/errors.ts";
 import { repositoryRoot } from "./lib/repository.ts";
+import { whileAlone } from "./lib/secrets/alone.ts";
 import { type Credential, type SecretValues, suppliedKeys } from "./lib/secrets/credential.ts";
 import { chooseEditor, editSealed } from "./lib/secrets/edit.ts";
 import { planEdit } from "./lib/secrets/edit-plan.ts";
 import { isExample, parseEnvironments } from "./lib/secrets/keys.ts";
 import { removeLeftovers } from "./lib/secrets/memory.ts";
-import { askTwice, hasStrayNewline, readBytes, waitForEnter, withHiddenInput } from "./lib/secrets/prompt.ts";
+import {
+  askTwice,
+  hasStrayNewline,
+  openValue,
+  readBytes,
+  waitForEnter,
+  withHiddenInput,
+} from "./lib/secrets/prompt.ts";
 import { initCommand } from "./lib/secrets/recipients.ts";
 import { writeSealed } from "./lib/secrets/seal.ts";
 import {
@@ -74,11 +81,13 @@ With npm, options come after --:
   npm run seal -- --generate staging,prod redis
   npm run seal -- --rotate prod all`,
   )
-  .action(seal);
+  .action(async (environments: string, app: string, names: string[], options: Options) => {
+    refuseTogether(names, options);
+    return whileAlone(options.root, async () => seal(environments, app, names, options));
+  });
 await main(program);
 
 async function seal(environments: string, app: string, names: string[], options: Options): Promise<void> {
-  refuseTogether(names, options);
   for (const directory of await removeLeftovers())
     note(`removed ${directory}, with the text of an --edit that was killed`);
   const { root, secret } = options;
@@ -193,7 +202,9 @@ function refuseEmpty(
 async function fromFiles(files: ReadonlyMap<string, string>): Promise<SecretValues> {
   const values = new Map<string, Uint8Array>();
   for (const [key, file] of files) {
-    const bytes = readBytes(createReadStream(file), `the file for ${key}`, SECRET_LIMIT);
+    const bytes = openValue(file).then(async (stream) =>
+      readBytes(stream, `the file for ${key}`, SECRET_LIMIT),
+    );
     const value = await bytes.catch((error: unknown) => {
       // Without the name of the file: somebody may have put the value there.
       if (codeOf(error) === undefined) throw error;

@@ -1,11 +1,23 @@
 /** How a person's value comes in: from a terminal without echo, or as bytes from a file or standard input. */
 import { on, once } from "node:events";
+import { constants, createReadStream, openSync } from "node:fs";
+import { stat } from "node:fs/promises";
+import { Socket } from "node:net";
 import type { Readable } from "node:stream";
 import type { ReadStream } from "node:tty";
 import { RefusedError } from "../errors.ts";
 
 /** Asks for one value, which is not shown: a line that is typed, or whatever is pasted. */
 export type Ask = (question: string) => Promise<string>;
+
+/**
+ * Opens what holds a value. A pipe is read without blocking: a read that waits for a writer could not be interrupted.
+ * @throws an error with a code when it cannot be opened
+ */
+export async function openValue(file: string): Promise<Readable> {
+  if (!(await stat(file)).isFIFO()) return createReadStream(file);
+  return new Socket({ fd: openSync(file, constants.O_RDONLY | constants.O_NONBLOCK), readable: true });
+}
 
 const ESCAPE = "\x1b";
 /** For a terminal that says where a paste begins and ends (bracketed paste): what asks it to, and what it sends then. */

@@ -1,8 +1,12 @@
-import { readdir, readFile, writeFile } from "node:fs/promises";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdir, open, readdir, readFile, readlink, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, onTestFinished } from "vitest";
+import { tryRun } from "../../../scripts/lib/exec.ts";
 import { repositoryRoot } from "../../../scripts/lib/repository.ts";
 import { parseSealed } from "../../../scripts/lib/secrets/sealed.ts";
+import { waitFor } from "../../../scripts/lib/wait.ts";
 import {
   type Ended,
   opened,
@@ -346,3 +350,65 @@ it("npm runs it without core dumps, and hands it its arguments", { timeout: 60_0
   expect(output).toContain("dry run: nothing was written");
   expect(await readFile(limits, "utf8")).toMatch(/^Max core file size +0 +0 +bytes/m);
 });
+
+describe("a value from a pipe", { timeout: 60_000 }, () => {
+  it("is what comes through it", async () => {
+    const repository = await sealRepository();
+    const line = sealCommand(repository, ...ON_PASS, "--from-file", "word=/dev/fd/3").map(
+      (word) => `'${word}'`,
+    );
+    const shell = ["bash", "-c", `${line.join(" ")} 3< <(sleep 0.2; printf piped)`] as const;
+    const { exitCode } = await runCommand([...shell], { env: repository.env, cwd: repository.root });
+    expect(exitCode).toBe(0);
+    expect(await opened(repository, PASS)).toEqual({ word: "piped" });
+  });
+
+  it("that never comes can be given up", async () => {
+    const repository = await sealRepository();
+    const { root, env } = repository;
+    const pipe = join(await temporary(), "pipe");
+    await tryRun("mkfifo", [pipe]);
+    const writer = await open(pipe, "r+");
+    onTestFinished(async () => writer.close());
+    const [program, ...args] = sealCommand(repository, ...ON_PASS, "--from-file", `word=${pipe}`);
+    const child = spawn(program, args, { cwd: root, env, stdio: "ignore" });
+    const ended = once(child, "exit");
+    const isReading = async () => ((await openFiles(child.pid)).includes(pipe) ? true : undefined);
+    await waitFor("it reads the pipe", isReading, { timeoutMs: 30_000, everyMs: 20 });
+    child.kill("SIGINT");
+    expect(await ended).toEqual([130, null]);
+    expect(await readdir(join(root, "overlays/dev/web"))).not.toContain("pass.sops.yaml");
+  });
+});
+
+it("two at the same moment leave copies that are alike", { timeout: 60_000 }, async () => {
+  const repository = await sealRepository();
+  const all = await Promise.all(
+    Array.from({ length: 4 }, async () =>
+      run(repository, ["--generate", "dev", "web", "--secret", "web-login"]),
+    ),
+  );
+  expect(all.map(({ exitCode }) => exitCode)).toEqual([0, 0, 0, 0]);
+  const [first, second] = await Promise.all(LOGINS.map(async (path) => opened(repository, path)));
+  expect(first).toEqual(second);
+  expect(await readdir(join(repository.root, ".cache"))).toEqual([]);
+});
+
+it("one that waits for a value lets no other change anything meanwhile", { timeout: 60_000 }, async () => {
+  const repository = await sealRepository();
+  const lock = join(repository.root, ".cache/secrets.lock");
+  await mkdir(lock, { recursive: true });
+  const touch = setInterval(() => void utimes(lock, new Date(), new Date()), 500);
+  onTestFinished(() => clearInterval(touch));
+  const { exitCode, output } = await run(repository, ON_PASS, "w");
+  expect(output).toBe(
+    "seal: another `npm run seal`, `keys` or `init` of this checkout is running; wait until it has ended; it may be one that waits for a value\n",
+  );
+  expect(exitCode).toBe(3);
+});
+
+async function openFiles(pid: number | undefined): Promise<string[]> {
+  const directory = `/proc/${pid}/fd`;
+  const names = await readdir(directory);
+  return Promise.all(names.map(async (name) => readlink(join(directory, name)).catch(() => "")));
+}
