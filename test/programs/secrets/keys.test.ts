@@ -116,6 +116,8 @@ describe("a reader less", () => {
     const args = ["remove", "dev", "ada", "--dry-run"];
     const { stdout } = await team.command("keys", args, await team.envWith("ada"));
     expect(stdout).toContain("Git's history keeps the old files");
+    // The same key of the provider may be sealed for others.
+    expect(stdout).toContain("What a person has brought may be in other environments, too");
     const rows = stdout.split("\n").flatMap((line) => (line.startsWith("dev ") ? [line.split(/ {2,}/)] : []));
     expect(rows).toEqual([
       [
@@ -369,6 +371,9 @@ describe("a key for a file", () => {
     await commit(team.root);
     outputs.push(await team.command("keys", args, env));
     expect(outputs.map(({ exitCode }) => exitCode)).toEqual([0, 0]);
+    expect(outputs[1]?.stdout).toMatch(
+      /which the old key, should it have leaked, opens for ever\. So these values must change:\nENV .*\ndev +disk\/database +password +generated /,
+    );
     expect((await stat(file)).mode & 0o777).toBe(0o600);
     expect((await stat(join(file, ".."))).mode & 0o777).toBe(0o700);
     const identities = [...(await readFile(file, "utf8")).matchAll(/^AGE-SECRET-KEY-\S+$/gm)].map(

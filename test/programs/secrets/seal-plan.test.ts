@@ -16,7 +16,7 @@ import {
   sealPlanned,
   unlisted,
 } from "../../../scripts/lib/secrets/seal-plan.ts";
-import { parseSealed, valuesOf } from "../../../scripts/lib/secrets/sealed.ts";
+import { dayOf, parseSealed, valuesOf } from "../../../scripts/lib/secrets/sealed.ts";
 import { NoKeyError, type Sops } from "../../../scripts/lib/secrets/sops.ts";
 import { opened, type SealRepository, sealFile, sealRepository } from "../../support/seal.ts";
 import { write } from "../../support/tree.ts";
@@ -98,8 +98,9 @@ describe("new values for a Secret", () => {
     const repository = await sealRepository();
     const { root, sops, blind } = repository;
     await sealFile(repository, GATEWAY, GIVEN, [], new Map([["api-key", "2020-01-31"]]));
-    const days = async () => parseSealed(await readFile(join(root, GATEWAY), "utf8"), GATEWAY).made;
-    const sealed = new Date().toISOString().slice(0, 10);
+    const file = async () => parseSealed(await readFile(join(root, GATEWAY), "utf8"), GATEWAY);
+    const days = async () => (await file()).made;
+    const sealed = dayOf((await file()).sops?.lastModified ?? new Date(0));
     await set(
       repository,
       sops,
@@ -394,13 +395,14 @@ describe("sealing again", () => {
     const repository = await sealRepository();
     const { root, sops } = repository;
     await sealFile(repository, GATEWAY, GIVEN, [], new Map([["hook", "2020-01-31"]]));
+    const read = async () => parseSealed(await readFile(join(root, GATEWAY), "utf8"), GATEWAY);
+    const sealed = dayOf((await read()).sops?.lastModified ?? new Date(0));
     await writeSealed(
       root,
       await planRotation(root, sops, { environments: ["dev"], app: "web", secret: undefined }),
     );
-    const today = new Date().toISOString().slice(0, 10);
-    const { made } = parseSealed(await readFile(join(root, GATEWAY), "utf8"), GATEWAY);
-    expect(Object.fromEntries(made)).toEqual({ "api-key": today, hook: "2020-01-31", token: today });
+    const { made } = await read();
+    expect(Object.fromEntries(made)).toEqual({ "api-key": sealed, hook: "2020-01-31", token: sealed });
   });
 
   it("needs a private key, and something sealed", async () => {

@@ -1,6 +1,6 @@
 /** A new key for an environment's cluster. */
 import { RefusedError, UsageError } from "../../errors.ts";
-import { clusterName, parseEnvironments, withRecipient } from "../keys.ts";
+import { clusterName, parseEnvironments, type SeenValue, seenValues, withRecipient } from "../keys.ts";
 import { createKey, type KeyPlace, type NewKey } from "../new-key.ts";
 import { type Recipient, type Rule, readRules } from "../recipients.ts";
 import { readSealedFiles } from "../reseal.ts";
@@ -29,6 +29,8 @@ export interface CreatePlan {
   /** In memory only, until the plan is applied. */
   made: NewKey;
   change: KeysChange;
+  /** The values that the key knows which it takes the place of; undefined when there was none. */
+  seen: readonly SeenValue[] | undefined;
 }
 
 /**
@@ -49,7 +51,8 @@ export async function planCreate(here: Here, request: CreateRequest): Promise<Cr
   const environments = [environment];
   const files = await readSealedFiles(here.root, environments);
   const change = await planChange(here, { before, after, environments, files, later });
-  return { environment, later, recipient: made.recipient, made, change };
+  const seen = hasKey(before, environment, name) ? await seenValues(here.root, environment) : undefined;
+  return { environment, later, recipient: made.recipient, made, change, seen };
 }
 
 /** Puts the key where it belongs, and then writes what is sealed for it: what is sealed for a key that is nowhere is lost. */
@@ -78,9 +81,13 @@ async function placeOf(
   return { file: toFile ?? "" };
 }
 
-function refuseSecond(rules: readonly Rule[], environment: string, name: string): void {
+function hasKey(rules: readonly Rule[], environment: string, name: string): boolean {
   const rule = rules.find((one) => one.environment === environment);
-  if (rule?.recipients.some((recipient) => recipient.name === name) !== true) return;
+  return rule?.recipients.some((recipient) => recipient.name === name) === true;
+}
+
+function refuseSecond(rules: readonly Rule[], environment: string, name: string): void {
+  if (!hasKey(rules, environment, name)) return;
   throw new RefusedError(
     `${environment} has the key of ${name} already`,
     "add --replace for a new one instead of it, or --as <name> for another cluster",

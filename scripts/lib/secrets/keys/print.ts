@@ -50,17 +50,18 @@ export function describeAdd({ request, environments, change }: AddPlan, isDry: b
 /** A reader less, and what must change for it to count. */
 export function describeRemove({ name, environments, change, seen }: RemovePlan, isDry: boolean): string[] {
   const what = `${name} can no longer read ${environments.join(", ")}`;
-  return [...describeChange(what, change, isDry), ...describeSeen(name, seen)];
+  return [...describeChange(what, change, isDry), ...describeSeen(`${name}'s key`, seen)];
 }
 
 /** A cluster's new key. A dry run's is thrown away, so it is not shown. */
 export function describeCreate(
-  { environment, later, recipient: { name, key }, change }: CreatePlan,
+  { environment, later, recipient: { name, key }, change, seen }: CreatePlan,
   isDry: boolean,
 ): string[] {
   const what = isDry ? `${name} would get a new key` : `${name}: ${key}`;
   const next = `${name} reads nothing yet: npm run seal -- --rotate ${environment} all where a private key is; without any, seal every value anew`;
-  return [...describeChange(what, change, isDry), ...(later ? [next] : [])];
+  const old = seen === undefined ? [] : describeSeen("the old key, should it have leaked,", seen);
+  return [...describeChange(what, change, isDry), ...(later ? [next] : []), ...old];
 }
 
 /** Which keys stay in a place and which go, by their public halves. */
@@ -88,7 +89,8 @@ function describeChange(what: string, { files }: KeysChange, isDry: boolean): st
     : [what, `changed: ${RULES_FILE} and ${count}. Commit them, and open a pull request.`];
 }
 
-function describeSeen(name: string, seen: readonly SeenValue[]): string[] {
+/** @param whose as in `ada's key` */
+function describeSeen(whose: string, seen: readonly SeenValue[]): string[] {
   const rows = seen.map(({ environment, app, secret, keys, supply, command }) => [
     environment,
     `${app}/${secret}`,
@@ -97,9 +99,12 @@ function describeSeen(name: string, seen: readonly SeenValue[]): string[] {
     command,
   ]);
   return [
-    `\nGit's history keeps the old files, which ${name}'s key opens for ever. ${
+    `\nGit's history keeps the old files, which ${whose} opens for ever. ${
       rows.length === 0 ? "They hold no real value." : "So these values must change:"
     }`,
     ...(rows.length === 0 ? [] : [table(["ENV", "SECRET", "KEYS", "FROM", "COMMAND"], rows)]),
+    ...(seen.some(({ supply }) => supply !== undefined)
+      ? ["What a person has brought may be in other environments, too: then it must change there as well."]
+      : []),
   ];
 }
