@@ -181,6 +181,7 @@ async function hiddenFindings(root: string, known: ReadonlySet<string>): Promise
   const files = await glob(["{apps,argocd,base,overlays}/**/*.{yaml,yml,json}", "**/Kustomization"], {
     cwd: root,
     dot: true,
+    followSymbolicLinks: false,
     ignore: ["node_modules/**", ".git/**", ".sandbox/**"],
   });
   const found = files

@@ -4,8 +4,7 @@ import type { StandIn } from "./stand-in.ts";
 
 const KIND = /^([ \t]*(?:- )?)["']?kind["']?:[ \t]*["']?(Secret|SopsSecret)["']?,?[ \t]*$/;
 const DATA = /^([ \t]*(?:- )?)["']?(?:data|stringData)["']?:[ \t]*(\{.*)?$/;
-/** A whole Secret in JSON on one line. */
-const JSON_SECRET = /\{.*"kind"\s*:\s*"Secret(?:List)?"/;
+const JSON_KIND = /"kind"\s*:\s*"Secret(?:List)?"/;
 const ENTRY = /^["']?([\w.-]+|\{\{.*?\}\})["']?:[ \t]+(.*)$/;
 /** Where a manifest ends in any text: a document's mark, a fence of Markdown, the end of a here-document or a template literal. */
 const END = /^[ \t]*(---|\.\.\.|```|~~~|[A-Z]+$|.*`[;,)]*$)/;
@@ -19,7 +18,8 @@ export function inLines(raw: readonly string[], isStandIn: StandIn): Found[] {
       .replace(/[ \t]#.*$/, ""),
   );
   return lines.flatMap((line, index) => {
-    if (JSON_SECRET.test(line)) return inBraces(line, index, isStandIn);
+    // A whole one in JSON.
+    if (line.includes("{") && JSON_KIND.test(line)) return inBraces(line, index, isStandIn);
     const [, indent, kind] = KIND.exec(line) ?? [];
     if (indent === undefined || kind === undefined) return [];
     const [from, to] = [ends(lines, index, indent.length, -1), ends(lines, index, indent.length, 1)];

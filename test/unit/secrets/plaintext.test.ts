@@ -72,6 +72,11 @@ it.each([
   expect(plaintextFindings("overlays/dev/a.yaml", text).length).toBeLessThanOrEqual(1);
 });
 
+it("a line is looked at once, however long it is", () => {
+  const line = `${'{"a": 1}, '.repeat(100_000)}Secret`;
+  expect(plaintextFindings("data.txt", line)).toEqual([]);
+});
+
 it("the line is the value's", () => {
   const text = "kind: Secret\nmetadata:\n  name: db\nstringData:\n  user: ''\n  password: hunter2\n";
   expect(plaintextFindings("a.yaml", text)).toMatchObject([
