@@ -83,13 +83,13 @@ With npm, options come after --:
   )
   .action(async (environments: string, app: string, names: string[], options: Options) => {
     refuseTogether(names, options);
+    for (const directory of await removeLeftovers())
+      note(`removed ${directory}, with the text of an --edit that was killed`);
     return whileAlone(options.root, async () => seal(environments, app, names, options));
   });
 await main(program);
 
 async function seal(environments: string, app: string, names: string[], options: Options): Promise<void> {
-  for (const directory of await removeLeftovers())
-    note(`removed ${directory}, with the text of an --edit that was killed`);
   const { root, secret } = options;
   const known = (await readEnvironments(root)).map(({ name }) => name);
   const request = { environments: parseEnvironments(environments, known), app, secret };

@@ -5,7 +5,7 @@ import { lock } from "proper-lockfile";
 import { codeOf, messageOf, RefusedError } from "../errors.ts";
 
 /** The lock of a process that was killed is taken over after this. */
-const STALE_MS = 10_000;
+const STALE_MS = 5_000;
 /** Sealing takes a second; who waits at a prompt is not waited for. */
 const RETRIES = { retries: 20, minTimeout: 500, maxTimeout: 500 };
 
