@@ -72,7 +72,7 @@ async function demo({ pause, stop }: Options): Promise<void> {
 
 /** What a user's shell has, but for what would lead a command to another forge, or to another Argo CD, than the sandbox's. */
 function ownEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  const foreign = /^(npm_|FORGE_|GITHUB_TOKEN$|ARGOCD_)/;
+  const foreign = /^(npm_|FORGE_|GITHUB_TOKEN$|SOURCES_TOKEN$|ARGOCD_)/;
   return Object.fromEntries(Object.entries(env).filter(([name]) => !foreign.test(name)));
 }
 

@@ -1,5 +1,5 @@
 /** One at a time: who reads what is sealed, makes new values and writes them is not overtaken by another. */
-import { mkdir } from "node:fs/promises";
+import { access, constants, mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { lock } from "proper-lockfile";
 import { codeOf, messageOf, RefusedError } from "../errors.ts";
@@ -15,12 +15,13 @@ const RETRIES = { retries: 20, minTimeout: 500, maxTimeout: 500 };
  */
 export async function whileAlone<T>(root: string, action: () => Promise<T>): Promise<T> {
   const directory = join(root, ".cache");
-  try {
-    await mkdir(directory, { recursive: false });
-  } catch (error) {
-    // Where nothing can be written there is nothing to take turns for, and the action says what is wrong.
-    if (codeOf(error) !== "EEXIST") return action();
-  }
+  await mkdir(directory).catch(() => {});
+  // Where nothing can be written there is nothing to take turns for, and the action says what is wrong.
+  const isWritable = await access(directory, constants.W_OK).then(
+    () => true,
+    () => false,
+  );
+  if (!isWritable) return action();
   const release = await lock(directory, {
     lockfilePath: join(directory, "secrets.lock"),
     stale: STALE_MS,

@@ -1,6 +1,6 @@
 /** Sealing: a credential's values become the sealed files of every place that has a copy of it. */
 import { join } from "node:path";
-import { RefusedError } from "../errors.ts";
+import { afterWriting, codeOf, RefusedError } from "../errors.ts";
 import { readIfThere, replaceFile } from "../file.ts";
 import { type Credential, placesIn, type SecretPlace, type SecretValues, sealedPath } from "./credential.ts";
 import { dayOf, daysOf, keysOf, parseSealed, type SealedFile, valuesOf } from "./sealed.ts";
@@ -57,9 +57,20 @@ function refuseOtherKeys({ id, keys }: Credential, values: SecretValues): void {
     throw new RefusedError(`${id} has no key ${surplus.join(", ")}`, `it has ${[...keys.keys()].join(", ")}`);
 }
 
-/** Writes sealed files, each in one step: whoever reads or interrupts finds the old one or the new one. */
+/**
+ * Writes sealed files, each in one step: whoever reads or interrupts finds the old one or the new one.
+ * @throws RefusedError when a directory cannot be written to
+ */
 export async function writeSealed(root: string, changes: readonly SealedChange[]): Promise<void> {
-  for (const { path, text } of changes) await replaceFile(join(root, path), text, 0o644);
+  let before: string | undefined;
+  for (const { path, text } of changes) {
+    await replaceFile(join(root, path), text, 0o644).catch((error: unknown) => {
+      if (!["EACCES", "EPERM", "EROFS"].includes(String(codeOf(error)))) throw error;
+      const refusal = new RefusedError(`${path} cannot be written: ${codeOf(error)}`, "make it writable");
+      throw before === undefined ? refusal : afterWriting(refusal, `${before} is written`);
+    });
+    before = path;
+  }
 }
 
 /**
