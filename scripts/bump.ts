@@ -10,6 +10,7 @@ import { connectRepository } from "./lib/forge/connection.ts";
 import { withForge } from "./lib/forge/session.ts";
 import { authorOf } from "./lib/git/remote.ts";
 import { describeProposal, type ProposalOutcome } from "./lib/proposal/proposal.ts";
+import { describeWithdrawal } from "./lib/proposal/withdrawal.ts";
 import { repositoryRoot } from "./lib/repository.ts";
 import { describeProgress, resolveTool, type ToolProgress } from "./lib/tools/resolve.ts";
 import { SETTINGS_FILE } from "./lib/tree/settings.ts";
@@ -54,7 +55,7 @@ async function bump(app: string, sha: string, options: Options): Promise<void> {
     if (options.dryRun === true) return;
     if (plan.edit.changes.length === 0) {
       const closed = await withdrawBump(remote, forge, plan, new Date());
-      if (closed !== undefined) process.stdout.write(`closed: #${closed.number} ${closed.url}\n`);
+      process.stdout.write(describeWithdrawal(closed));
       return;
     }
     const by = { author: await authorOf(root, process.env), now: () => new Date() };

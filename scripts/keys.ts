@@ -71,14 +71,14 @@ program
     "write .sops.yaml only; the files are sealed when this runs again where a private key is",
   )
   .option("--dry-run", "print what would change, and stop")
-  .action(add);
+  .action(inTurn(add));
 program
   .command("remove")
   .description("Take a reader away, seal every file anew, and list the values that the reader knows.")
   .argument("<environments>", "as in prod, or dev,staging")
   .argument("<name>", "as `npm run keys` shows it")
   .option("--dry-run", "print what would change, and stop")
-  .action(remove);
+  .action(inTurn(remove));
 program
   .command("create")
   .description("Make the key of an environment's cluster.")
@@ -99,7 +99,7 @@ program
   )
   .option("--later", "write .sops.yaml only; the files are sealed for it afterwards")
   .option("--dry-run", "print what would change, and stop")
-  .action(create);
+  .action(inTurn(create));
 program
   .command("forget")
   .description(
@@ -112,6 +112,11 @@ program
   .action(forget);
 await main(program);
 
+/** A command that writes sealed files, and waits for its turn to. */
+function inTurn<A extends unknown[]>(verb: (...args: A) => Promise<void>): typeof verb {
+  return async (...args) => whileAlone(here().root, async () => verb(...args));
+}
+
 async function show(isJson: boolean): Promise<void> {
   const { root } = here();
   const rules = await readRules(root);
@@ -120,38 +125,32 @@ async function show(isJson: boolean): Promise<void> {
 }
 
 async function add(environments: string, name: string, key: string, options: Adding): Promise<void> {
-  await whileAlone(here().root, async () => {
-    const plan = await planAdd(here(), { environments, name, key, later: options.later === true });
-    const isDry = options.dryRun === true;
-    if (plan.change !== undefined && !isDry) await applyChange(here(), plan.change);
-    say(describeAdd(plan, isDry));
-  });
+  const plan = await planAdd(here(), { environments, name, key, later: options.later === true });
+  const isDry = options.dryRun === true;
+  if (plan.change !== undefined && !isDry) await applyChange(here(), plan.change);
+  say(describeAdd(plan, isDry));
 }
 
 async function remove(environments: string, name: string, options: Writing): Promise<void> {
-  await whileAlone(here().root, async () => {
-    const plan = await planRemove(here(), { environments, name });
-    const isDry = options.dryRun === true;
-    if (!isDry) await applyChange(here(), plan.change);
-    say(describeRemove(plan, isDry));
-  });
+  const plan = await planRemove(here(), { environments, name });
+  const isDry = options.dryRun === true;
+  if (!isDry) await applyChange(here(), plan.change);
+  say(describeRemove(plan, isDry));
 }
 
 async function create(environment: string, options: Creating): Promise<void> {
-  await whileAlone(here().root, async () => {
-    const plan = await planCreate(here(), {
-      environment,
-      toCluster: options.toCluster,
-      toFile: options.toFile,
-      trustThisMachine: options.trustThisMachine === true,
-      name: options.as,
-      replace: options.replace === true,
-      later: options.later === true,
-    });
-    const isDry = options.dryRun === true;
-    if (!isDry) await applyCreate(here(), plan);
-    say(describeCreate(plan, isDry));
+  const plan = await planCreate(here(), {
+    environment,
+    toCluster: options.toCluster,
+    toFile: options.toFile,
+    trustThisMachine: options.trustThisMachine === true,
+    name: options.as,
+    replace: options.replace === true,
+    later: options.later === true,
   });
+  const isDry = options.dryRun === true;
+  if (!isDry) await applyCreate(here(), plan);
+  say(describeCreate(plan, isDry));
 }
 
 async function forget(environments: string, options: Forgetting): Promise<void> {

@@ -4,6 +4,7 @@ import { connectRepository } from "./lib/forge/connection.ts";
 import { withForge } from "./lib/forge/session.ts";
 import { authorOf } from "./lib/git/remote.ts";
 import { describeProposal, propose } from "./lib/proposal/proposal.ts";
+import { describeWithdrawal } from "./lib/proposal/withdrawal.ts";
 import { repositoryRoot } from "./lib/repository.ts";
 import { planUnhold, withdrawUnhold } from "./lib/rollback/rollback.ts";
 import { describeUnhold, unholdProposal } from "./lib/rollback/text.ts";
@@ -39,7 +40,7 @@ async function unhold(environment: string, app: string, { root, dryRun }: Option
     if (dryRun === true) return;
     if (plan.changes.length === 0) {
       const closed = await withdrawUnhold(remote, forge, plan);
-      if (closed !== undefined) process.stdout.write(`closed: #${closed.number} ${closed.url}\n`);
+      process.stdout.write(describeWithdrawal(closed));
       return;
     }
     const author = await authorOf(root, process.env);

@@ -14,6 +14,11 @@ export interface Finding {
   severity: "finding" | "note";
 }
 
+/** What is wrong with an overlay as a whole. */
+export function findingAt(overlay: string, what: string, way: string): Finding {
+  return { path: `${overlay}/kustomization.yaml`, line: 1, what, way, severity: "finding" };
+}
+
 /** `file:line: what; way`. */
 export function describeFinding({ path, line, what, way, severity }: Finding): string {
   return `${path}:${line}: ${severity === "note" ? "note: " : ""}${what}; ${way}`;

@@ -4,7 +4,7 @@ import { RefusedError } from "../errors.ts";
 import type { Forge, PullRequest } from "../forge/forge.ts";
 import type { Author, Remote } from "../git/remote.ts";
 import { type ProposalOutcome, propose } from "../proposal/proposal.ts";
-import { withdraw } from "../proposal/withdrawal.ts";
+import { withdrawOrLeave } from "../proposal/withdrawal.ts";
 import { type BumpPlan, bumpProposal, planAgain, recordOf } from "./plan.ts";
 import { isLater } from "./text.ts";
 
@@ -59,6 +59,5 @@ export async function withdrawBump(
   const said = await recordOf(remote, plan, tip);
   if (said !== undefined && isLater(said, record, now)) return undefined;
   const has = `\`${remote.branch}\` has ${record.image.tag} of ${record.app} already`;
-  const withdrawn = await withdraw(remote, forge, branch, `${has}, which was asked for after this.`);
-  return withdrawn.kind === "moved" ? undefined : withdrawn.result;
+  return withdrawOrLeave(remote, forge, branch, `${has}, which was asked for after this.`);
 }

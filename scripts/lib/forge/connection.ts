@@ -9,7 +9,7 @@ export interface RepositoryConnection {
   address: ForgeAddress;
   token: string;
   /** For the services' own repositories, which are only read; undefined: the same. */
-  sourcesToken?: string;
+  sourcesToken: string | undefined;
   /** The branch that is deployed. */
   branch: string;
   /** What holds the services' images; undefined for a sandbox, which has none. */
@@ -30,7 +30,7 @@ export async function connectRepository(root: string, env: NodeJS.ProcessEnv): P
   // After `. .sandbox/env` the token in the environment is the sandbox's.
   if (sandbox !== undefined && (given === undefined || given === sandbox)) {
     const settings = await readSettings(isWorkClone(root) ? root : layoutOf(root).work);
-    return { ...connection(settings, sandbox), registry: undefined };
+    return { ...connection(settings, sandbox), sourcesToken: undefined, registry: undefined };
   }
   const token = given ?? (env["GITHUB_TOKEN"] || undefined);
   if (token !== undefined) {
@@ -42,8 +42,7 @@ export async function connectRepository(root: string, env: NodeJS.ProcessEnv): P
         "put your own there, or start the sandbox with `npm start`",
       );
     }
-    const sourcesToken = env["SOURCES_TOKEN"] || undefined;
-    return { ...connection(settings, token), ...(sourcesToken === undefined ? {} : { sourcesToken }) };
+    return { ...connection(settings, token), sourcesToken: env["SOURCES_TOKEN"] || undefined };
   }
   throw new RefusedError("there is no token for the forge", "set FORGE_TOKEN or GITHUB_TOKEN");
 }
@@ -51,6 +50,6 @@ export async function connectRepository(root: string, env: NodeJS.ProcessEnv): P
 function connection(
   { repoURL, forgeAPI, revision, registry }: Settings,
   token: string,
-): RepositoryConnection {
+): Omit<RepositoryConnection, "sourcesToken"> {
   return { address: forgeAddress({ repoURL, forgeAPI }), token, branch: revision, registry };
 }

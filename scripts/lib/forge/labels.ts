@@ -51,7 +51,8 @@ export async function changeLabels(
   const { address, call, dialect } = calls;
   for (const label of surplus) await takeOff(calls, number, label);
   if (missing.length === 0) return;
-  // GitHub makes a label that it does not have, for a token that may write issues; Gitea leaves it out without a word, and knows two of one name.
+  // GitHub makes a label that it does not have, for a token that may write issues. Gitea leaves it out without a word, and
+  // knows two of one name.
   const labels = dialect.hasLabelIds ? await labelIds(calls, missing, known) : missing;
   const worn = await call(`POST ${PULL}`, { number, labels }, z.array(Label), { repeatable: true });
   const [lost] = without(missing, worn);

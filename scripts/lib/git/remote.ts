@@ -87,9 +87,8 @@ export class Remote extends GitHistory {
    */
   async fetch(pattern: string, options: { history?: boolean; depth?: number } = {}): Promise<void> {
     const isDeep = options.history === true || (await this.tip(this.branch)) !== undefined;
-    const refs = [this.branch, pattern].map((name) => `+refs/heads/${name}:refs/remotes/origin/${name}`);
     const depth = isDeep ? [] : [`--depth=${options.depth ?? 1}`];
-    await this.#fetch([...depth, "--prune", "origin", ...refs]);
+    await this.#fetch([...depth, "--prune", "origin", ...this.#refs(pattern)]);
   }
 
   /** The newest commit of a branch; undefined when there is no such branch. */
@@ -198,7 +197,7 @@ export class Remote extends GitHistory {
       const { exitCode, stdout } = await this.tryGit(["merge-base", `${main}`, `${other}`]);
       return exitCode === 0 ? stdout.trim() : undefined;
     };
-    const refs = [this.branch, pattern].map((name) => `+refs/heads/${name}:refs/remotes/origin/${name}`);
+    const refs = this.#refs(pattern);
     let from = await base();
     for (const depth of DEEPEN) {
       if (from !== undefined || !(await this.isShallow())) break;
@@ -225,6 +224,11 @@ export class Remote extends GitHistory {
     if (!(await this.isAncestor(deployed, `refs/remotes/origin/${this.branch}`))) return false;
     const { exitCode, stdout } = await this.tryGit(["merge-tree", "--write-tree", into, deployed]);
     return exitCode === 0 && (await this.changed(stdout.trim(), commit)).length === 0;
+  }
+
+  /** What is fetched: the deployed branch, and those of a pattern. */
+  #refs(pattern: string): string[] {
+    return [this.branch, pattern].map((name) => `+refs/heads/${name}:refs/remotes/origin/${name}`);
   }
 
   async #fetch(args: readonly string[]): Promise<void> {

@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import pLimit from "p-limit";
 import { CommandError, messageOf } from "../errors.ts";
-import type { Finding } from "../finding.ts";
+import { type Finding, findingAt } from "../finding.ts";
 import { build } from "../tree/kustomize.ts";
 import { type Manifest, parseManifests } from "./manifest.ts";
 
@@ -19,7 +19,7 @@ const PARALLEL = 4;
  * Renders overlays.
  * @param overlays their directories, relative to the root
  * @param kustomize gives the path of the program; called only when there is something to render
- * @returns those that render, and a finding for each that does not
+ * @returns those that render, and a finding for each that does not, both in the order of the overlays
  */
 export async function renderOverlays(
   root: string,
@@ -29,28 +29,19 @@ export async function renderOverlays(
   if (overlays.length === 0) return { renderings: [], findings: [] };
   const program = await kustomize();
   const limit = pLimit(PARALLEL);
-  const renderings: Rendering[] = [];
-  const findings: Finding[] = [];
-  const renders = overlays.map((overlay) =>
-    limit(async () => {
-      try {
-        renderings.push({ overlay, manifests: parseManifests(await build(program, join(root, overlay))) });
-      } catch (error) {
-        if (!(error instanceof CommandError)) throw error;
-        findings.push(findingAt(overlay, `does not render: ${messageOf(error)}`, "correct it until it does"));
-      }
-    }),
-  );
-  await Promise.all(renders);
-  const inOrder = <T>(list: T[], name: (item: T) => string) =>
-    list.toSorted((one, other) => name(one).localeCompare(name(other)));
+  const renders = overlays.map((overlay) => limit(async () => render(root, overlay, program)));
+  const answers = await Promise.all(renders);
   return {
-    renderings: inOrder(renderings, ({ overlay }) => overlay),
-    findings: inOrder(findings, ({ path }) => path),
+    renderings: answers.flatMap((answer) => ("manifests" in answer ? [answer] : [])),
+    findings: answers.flatMap((answer) => ("manifests" in answer ? [] : [answer])),
   };
 }
 
-/** What is wrong with an overlay as a whole. */
-export function findingAt(overlay: string, what: string, way: string): Finding {
-  return { path: `${overlay}/kustomization.yaml`, line: 1, what, way, severity: "finding" };
+async function render(root: string, overlay: string, program: string): Promise<Rendering | Finding> {
+  try {
+    return { overlay, manifests: parseManifests(await build(program, join(root, overlay))) };
+  } catch (error) {
+    if (!(error instanceof CommandError)) throw error;
+    return findingAt(overlay, `does not render: ${messageOf(error)}`, "correct it until it does");
+  }
 }

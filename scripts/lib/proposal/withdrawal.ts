@@ -34,3 +34,22 @@ export async function withdraw(
   }
   return { kind: "done", result: open };
 }
+
+/**
+ * As `withdraw`, for whoever has nothing to do anew when somebody has just pushed to the branch: then it stays.
+ * @returns the pull request that was open
+ */
+export async function withdrawOrLeave(
+  remote: Remote,
+  forge: Forge,
+  branch: string,
+  reason: string,
+): Promise<PullRequest | undefined> {
+  const withdrawn = await withdraw(remote, forge, branch, reason);
+  return withdrawn.kind === "moved" ? undefined : withdrawn.result;
+}
+
+/** What has become of a proposal that was taken back, for the terminal: a line, or nothing where none was open. */
+export function describeWithdrawal(closed: PullRequest | undefined): string {
+  return closed === undefined ? "" : `closed: #${closed.number} ${closed.url}\n`;
+}

@@ -3,9 +3,9 @@ import { join } from "node:path";
 import { z } from "zod";
 import { RefusedError } from "../errors.ts";
 import { readIfThere } from "../file.ts";
-import type { Finding } from "../finding.ts";
+import { type Finding, findingAt } from "../finding.ts";
 import { idOf, parseManifests } from "../manifests/manifest.ts";
-import { findingAt, type Rendering } from "../manifests/rendering.ts";
+import type { Rendering } from "../manifests/rendering.ts";
 import { parseRelease } from "./release.ts";
 
 /** What the images of the catalogue's own services start with, in place of a registry. */

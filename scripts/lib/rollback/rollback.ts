@@ -7,7 +7,7 @@ import type { Forge, PullRequest } from "../forge/forge.ts";
 import { withTreeAt } from "../git/git.ts";
 import type { FileChange, Remote, RemoteFile } from "../git/remote.ts";
 import { compareRenderings, type ObjectChange } from "../manifests/change.ts";
-import { withdraw } from "../proposal/withdrawal.ts";
+import { withdrawOrLeave } from "../proposal/withdrawal.ts";
 import {
   counts,
   findVersion,
@@ -223,8 +223,7 @@ export async function withdrawUnhold(
   { place, branch }: UnholdPlan,
 ): Promise<PullRequest | undefined> {
   const reason = `\`${remote.branch}\` holds no release of ${place.app.app} in ${place.environment.name} any more.`;
-  const withdrawn = await withdraw(remote, forge, branch, reason);
-  return withdrawn.kind === "moved" ? undefined : withdrawn.result;
+  return withdrawOrLeave(remote, forge, branch, reason);
 }
 
 /** Fetches what is needed to plan, and checks that there is such an app in such an environment. */

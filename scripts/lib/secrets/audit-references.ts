@@ -1,9 +1,12 @@
-/** Whether every Secret that an overlay's workloads refer to is sealed, key by key. It needs renderings: `check` asks for it, `secrets` does not. */
+/**
+ * Whether every Secret that an overlay's workloads refer to is sealed, key by key. It needs renderings: `check` asks for it,
+ * `secrets` does not.
+ */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { glob } from "tinyglobby";
 import { CommandError, messageOf, RefusedError } from "../errors.ts";
-import type { Finding } from "../finding.ts";
+import { type Finding, findingAt } from "../finding.ts";
 import { GitObjects } from "../git/objects.ts";
 import {
   missingReferences,
@@ -12,7 +15,7 @@ import {
   offeredReferences,
   type Reference,
 } from "../manifests/references.ts";
-import { findingAt, type Rendering } from "../manifests/rendering.ts";
+import type { Rendering } from "../manifests/rendering.ts";
 import { environmentOf, parseSealedPath, sealedFiles } from "./credential.ts";
 import { sealCommand } from "./keys.ts";
 import { keysOf, parseSealed } from "./sealed.ts";

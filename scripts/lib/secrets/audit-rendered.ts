@@ -1,12 +1,15 @@
-/** Whether the SopsSecrets that an overlay applies are its sealed files, and those as they are: what a patch makes of one nobody audits. */
+/**
+ * Whether the SopsSecrets that an overlay applies are its sealed files, and those as they are: what a patch makes of one nobody
+ * audits.
+ */
 import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { parse } from "yaml";
 import { z } from "zod";
 import { readIfThere } from "../file.ts";
-import type { Finding } from "../finding.ts";
+import { type Finding, findingAt } from "../finding.ts";
 import { idOf, type Manifest } from "../manifests/manifest.ts";
-import { findingAt, type Rendering } from "../manifests/rendering.ts";
+import type { Rendering } from "../manifests/rendering.ts";
 
 /** What a SopsSecret opens to, and where: all but labels and annotations, which Argo CD and kustomize may add to. */
 const Content = z.looseObject({

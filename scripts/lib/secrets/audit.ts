@@ -4,15 +4,15 @@
  */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { glob } from "tinyglobby";
 import { RefusedError } from "../errors.ts";
-import type { Finding } from "../finding.ts";
+import { type Finding, findingAt } from "../finding.ts";
 import { readCatalogue } from "../tree/catalogue.ts";
 import { readEnvironments } from "../tree/environment.ts";
 import { fault, fileFindings, type Look, sealAgain } from "./audit-file.ts";
 import {
   type Credential,
   credentialsOf,
+  manifestFiles,
   placesIn,
   resourcesOf,
   type SecretPlace,
@@ -178,12 +178,7 @@ function strayFindings(files: readonly string[], wanted: readonly Wanted[]): Fin
 
 /** A cluster decrypts a SopsSecret whatever the file is called, and so for whoever copies one. */
 async function hiddenFindings(root: string, known: ReadonlySet<string>): Promise<Finding[]> {
-  const files = await glob(["{apps,argocd,base,overlays}/**/*.{yaml,yml,json}", "**/Kustomization"], {
-    cwd: root,
-    dot: true,
-    followSymbolicLinks: false,
-    ignore: ["node_modules/**", ".git/**", ".sandbox/**"],
-  });
+  const files = await manifestFiles(root);
   const found = files
     .filter((path) => !known.has(path))
     .map(async (path) => {
@@ -232,9 +227,8 @@ async function listedResources(root: string, wanted: readonly Wanted[]): Promise
 }
 
 function unlisted({ path, environment, place }: Wanted): Finding {
-  const file = `overlays/${environment}/${place.app}/kustomization.yaml`;
   const what = `does not list ${place.name}.sops.yaml, so nobody applies it`;
-  return { path: file, line: 1, what, way: `add it to resources, or remove ${path}`, severity: "finding" };
+  return findingAt(`overlays/${environment}/${place.app}`, what, `add it to resources, or remove ${path}`);
 }
 
 /**

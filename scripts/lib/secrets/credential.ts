@@ -96,14 +96,27 @@ export function environmentOf(path: string): string | undefined {
   return /^overlays\/([^/]+)\//.exec(path)?.[1];
 }
 
+/** What lies in a checkout and is not of its tree. */
+const OUTSIDE = ["node_modules/**", ".git/**", ".sandbox/**"];
+
 /** Every sealed file of a tree, also one that is in a wrong place. */
 export async function sealedFiles(root: string): Promise<string[]> {
   const files = await glob("**/?*.sops.yaml", {
     cwd: root,
     dot: true,
-    ignore: ["node_modules/**", ".git/**", ".sandbox/**"],
+    ignore: OUTSIDE,
   });
   return files.toSorted();
+}
+
+/** Every file of a tree that an overlay may take for manifests, sealed or not. */
+export async function manifestFiles(root: string): Promise<string[]> {
+  return glob(["{apps,argocd,base,overlays}/**/*.{yaml,yml,json}", "**/Kustomization"], {
+    cwd: root,
+    dot: true,
+    followSymbolicLinks: false,
+    ignore: OUTSIDE,
+  });
 }
 
 /** The places that an environment has: those of apps that have an overlay there. */
