@@ -1,9 +1,10 @@
-import { readdir, readFile, readlink, stat } from "node:fs/promises";
+import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { run } from "../../scripts/lib/exec.ts";
 import { layoutOf } from "../../scripts/lib/sandbox/layout.ts";
 import { isPortOpen, isReady, startedProcesses } from "../../scripts/lib/sandbox/process.ts";
+import { openFiles } from "../support/processes.ts";
 import { ENVIRONMENTS, ensureProd, env, kubectl, root, secretValues, work } from "./support.ts";
 
 const sandbox = join(root, ".sandbox");
@@ -137,20 +138,14 @@ describe("the network", () => {
 
 /** Where the sandbox's processes listen: from /proc on Linux, from lsof elsewhere. */
 async function listening(): Promise<string[]> {
-  const pids = [...(await startedProcesses(layoutOf(root))).values()].map(({ pid }) => String(pid));
+  const pids = [...(await startedProcesses(layoutOf(root))).values()].map(({ pid }) => pid);
   if (process.platform !== "linux") {
     const lines = (await run("lsof", ["-nP", "-a", "-iTCP", "-sTCP:LISTEN", "-p", pids.join(",")])).split(
       "\n",
     );
     return lines.flatMap((line) => /TCP (\S+:\d+) \(LISTEN\)/.exec(line)?.[1] ?? []);
   }
-  const links = await Promise.all(
-    pids.map(async (pid) => {
-      const files = await readdir(`/proc/${pid}/fd`).catch(() => []);
-      return Promise.all(files.map(async (file) => readlink(`/proc/${pid}/fd/${file}`).catch(() => "")));
-    }),
-  );
-  const own = new Set(links.flat());
+  const own = new Set((await Promise.all(pids.map(openFiles))).flat());
   const tables = await Promise.all(
     ["tcp", "tcp6"].map(async (name) => readFile(`/proc/net/${name}`, "utf8")),
   );

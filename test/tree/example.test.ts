@@ -3,16 +3,10 @@
  * the tree hold for any system. A fork that deploys its own removes this file.
  */
 import { describe, expect, it } from "vitest";
-import {
-  type ConfigMap,
-  type Manifest,
-  ofKind,
-  type Workload,
-  workloads,
-} from "../../scripts/lib/manifests/manifest.ts";
+import { type Manifest, ofKind, workloads } from "../../scripts/lib/manifests/manifest.ts";
 import { peakDemand } from "../../scripts/lib/manifests/quota.ts";
 import { credentialsOf } from "../../scripts/lib/secrets/credential.ts";
-import { manifestsOf, renderTree } from "./support.ts";
+import { configurationOf, manifestsOf, renderTree } from "./support.ts";
 
 const tree = await renderTree();
 const environments = tree.environments.map(({ name }) => name);
@@ -50,23 +44,11 @@ it("the stores' credentials are in the namespace of each service that uses them"
   });
 });
 
-/** What a container gets from its ConfigMaps; of two values the later one. */
-function configurationOf(manifests: readonly Manifest[], workload: Workload): Record<string, string> {
-  const maps = ofKind(manifests, "ConfigMap");
-  const dataOf = (name: string | undefined): ConfigMap["data"] =>
-    maps.find(({ metadata }) => metadata.name === name)?.data;
-  const [main] = workload.spec.template.spec.containers;
-  return Object.assign(
-    {},
-    ...(main?.envFrom ?? []).map(({ configMapRef }) => dataOf(configMapRef?.name) ?? {}),
-  );
-}
-
 describe.each(environments)("in %s", (env) => {
   const manifests = manifestsOf(tree, env);
   const workload = (app: string) => workloads(manifests).find(({ metadata }) => metadata.name === app);
 
-  it("the namespaces are five, of which one has a quota", () => {
+  it("the namespaces are five, of which one has a quota and a limit range", () => {
     const namesOf = (list: readonly Manifest[]) => list.map(({ metadata }) => metadata.name);
     expect(namesOf(ofKind(manifests, "Namespace"))).toEqual([
       "data",
@@ -75,9 +57,8 @@ describe.each(environments)("in %s", (env) => {
       "microservices",
       "monitoring",
     ]);
-    expect(ofKind(manifests, "ResourceQuota").map(({ metadata }) => metadata.namespace)).toEqual([
-      "microservices",
-    ]);
+    const quotas = [...ofKind(manifests, "ResourceQuota"), ...ofKind(manifests, "LimitRange")];
+    expect(quotas.map(({ metadata }) => metadata.namespace)).toEqual(["microservices", "microservices"]);
     expect(namesOf(manifests.filter(({ kind }) => kind === "StorageClass"))).toEqual([
       "fast-ssd",
       "standard-hdd",

@@ -2,7 +2,12 @@
 import { fileURLToPath } from "node:url";
 import pLimit from "p-limit";
 import { glob } from "tinyglobby";
-import { type Manifest, parseManifests } from "../../scripts/lib/manifests/manifest.ts";
+import {
+  type Manifest,
+  ofKind,
+  parseManifests,
+  type Workload,
+} from "../../scripts/lib/manifests/manifest.ts";
 import { resolveTool } from "../../scripts/lib/tools/resolve.ts";
 import { type App, readCatalogue } from "../../scripts/lib/tree/catalogue.ts";
 import { type Environment, readEnvironments } from "../../scripts/lib/tree/environment.ts";
@@ -60,4 +65,16 @@ async function render(): Promise<Tree> {
 /** Everything an environment has. */
 export function manifestsOf(tree: Tree, env: string): Manifest[] {
   return tree.overlays.filter((overlay) => overlay.env === env).flatMap(({ manifests }) => manifests);
+}
+
+/** What a workload's first container gets from ConfigMaps; of two values the later one. */
+export function configurationOf(manifests: readonly Manifest[], workload: Workload): Record<string, string> {
+  const maps = ofKind(manifests, "ConfigMap").filter(
+    ({ metadata }) => metadata.namespace === workload.metadata.namespace,
+  );
+  const [main] = workload.spec.template.spec.containers;
+  const parts = (main?.envFrom ?? []).map(
+    ({ configMapRef }) => maps.find(({ metadata }) => metadata.name === configMapRef?.name)?.data ?? {},
+  );
+  return Object.fromEntries(parts.flatMap((part) => Object.entries(part)));
 }

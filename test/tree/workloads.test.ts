@@ -13,7 +13,7 @@ import {
   workloads,
 } from "../../scripts/lib/manifests/manifest.ts";
 import { readSettings } from "../../scripts/lib/tree/settings.ts";
-import { manifestsOf, ROOT, renderTree } from "./support.ts";
+import { configurationOf, manifestsOf, ROOT, renderTree } from "./support.ts";
 
 const tree = await renderTree();
 const { registry } = await readSettings(ROOT);
@@ -245,12 +245,7 @@ describe.each(cases.filter(({ workload }) => workload.kind === "Deployment"))(
 
     it("is told its own name and port, and where other services really are", () => {
       const [main] = pod.containers;
-      const maps = (main?.envFrom ?? []).map((source) =>
-        configMap(manifests, workload, source.configMapRef?.name ?? ""),
-      );
-      const values: Record<string, string> = Object.fromEntries(
-        maps.flatMap((map) => Object.entries(map?.data ?? {})),
-      );
+      const values = configurationOf(manifests, workload);
       expect(values).toMatchObject({
         SERVICE_NAME: app,
         SERVICE_PORT: String(main?.ports?.[0]?.containerPort),

@@ -1,12 +1,13 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdir, open, readdir, readFile, readlink, utimes, writeFile } from "node:fs/promises";
+import { mkdir, open, readdir, readFile, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { tryRun } from "../../../scripts/lib/exec.ts";
 import { repositoryRoot } from "../../../scripts/lib/repository.ts";
 import { parseSealed } from "../../../scripts/lib/secrets/sealed.ts";
 import { waitFor } from "../../../scripts/lib/wait.ts";
+import { openFiles } from "../../support/processes.ts";
 import {
   type Ended,
   opened,
@@ -373,7 +374,7 @@ describe("a value from a pipe", { timeout: 60_000 }, () => {
     const [program, ...args] = sealCommand(repository, ...ON_PASS, "--from-file", `word=${pipe}`);
     const child = spawn(program, args, { cwd: root, env, stdio: "ignore" });
     const ended = once(child, "exit");
-    const isReading = async () => ((await openFiles(child.pid)).includes(pipe) ? true : undefined);
+    const isReading = async () => ((await openFiles(child.pid ?? 0)).includes(pipe) ? true : undefined);
     await waitFor("it reads the pipe", isReading, { timeoutMs: 30_000, everyMs: 20 });
     child.kill("SIGINT");
     expect(await ended).toEqual([130, null]);
@@ -406,9 +407,3 @@ it("one that waits for a value lets no other change anything meanwhile", { timeo
   );
   expect(exitCode).toBe(3);
 });
-
-async function openFiles(pid: number | undefined): Promise<string[]> {
-  const directory = `/proc/${pid}/fd`;
-  const names = await readdir(directory);
-  return Promise.all(names.map(async (name) => readlink(join(directory, name)).catch(() => "")));
-}

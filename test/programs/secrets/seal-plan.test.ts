@@ -16,7 +16,7 @@ import {
   sealPlanned,
   unlisted,
 } from "../../../scripts/lib/secrets/seal-plan.ts";
-import { dayOf, parseSealed, valuesOf } from "../../../scripts/lib/secrets/sealed.ts";
+import { dayOf, parseSealed, type SealedFile, valuesOf } from "../../../scripts/lib/secrets/sealed.ts";
 import { NoKeyError, type Sops } from "../../../scripts/lib/secrets/sops.ts";
 import { opened, type SealRepository, sealFile, sealRepository } from "../../support/seal.ts";
 import { write } from "../../support/tree.ts";
@@ -44,6 +44,11 @@ async function set(
 }
 
 const GIVEN = { "api-key": "one", hook: "two", token: "three" };
+
+/** The gateway's Secret of dev, as it is sealed. */
+async function gateway(root: string): Promise<SealedFile> {
+  return parseSealed(await readFile(join(root, GATEWAY), "utf8"), GATEWAY);
+}
 
 describe("new values for a Secret", () => {
   it("need no private key when every key has one, and go to every copy, whichever app is named", async () => {
@@ -85,7 +90,7 @@ describe("new values for a Secret", () => {
     const repository = await sealRepository();
     const { root, sops, blind } = repository;
     await sealFile(repository, GATEWAY, GIVEN, ["api-key", "hook"]);
-    const marks = async () => parseSealed(await readFile(join(root, GATEWAY), "utf8"), GATEWAY).placeholders;
+    const marks = async () => (await gateway(root)).placeholders;
     await set(repository, sops, ["dev", "web", "gateway"], BYTES({ token: "t" }));
     expect(await marks()).toEqual(["api-key", "hook"]);
     await set(repository, sops, ["dev", "web", "gateway"], BYTES({ hook: "h" }));
@@ -98,9 +103,8 @@ describe("new values for a Secret", () => {
     const repository = await sealRepository();
     const { root, sops, blind } = repository;
     await sealFile(repository, GATEWAY, GIVEN, [], new Map([["api-key", "2020-01-31"]]));
-    const file = async () => parseSealed(await readFile(join(root, GATEWAY), "utf8"), GATEWAY);
-    const days = async () => (await file()).made;
-    const sealed = dayOf((await file()).sops?.lastModified ?? new Date(0));
+    const days = async () => (await gateway(root)).made;
+    const sealed = dayOf((await gateway(root)).sops?.lastModified ?? new Date(0));
     await set(
       repository,
       sops,
@@ -395,13 +399,12 @@ describe("sealing again", () => {
     const repository = await sealRepository();
     const { root, sops } = repository;
     await sealFile(repository, GATEWAY, GIVEN, [], new Map([["hook", "2020-01-31"]]));
-    const read = async () => parseSealed(await readFile(join(root, GATEWAY), "utf8"), GATEWAY);
-    const sealed = dayOf((await read()).sops?.lastModified ?? new Date(0));
+    const sealed = dayOf((await gateway(root)).sops?.lastModified ?? new Date(0));
     await writeSealed(
       root,
       await planRotation(root, sops, { environments: ["dev"], app: "web", secret: undefined }),
     );
-    const { made } = await read();
+    const { made } = await gateway(root);
     expect(Object.fromEntries(made)).toEqual({ "api-key": sealed, hook: "2020-01-31", token: sealed });
   });
 
