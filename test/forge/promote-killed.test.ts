@@ -9,9 +9,8 @@ import { beforeAll, describe, expect, inject, it } from "vitest";
 import { z } from "zod";
 import { releasePath } from "../../scripts/lib/release/release.ts";
 import { ensureTeams } from "../../scripts/lib/sandbox/forge.ts";
-import { waitFor } from "../../scripts/lib/wait.ts";
 import { git, smallTree, temporary } from "../support/tree.ts";
-import { callerOf, environmentOf, promotable, promote, release } from "./promotion-support.ts";
+import { callerOf, environmentOf, noneIsOpen, promotable, promote, release } from "./promotion-support.ts";
 import {
   ask,
   between,
@@ -189,10 +188,7 @@ describe("killed while it is taken back", () => {
         stderr: "",
       });
       expect(await references(repo.root)).not.toContain(BRANCH);
-      // A forge closes the pull request of a deleted branch by itself, but not in the same moment.
-      const isClosed = async () =>
-        (await pullRequests(repo)).every(({ state }) => state !== "open") || undefined;
-      await waitFor("no pull request is open", isClosed, { timeoutMs: 30_000 });
+      await noneIsOpen(repo);
       const [newest] = await pullRequests(repo);
       const comments = z.array(z.object({ body: z.string() }));
       const said = comments.parse(await ask(`${repo.api}/issues/${newest?.number}/comments`));

@@ -13,6 +13,7 @@ import {
   FROZEN,
   healthy,
   heldBack,
+  noneIsOpen,
   pinned,
   pod,
   promotable,
@@ -645,7 +646,6 @@ describe("the forge", () => {
     const line = /^promote: .*; it needs to .*; promote\/test\/live\/_all is deleted: then run it again$/;
     expect(await attempt(repo, root, ["test", "live"])).toEqual({ ...refusal(5, line), isUntouched: false });
     expect(await promote(repo, "test", "live")).toMatchObject({ exitCode: 0, stderr: "" });
-    const open = (await pullRequests(repo)).filter(({ state }) => state === "open");
-    expect(open).toEqual([]);
+    await noneIsOpen(repo);
   });
 });

@@ -19,6 +19,7 @@ import {
   OLD,
   OWNER,
   publish,
+  pullRequests,
   push,
   type Result,
   type TestRepository,
@@ -193,6 +194,12 @@ export async function merge(
     return Pull.parse(await ask(`${api}/pulls/${number}`)).merged || undefined;
   };
   await waitFor(`#${number} is merged`, merged, { timeoutMs: 30_000, everyMs: 100 });
+}
+
+/** Waits until no pull request is open: a forge closes that of a deleted branch by itself, but not in the same moment. */
+export async function noneIsOpen(repo: TestRepository): Promise<void> {
+  const look = async () => (await pullRequests(repo)).every(({ state }) => state !== "open") || undefined;
+  await waitFor("no pull request is open", look, { timeoutMs: 30_000 });
 }
 
 /** The names of a pull request's labels. */
