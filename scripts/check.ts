@@ -1,6 +1,6 @@
 /**
  * `npm run check`: whether every release that a change touches is what a command wrote, and whether its overlays run
- * them, and whether its Secrets are sealed, all that it refers to.
+ * them, and whether its Secrets are sealed, all that it refers to; and whether the tree has its shape.
  * docs/workflows.md, docs/secrets.md.
  */
 import { command, main } from "./lib/cli/command.ts";
@@ -22,11 +22,13 @@ import {
 import { repositoryRoot } from "./lib/repository.ts";
 import { auditSecrets } from "./lib/secrets/audit.ts";
 import { findingLines } from "./lib/secrets/audit-print.ts";
-import { allOverlays, changedOverlays, referenceFindings } from "./lib/secrets/audit-references.ts";
+import { referenceFindings } from "./lib/secrets/audit-references.ts";
 import { renderedFindings } from "./lib/secrets/audit-rendered.ts";
 import { plaintextInCommits, plaintextInTree } from "./lib/secrets/history.ts";
 import { toolPath } from "./lib/tools/path.ts";
+import { allOverlays, changedOverlays, environmentOverlays } from "./lib/tree/overlays.ts";
 import { readSettings } from "./lib/tree/settings.ts";
+import { shapeFindings } from "./lib/tree/shape.ts";
 
 interface Options {
   base?: string;
@@ -52,7 +54,12 @@ async function check({ base, all, root }: Options): Promise<void> {
   );
   const held = await heldReleases(root, scope, new Date());
   const looked = all === true ? undefined : scope.history;
-  const findings = [...held, ...(await checkOverlays(root, looked)), ...(await checkSecrets(root, looked))];
+  const findings = [
+    ...held,
+    ...(await shapeFindings(root)),
+    ...(await checkOverlays(root, looked)),
+    ...(await checkSecrets(root, looked)),
+  ];
   const parts = [describe(releases), differences.map(explain).join("\n"), findingLines(findings)];
   process.stdout.write(`${parts.filter((part) => part !== "").join("\n\n")}\n`);
   const way = "restore it from Git; `npm run promote` and `npm run rollback` write releases";
@@ -65,7 +72,8 @@ async function check({ base, all, root }: Options): Promise<void> {
 
 /** @param base its overlays have been looked at; undefined: all of them are looked at */
 async function checkOverlays(root: string, base: string | undefined): Promise<Finding[]> {
-  const overlays = base === undefined ? await allOverlays(root) : await changedOverlays(root, base);
+  const all = [...(await environmentOverlays(root)), ...(await allOverlays(root))];
+  const overlays = base === undefined ? all : await changedOverlays(root, base, all);
   const { renderings, findings } = await renderOverlays(root, overlays, async () => toolPath("kustomize"));
   const { registry } = await readSettings(root);
   const images = await imageFindings(root, renderings, registry);

@@ -4,7 +4,7 @@ import { describe, expect, it } from "vitest";
 import { z } from "zod";
 import { tryRun } from "../../scripts/lib/exec.ts";
 import { repositoryOf } from "../../scripts/lib/forge/address.ts";
-import { allOverlays } from "../../scripts/lib/secrets/audit-references.ts";
+import { allOverlays } from "../../scripts/lib/tree/overlays.ts";
 import { readSettings } from "../../scripts/lib/tree/settings.ts";
 import {
   applicationOf,

@@ -4,8 +4,9 @@ import { tryRun } from "../../scripts/lib/exec.ts";
 import { renderOverlays } from "../../scripts/lib/manifests/rendering.ts";
 import { imageFindings } from "../../scripts/lib/release/images.ts";
 import { programLine } from "../../scripts/lib/repository.ts";
-import { allOverlays, referenceFindings } from "../../scripts/lib/secrets/audit-references.ts";
+import { referenceFindings } from "../../scripts/lib/secrets/audit-references.ts";
 import { renderedFindings } from "../../scripts/lib/secrets/audit-rendered.ts";
+import { allOverlays } from "../../scripts/lib/tree/overlays.ts";
 import { readSettings } from "../../scripts/lib/tree/settings.ts";
 import { kustomize, ROOT } from "./support.ts";
 

@@ -9,9 +9,9 @@ import {
   parseRelease,
   releasePath,
 } from "../../scripts/lib/release/release.ts";
-import { allOverlays } from "../../scripts/lib/secrets/audit-references.ts";
 import { readCatalogue } from "../../scripts/lib/tree/catalogue.ts";
 import { readEnvironments } from "../../scripts/lib/tree/environment.ts";
+import { allOverlays } from "../../scripts/lib/tree/overlays.ts";
 import { kustomize, ROOT } from "./support.ts";
 
 const catalogue = await readCatalogue(ROOT);

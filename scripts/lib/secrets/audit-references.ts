@@ -4,10 +4,8 @@
  */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { glob } from "tinyglobby";
 import { CommandError, messageOf, RefusedError } from "../errors.ts";
 import { type Finding, findingAt } from "../finding.ts";
-import { GitObjects } from "../git/objects.ts";
 import {
   missingReferences,
   neededReferences,
@@ -19,49 +17,6 @@ import type { Rendering } from "../manifests/rendering.ts";
 import { environmentOf, parseSealedPath, sealedFiles } from "./credential.ts";
 import { sealCommand } from "./keys.ts";
 import { keysOf, parseSealed } from "./sealed.ts";
-
-/** The directory of every overlay, relative to the root. */
-export async function allOverlays(root: string): Promise<string[]> {
-  const files = await glob("overlays/*/*/kustomization.yaml", { cwd: root });
-  return files.map((file) => file.slice(0, -"/kustomization.yaml".length)).toSorted();
-}
-
-/**
- * The overlays whose rendering, or whose environment's Secrets, differ from where HEAD left a base, committed or not.
- * @param base a branch or a commit
- */
-export async function changedOverlays(root: string, base: string): Promise<string[]> {
-  const list = await new GitObjects(root).git([
-    "diff",
-    "-z",
-    "--no-renames",
-    "--name-only",
-    "--merge-base",
-    base,
-  ]);
-  const overlays = await allOverlays(root);
-  return touchedOverlays(
-    overlays,
-    list.split("\0").filter((path) => path !== ""),
-  );
-}
-
-/** Those of some overlays that changed files have a part in; one too many rather than one too few. */
-export function touchedOverlays(overlays: readonly string[], paths: readonly string[]): string[] {
-  const tests = paths.map((path): ((overlay: string) => boolean) => {
-    const [top, first = "", second = ""] = path.split("/");
-    if (top === "overlays") {
-      const own = `overlays/${first}/${second}`;
-      // Another app of the environment may use the Secret, too.
-      const isOwn = overlays.includes(own) && parseSealedPath(path) === undefined;
-      return (overlay) => (isOwn ? overlay === own : overlay.startsWith(`overlays/${first}/`));
-    }
-    if (top === "base" && overlays.some((overlay) => overlay.endsWith(`/${first}`)))
-      return (overlay) => overlay.endsWith(`/${first}`);
-    return () => top === "base" || path.startsWith("argocd/settings/");
-  });
-  return overlays.filter((overlay) => tests.some((isTouched) => isTouched(overlay)));
-}
 
 /**
  * Looks for references to Secrets that lead nowhere. An environment without a sealed file gets its Secrets from elsewhere, and

@@ -104,26 +104,3 @@ export function findApps<T extends Pick<App, "app">>(catalogue: readonly T[], na
   for (const wanted of names) findApp(catalogue, wanted);
   return catalogue.filter(({ app }) => names.length === 0 || names.includes(app));
 }
-
-/**
- * Compares the catalogue with the directories. What is in one of them only would generate no Application and say nothing.
- * @param root the repository's root directory
- * @param environments names of the environments, the first one first
- * @returns one line for every app, base or overlay that is missing its other half; none when all is well
- */
-export async function catalogueFaults(root: string, environments: readonly string[]): Promise<string[]> {
-  const apps = new Set((await readCatalogue(root)).map((app) => app.app));
-  const found = await glob(["base/*/kustomization.yaml", "overlays/*/*/kustomization.yaml"], {
-    cwd: root,
-    ignore: ["base/components/**", "base/transformers/**", "base/policies/**"],
-  });
-  const directories = new Set(found.map((file) => file.slice(0, -"/kustomization.yaml".length)));
-  const orphans = [...directories]
-    .filter((directory) => !apps.has(directory.split("/").at(-1) ?? ""))
-    .map((directory) => `${directory} has no apps/${directory.split("/").at(-1)}.yaml`);
-  const wanted = [...apps].flatMap((app) => [`base/${app}`, `overlays/${environments[0]}/${app}`]);
-  const missing = wanted
-    .filter((directory) => !directories.has(directory))
-    .map((directory) => `apps/${directory.split("/").at(-1)}.yaml has no ${directory}/kustomization.yaml`);
-  return [...orphans, ...missing].sort();
-}

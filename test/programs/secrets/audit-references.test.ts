@@ -3,7 +3,7 @@ import { tryRun } from "../../../scripts/lib/exec.ts";
 import type { Finding } from "../../../scripts/lib/finding.ts";
 import { renderOverlays } from "../../../scripts/lib/manifests/rendering.ts";
 import { programLine, repositoryRoot } from "../../../scripts/lib/repository.ts";
-import { referenceFindings, touchedOverlays } from "../../../scripts/lib/secrets/audit-references.ts";
+import { referenceFindings } from "../../../scripts/lib/secrets/audit-references.ts";
 import { resolveTool } from "../../../scripts/lib/tools/resolve.ts";
 import { commit, git, write } from "../../support/tree.ts";
 import { read, type SealedRepository, sealedRepository } from "./audit-support.ts";
@@ -101,22 +101,5 @@ describe("a reference", () => {
     expect(await run("check", "--base", "deployed")).toContain(line);
     expect(await run("check", "--all")).toContain(line);
     expect(await run("secrets")).not.toContain(line);
-  });
-});
-
-describe("a change has a part in", () => {
-  const overlays = ["dev", "live"].flatMap((env) => ["web", "disk"].map((app) => `overlays/${env}/${app}`));
-  it.each([
-    ["overlays/dev/web/patch.yaml", ["overlays/dev/web"]],
-    ["overlays/dev/web/api.sops.yaml", ["overlays/dev/web", "overlays/dev/disk"]],
-    ["overlays/dev/environment.yaml", ["overlays/dev/web", "overlays/dev/disk"]],
-    ["overlays/dev/gone/kustomization.yaml", ["overlays/dev/web", "overlays/dev/disk"]],
-    ["base/web/pod.yaml", ["overlays/dev/web", "overlays/live/web"]],
-    ["base/components/labels/kustomization.yaml", overlays],
-    ["argocd/settings/settings.yaml", overlays],
-    ["apps/web.yaml", []],
-    ["README.md", []],
-  ])("%s", (path, touched) => {
-    expect(touchedOverlays(overlays, [path])).toEqual(touched);
   });
 });

@@ -1,9 +1,6 @@
-import { existsSync } from "node:fs";
-import { readFile } from "node:fs/promises";
-import { join, relative } from "node:path";
 import { describe, expect, it } from "vitest";
-import { parse } from "yaml";
 import { z } from "zod";
+import { inputDirectories } from "../../../scripts/lib/tree/inputs.ts";
 import { readSettings } from "../../../scripts/lib/tree/settings.ts";
 import { manifestsOf, ROOT, renderTree } from "../support.ts";
 import { only, render } from "./support.ts";
@@ -141,32 +138,15 @@ describe.each(names)("%s", (env) => {
     expect(project.spec).toHaveProperty("orphanedResources.warn", true);
   });
 
-  it("names every directory that an application is rendered from in manifest-generate-paths", async () => {
-    const { annotations } = ApplicationSet.parse(set.spec).template.metadata;
-    const template = annotations["argocd.argoproj.io/manifest-generate-paths"] ?? "";
-    for (const { app } of tree.overlays.filter((overlay) => overlay.env === env)) {
-      const own = `overlays/${env}/${app}`;
-      const paths = template.replaceAll("{{.path.basename}}", app).split(";");
-      expect(
-        await outside(
-          own,
-          paths.map((path) => (path === "." ? own : path.slice(1))),
-        ),
-      ).toEqual([]);
-    }
-  });
-
-  it("names every directory that its root is rendered from in manifest-generate-paths", async () => {
-    const own = `overlays/${env}`;
-    const paths = (root.metadata.annotations?.["argocd.argoproj.io/manifest-generate-paths"] ?? "").split(
-      ";",
+  it.each([
+    ["an application", `overlays/${env}/app`, () => ApplicationSet.parse(set.spec).template.metadata],
+    ["its root", `overlays/${env}`, () => root.metadata],
+  ])("renders %s anew when anything changes that it may be built from", (_, overlay, metadata) => {
+    const paths = metadata().annotations?.["argocd.argoproj.io/manifest-generate-paths"]?.split(";");
+    const absolute = paths?.map((path) => (path === "." ? overlay : path.replace(/^\//, "")));
+    expect(absolute?.map((path) => path.replace("{{.path.basename}}", "app"))).toEqual(
+      inputDirectories(overlay),
     );
-    expect(
-      await outside(
-        own,
-        paths.map((path) => (path === "." ? own : path.slice(1))),
-      ),
-    ).toEqual([]);
   });
 });
 
@@ -229,31 +209,3 @@ describe("prod waits", () => {
     });
   });
 });
-
-/** The files of a kustomization and of all it refers to that lie in none of the paths. */
-async function outside(directory: string, paths: readonly string[]): Promise<string[]> {
-  const files = await filesOf(join(ROOT, directory), new Set());
-  expect(files.length).toBeGreaterThan(1);
-  return files
-    .map((file) => relative(ROOT, file))
-    .filter((file) => !paths.some((path) => file === path || file.startsWith(`${path}/`)));
-}
-
-async function filesOf(directory: string, seen: Set<string>): Promise<string[]> {
-  const file = join(directory, "kustomization.yaml");
-  if (seen.has(file)) return [];
-  seen.add(file);
-  const references = strings(parse(await readFile(file, "utf8")))
-    .map((reference) => join(directory, reference.replace(/^[^=/]*=(?!=)/, "")))
-    .filter((reference) => existsSync(reference));
-  const nested = references.map(async (path) =>
-    existsSync(join(path, "kustomization.yaml")) ? filesOf(path, seen) : [path],
-  );
-  return [file, ...(await Promise.all(nested)).flat()];
-}
-
-/** Every string in a kustomization: whichever field it is in, one that names something that is there is a reference. */
-function strings(node: unknown): string[] {
-  if (typeof node === "string") return [node];
-  return typeof node === "object" && node !== null ? Object.values(node).flatMap(strings) : [];
-}

@@ -1,7 +1,5 @@
-import { rm } from "node:fs/promises";
-import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { catalogueFaults, readCatalogue } from "../../../scripts/lib/tree/catalogue.ts";
+import { readCatalogue } from "../../../scripts/lib/tree/catalogue.ts";
 import { smallTree, temporary, write } from "../../support/tree.ts";
 
 describe("the catalogue", () => {
@@ -69,44 +67,5 @@ describe("the catalogue", () => {
     const root = await temporary();
     await write(root, { "apps/web.yaml": text });
     await expect(readCatalogue(root)).rejects.toThrow(message);
-  });
-});
-
-describe("catalogue and directories", () => {
-  it("agree in a whole tree", async () => {
-    const root = await temporary();
-    await write(root, smallTree());
-    expect(await catalogueFaults(root, ["dev", "test", "live"])).toEqual([]);
-  });
-
-  it.each([
-    [
-      "a directory without a catalogue file",
-      "apps/web.yaml",
-      [
-        "base/web has no apps/web.yaml",
-        "overlays/dev/web has no apps/web.yaml",
-        "overlays/live/web has no apps/web.yaml",
-        "overlays/test/web has no apps/web.yaml",
-      ],
-    ],
-    [
-      "a catalogue file without a directory in dev",
-      "overlays/dev/web",
-      ["apps/web.yaml has no overlays/dev/web/kustomization.yaml"],
-    ],
-    ["a catalogue file without a base", "base/web", ["apps/web.yaml has no base/web/kustomization.yaml"]],
-  ])("disagree about %s", async (_, removed, faults) => {
-    const root = await temporary();
-    await write(root, smallTree());
-    await rm(join(root, removed), { recursive: true });
-    expect(await catalogueFaults(root, ["dev", "test", "live"])).toEqual(faults);
-  });
-
-  it("agree when an app has not reached the later environments yet", async () => {
-    const root = await temporary();
-    await write(root, smallTree());
-    await rm(join(root, "overlays/live/web"), { recursive: true });
-    expect(await catalogueFaults(root, ["dev", "test", "live"])).toEqual([]);
   });
 });

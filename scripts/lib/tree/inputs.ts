@@ -1,0 +1,129 @@
+/** What kustomize reads to render a directory: the files of its kustomization, and of all others that it is built from. */
+import { join } from "node:path";
+import { parse } from "yaml";
+import { z } from "zod";
+import { readIfThere } from "../file.ts";
+
+export interface Input {
+  /** The file that names it, relative to the root, and the line. */
+  kustomization: string;
+  line: number;
+  /** Relative to the root; or as it stands there, when kustomize would fetch it from elsewhere. */
+  path: string;
+}
+
+/**
+ * The directories that an overlay may be built from, relative to the root: Argo CD renders it anew when they change.
+ * @param overlay of an app, or of an environment itself
+ */
+export function inputDirectories(overlay: string): string[] {
+  const [, , app] = overlay.split("/");
+  return app === undefined
+    ? [overlay, "argocd/automated", "argocd/environment", "argocd/settings"]
+    : [overlay, `base/${app}`, "base/components", "base/transformers", "argocd/settings"];
+}
+
+const Paths = z.array(z.string()).default([]);
+const Patches = z.array(z.looseObject({ path: z.string().optional() })).default([]);
+const Generators = z
+  .array(z.looseObject({ files: Paths, envs: Paths, env: z.string().optional() }))
+  .default([]);
+/**
+ * Every field of a Kustomization that names files or directories; kustomize takes them in capitals, too.
+ * Source: kustomize, api/types/kustomization.go.
+ */
+const Kustomization = z.object({
+  resources: Paths,
+  bases: Paths,
+  components: Paths,
+  crds: Paths,
+  configurations: Paths,
+  generators: Paths,
+  transformers: Paths,
+  validators: Paths,
+  patchesstrategicmerge: Paths,
+  patches: Patches,
+  patchesjson6902: Patches,
+  replacements: Patches,
+  configmapgenerator: Generators,
+  secretgenerator: Generators,
+  openapi: z.looseObject({ path: z.string().optional() }).default({}),
+});
+
+/** What kustomize fetches, even when there is something of that name. Source: kustomize, api/internal/git/repospec.go. */
+const REMOTE = /^(git::)?([a-z]+:\/\/|[a-z][a-z0-9-]*@|github\.com[/:])/i;
+
+/**
+ * Reads what an overlay is built from, and may not be.
+ * @param root the repository's root directory
+ * @param overlay directory with a kustomization.yaml, relative to the root
+ * @returns nothing for a file that cannot be read: kustomize does not render it either
+ */
+export async function foreignInputs(root: string, overlay: string): Promise<Input[]> {
+  const own = inputDirectories(overlay);
+  const isOwn = (path: string) => own.some((directory) => `${path}/`.startsWith(`${directory}/`));
+  return walk(root, overlay, isOwn, new Set());
+}
+
+async function walk(
+  root: string,
+  directory: string,
+  isOwn: (path: string) => boolean,
+  seen: Set<string>,
+): Promise<Input[]> {
+  if (seen.has(directory)) return [];
+  seen.add(directory);
+  const kustomization = join(directory, "kustomization.yaml");
+  const text = (await readIfThere(join(root, kustomization))) ?? "";
+  const lines = text.split("\n");
+  const foreign = entriesOf(text).map(async (entry): Promise<Input[]> => {
+    const isRemote = REMOTE.test(entry);
+    const path = isRemote ? entry : join(directory, entry);
+    if (!isRemote && isOwn(path)) return walk(root, path, isOwn, seen);
+    return [
+      {
+        kustomization,
+        line:
+          Math.max(
+            0,
+            lines.findIndex((line) => line.includes(entry)),
+          ) + 1,
+        path,
+      },
+    ];
+  });
+  return (await Promise.all(foreign)).flat();
+}
+
+function entriesOf(text: string): string[] {
+  const { success, data } = Kustomization.safeParse(lowerCase(parsed(text)));
+  if (!success) return [];
+  const { patches, patchesjson6902, replacements, configmapgenerator, secretgenerator, openapi, ...lists } =
+    data;
+  const withPath = [...patches, ...patchesjson6902, ...replacements, openapi];
+  const files = [...configmapgenerator, ...secretgenerator].flatMap(({ files, envs, env }) => [
+    // `key=path`, or the path, whose name is the key then.
+    ...files.map((file) => file.replace(/^[^=/]*=/, "")),
+    ...envs,
+    ...(env === undefined ? [] : [env]),
+  ]);
+  const named = [...Object.values(lists).flat(), ...withPath.flatMap(({ path }) => path ?? []), ...files];
+  return named.filter((entry) => typeof parsed(entry) === "string");
+}
+
+/** What a text means; some fields may have manifests themselves in place of a file's name. */
+function parsed(text: string): unknown {
+  try {
+    return parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+function lowerCase(node: unknown): unknown {
+  if (Array.isArray(node)) return node.map(lowerCase);
+  if (typeof node !== "object" || node === null) return node;
+  return Object.fromEntries(
+    Object.entries(node).map(([key, value]) => [key.toLowerCase(), lowerCase(value)]),
+  );
+}
