@@ -101,13 +101,13 @@ function entriesOf(text: string): string[] {
   const { patches, patchesjson6902, replacements, configmapgenerator, secretgenerator, openapi, ...lists } =
     data;
   const withPath = [...patches, ...patchesjson6902, ...replacements, openapi];
-  const files = [...configmapgenerator, ...secretgenerator].flatMap(({ files, envs, env }) => [
+  const sources = [...configmapgenerator, ...secretgenerator].flatMap(({ files, envs, env }) => [
     // `key=path`, or the path, whose name is the key then.
     ...files.map((file) => file.replace(/^[^=/]*=/, "")),
     ...envs,
     ...(env === undefined ? [] : [env]),
   ]);
-  const named = [...Object.values(lists).flat(), ...withPath.flatMap(({ path }) => path ?? []), ...files];
+  const named = [...Object.values(lists).flat(), ...withPath.flatMap(({ path }) => path ?? []), ...sources];
   return named.filter((entry) => typeof parsed(entry) === "string");
 }
 
