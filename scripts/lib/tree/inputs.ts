@@ -8,8 +8,8 @@ export interface Input {
   /** The file that names it, relative to the root, and the line. */
   kustomization: string;
   line: number;
-  /** Relative to the root; or as it stands there, when kustomize would fetch it from elsewhere. */
-  path: string;
+  /** Relative to the root; as it stands there, when kustomize would fetch it from elsewhere; undefined: nobody can tell. */
+  path: string | undefined;
 }
 
 /**
@@ -28,10 +28,7 @@ const Patches = z.array(z.looseObject({ path: z.string().optional() })).default(
 const Generators = z
   .array(z.looseObject({ files: Paths, envs: Paths, env: z.string().optional() }))
   .default([]);
-/**
- * Every field of a Kustomization that names files or directories; kustomize takes them in capitals, too.
- * Source: kustomize, api/types/kustomization.go.
- */
+/** Every field of a Kustomization that names files or directories, in small letters. Source: kustomize, api/types/kustomization.go. */
 const Kustomization = z.object({
   resources: Paths,
   bases: Paths,
@@ -57,7 +54,6 @@ const REMOTE = /^(git::)?([a-z]+:\/\/|[a-z][a-z0-9-]*@|github\.com[/:])/i;
  * Reads what an overlay is built from, and may not be.
  * @param root the repository's root directory
  * @param overlay directory with a kustomization.yaml, relative to the root
- * @returns nothing for a file that cannot be read: kustomize does not render it either
  */
 export async function foreignInputs(root: string, overlay: string): Promise<Input[]> {
   const own = inputDirectories(overlay);
@@ -74,30 +70,25 @@ async function walk(
   if (seen.has(directory)) return [];
   seen.add(directory);
   const kustomization = join(directory, "kustomization.yaml");
-  const text = (await readIfThere(join(root, kustomization))) ?? "";
+  const text = await readIfThere(join(root, kustomization));
+  if (text === undefined) return [];
+  const entries = entriesOf(text);
+  if (entries === undefined) return [{ kustomization, line: 1, path: undefined }];
   const lines = text.split("\n");
-  const foreign = entriesOf(text).map(async (entry): Promise<Input[]> => {
+  const foreign = entries.map(async (entry): Promise<Input[]> => {
     const isRemote = REMOTE.test(entry);
     const path = isRemote ? entry : join(directory, entry);
     if (!isRemote && isOwn(path)) return walk(root, path, isOwn, seen);
-    return [
-      {
-        kustomization,
-        line:
-          Math.max(
-            0,
-            lines.findIndex((line) => line.includes(entry)),
-          ) + 1,
-        path,
-      },
-    ];
+    const index = lines.findIndex((line) => line.includes(entry));
+    return [{ kustomization, line: Math.max(index, 0) + 1, path }];
   });
   return (await Promise.all(foreign)).flat();
 }
 
-function entriesOf(text: string): string[] {
-  const { success, data } = Kustomization.safeParse(lowerCase(parsed(text)));
-  if (!success) return [];
+/** @returns every entry that names something; undefined where kustomize might find others */
+function entriesOf(text: string): string[] | undefined {
+  const { success, data } = Kustomization.safeParse(fold(parsed(text)) ?? {});
+  if (!success) return undefined;
   const { patches, patchesjson6902, replacements, configmapgenerator, secretgenerator, openapi, ...lists } =
     data;
   const withPath = [...patches, ...patchesjson6902, ...replacements, openapi];
@@ -108,22 +99,28 @@ function entriesOf(text: string): string[] {
     ...(env === undefined ? [] : [env]),
   ]);
   const named = [...Object.values(lists).flat(), ...withPath.flatMap(({ path }) => path ?? []), ...sources];
+  // Some fields may have a manifest itself in place of a file's name.
   return named.filter((entry) => typeof parsed(entry) === "string");
 }
 
-/** What a text means; some fields may have manifests themselves in place of a file's name. */
+const UNREADABLE = Symbol("unreadable");
+
 function parsed(text: string): unknown {
   try {
-    return parse(text);
+    return parse(text, { merge: true });
   } catch {
-    return undefined;
+    return UNREADABLE;
   }
 }
 
-function lowerCase(node: unknown): unknown {
-  if (Array.isArray(node)) return node.map(lowerCase);
+/** kustomize takes a field in capitals, too, and one without a value as one that is not there. */
+function fold(node: unknown): unknown {
+  if (Array.isArray(node)) return node.map(fold);
   if (typeof node !== "object" || node === null) return node;
-  return Object.fromEntries(
-    Object.entries(node).map(([key, value]) => [key.toLowerCase(), lowerCase(value)]),
-  );
+  const folded: Record<string, unknown> = {};
+  for (const [key, value] of Object.entries(node)) {
+    const field = key.toLowerCase();
+    if (value !== null) folded[field] = Object.hasOwn(folded, field) ? UNREADABLE : fold(value);
+  }
+  return folded;
 }

@@ -2,13 +2,17 @@
  * Whether the tree has the shape that the commands and Argo CD read it by: what is in another place, or of another name, one of
  * the two deploys and the other never looks at.
  */
-import { basename } from "node:path";
+import { readdir } from "node:fs/promises";
+import { basename, join, relative } from "node:path";
 import { glob } from "tinyglobby";
-import type { Finding } from "../finding.ts";
+import { describeFinding, type Finding } from "../finding.ts";
 import { readCatalogue } from "./catalogue.ts";
 import { readEnvironments } from "./environment.ts";
 import { foreignInputs, inputDirectories } from "./inputs.ts";
 import { allOverlays, environmentOverlays } from "./overlays.ts";
+
+/** What is rendered lies in these. */
+const DIRECTORIES = ["argocd", "base", "overlays"];
 
 /** Looks at the whole tree; it renders nothing. */
 export async function shapeFindings(root: string): Promise<Finding[]> {
@@ -17,7 +21,9 @@ export async function shapeFindings(root: string): Promise<Finding[]> {
     ...(await fileFindings(root)),
     ...(await inputFindings(root)),
   ];
-  return findings.toSorted((a, b) => a.path.localeCompare(b.path) || a.line - b.line);
+  // Several overlays may be built from the same file.
+  const once = new Map(findings.map((one) => [describeFinding(one), one]));
+  return [...once.values()].toSorted((a, b) => a.path.localeCompare(b.path) || a.line - b.line);
 }
 
 function finding(path: string, what: string, way: string, line = 1): Finding {
@@ -54,24 +60,44 @@ async function catalogueFindings(root: string): Promise<Finding[]> {
  * Source: argo-cd.readthedocs.io, user-guide/tool_detection and user-guide/parameters.
  */
 async function fileFindings(root: string): Promise<Finding[]> {
-  const files = await glob("overlays/*/*/**", { cwd: root, dot: true, followSymbolicLinks: false });
+  const files = (await Promise.all(DIRECTORIES.map(async (top) => filesBelow(root, top)))).flat();
   const overlays = new Set(await allOverlays(root));
-  const overlayOf = (file: string) => file.split("/").slice(0, 3).join("/");
   const strays = new Map(
-    files.map((file) => [overlayOf(file), file] as const).filter(([overlay]) => !overlays.has(overlay)),
+    files.flatMap(({ path }) => {
+      const overlay = /^overlays\/[^/]+\/[^/]+(?=\/)/.exec(path)?.[0];
+      return overlay === undefined || overlays.has(overlay) ? [] : [[overlay, path]];
+    }),
   );
   return [
-    ...[...strays].map(([overlay, file]) =>
+    ...[...strays].map(([overlay, path]) =>
       finding(
-        file,
+        path,
         "Argo CD would deploy it, and no command looks at it",
         `have a ${overlay}/kustomization.yaml name it`,
       ),
     ),
-    ...files
-      .filter((file) => /^\.argocd-source(-.*)?\.yaml$/.test(basename(file)))
-      .map((file) => finding(file, "Argo CD would change with it what is deployed", "remove it")),
+    ...files.flatMap(({ path, isLink }) => {
+      if (isLink)
+        return [finding(path, "a symbolic link leads past the checks", "put what it leads to here")];
+      if (/^\.argocd-source(-.*)?\.yaml$/.test(basename(path)))
+        return [finding(path, "Argo CD would change with it what is deployed", "remove it")];
+      if (["kustomization.yml", "Kustomization"].includes(basename(path)))
+        return [
+          finding(path, "no command reads a kustomization of this name", "rename it to kustomization.yaml"),
+        ];
+      return [];
+    }),
   ];
+}
+
+async function filesBelow(root: string, top: string): Promise<{ path: string; isLink: boolean }[]> {
+  const entries = await readdir(join(root, top), { recursive: true, withFileTypes: true });
+  return entries
+    .filter((entry) => !entry.isDirectory())
+    .map((entry) => ({
+      path: relative(root, join(entry.parentPath, entry.name)),
+      isLink: entry.isSymbolicLink(),
+    }));
 }
 
 async function inputFindings(root: string): Promise<Finding[]> {
@@ -81,7 +107,9 @@ async function inputFindings(root: string): Promise<Finding[]> {
     const way = `it may be from ${others.join(", ")} and itself`;
     const foreign = await foreignInputs(root, overlay);
     return foreign.map(({ kustomization, line, path }) =>
-      finding(kustomization, `${overlay} is built from ${path}`, way, line),
+      path === undefined
+        ? finding(kustomization, "kustomize might read it otherwise than the checks", "correct it")
+        : finding(kustomization, `${overlay} is built from ${path}`, way, line),
     );
   });
   return (await Promise.all(found)).flat();

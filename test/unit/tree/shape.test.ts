@@ -1,4 +1,4 @@
-import { rm } from "node:fs/promises";
+import { rm, symlink } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeEach, describe, expect, it } from "vitest";
 import { describeFinding } from "../../../scripts/lib/finding.ts";
@@ -51,8 +51,6 @@ describe("what Argo CD would deploy and no command would look at is found:", () 
   it.each<[string, string, string]>([
     ["plain manifests", "overlays/live/other/pod.yaml", POD],
     ["a chart", "overlays/live/other/Chart.yaml", "name: other\nversion: 1.0.0\n"],
-    ["a kustomization of another name", "overlays/live/other/kustomization.yml", "resources: []\n"],
-    ["one of kustomize's oldest name", "overlays/live/other/Kustomization", "resources: []\n"],
     ["a file that begins with a dot", "overlays/live/other/.pod.yaml", POD],
     ["manifests deep down", "overlays/live/other/deep/down/pod.yaml", POD],
   ])("%s", async (_, file, text) => {
@@ -68,6 +66,42 @@ describe("what Argo CD would deploy and no command would look at is found:", () 
     });
     expect(await found()).toEqual([
       `overlays/live/web/${name}:1: Argo CD would change with it what is deployed; remove it`,
+    ]);
+  });
+});
+
+describe("what leads past the checks is found:", () => {
+  it.each([
+    "base/web/more/kustomization.yml",
+    "base/components/x/Kustomization",
+    "overlays/live/web/Kustomization",
+  ])("%s", async (file) => {
+    await write(root, { [file]: "resources: []\n" });
+    expect(await found()).toEqual([
+      `${file}:1: no command reads a kustomization of this name; rename it to kustomization.yaml`,
+    ]);
+  });
+
+  it.each(["base/web/link", "overlays/live/web/pod.yaml", "overlays/live/link.yaml"])(
+    "a link at %s",
+    async (path) => {
+      await symlink("elsewhere", join(root, path));
+      expect(await found()).toEqual([
+        `${path}:1: a symbolic link leads past the checks; put what it leads to here`,
+      ]);
+    },
+  );
+
+  it.each([
+    ["broken YAML", "resources: [\n"],
+    ["a second document", "resources: []\n---\nresources: []\n"],
+    ["a field twice", "resources: []\nresources: []\n"],
+    ["a field twice, once in capitals", "resources: []\nResources: []\n"],
+    ["a list of something else", "resources: {a: b}\n"],
+  ])("%s", async (_, text) => {
+    await write(root, { "base/web/kustomization.yaml": text });
+    expect(await found()).toEqual([
+      "base/web/kustomization.yaml:1: kustomize might read it otherwise than the checks; correct it",
     ]);
   });
 });
@@ -104,6 +138,8 @@ describe("what is built from elsewhere is found, with its line:", () => {
   const URL = "https://forge.test/x";
   it.each([
     ["resources", `resources:\n  - ${URL}\n`],
+    ["a field beside an empty one", `components:\nresources:\n  - ${URL}\n`],
+    ["a field that is merged in", `<<: {resources: [${URL}]}\n`],
     ["a field in capitals", `Resources:\n  - ${URL}\n`],
     ["bases", `bases:\n  - ${URL}\n`],
     ["components", `components:\n  - ${URL}\n`],
