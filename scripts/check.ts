@@ -8,6 +8,7 @@ import { table } from "./lib/cli/table.ts";
 import { UsageError } from "./lib/errors.ts";
 import { type Finding, findingsError, real } from "./lib/finding.ts";
 import { renderOverlays } from "./lib/manifests/rendering.ts";
+import { plaintextInCommits, plaintextInTree } from "./lib/plaintext/history.ts";
 import { heldReleases } from "./lib/release/held-releases.ts";
 import { imageFindings } from "./lib/release/images.ts";
 import {
@@ -24,7 +25,6 @@ import { auditSecrets } from "./lib/secrets/audit.ts";
 import { findingLines } from "./lib/secrets/audit-print.ts";
 import { referenceFindings } from "./lib/secrets/audit-references.ts";
 import { renderedFindings } from "./lib/secrets/audit-rendered.ts";
-import { plaintextInCommits, plaintextInTree } from "./lib/secrets/history.ts";
 import { toolPath } from "./lib/tools/path.ts";
 import { allOverlays, changedOverlays, environmentOverlays } from "./lib/tree/overlays.ts";
 import { readSettings } from "./lib/tree/settings.ts";

@@ -2,11 +2,11 @@
 import { command, main } from "./lib/cli/command.ts";
 import { UsageError } from "./lib/errors.ts";
 import { type Finding, findingsError } from "./lib/finding.ts";
+import { plaintextInTree, plaintextStaged } from "./lib/plaintext/history.ts";
 import { repositoryRoot } from "./lib/repository.ts";
 import { auditSecrets, MAX_AGE_DAYS } from "./lib/secrets/audit.ts";
 import { type Opened, openSecrets } from "./lib/secrets/audit-open.ts";
 import { describeAudit, describeOpened, findingLines } from "./lib/secrets/audit-print.ts";
-import { plaintextInTree, plaintextStaged } from "./lib/secrets/history.ts";
 import { connectSops } from "./lib/secrets/sops.ts";
 import { toolPath } from "./lib/tools/path.ts";
 

@@ -371,6 +371,24 @@ describe("npm run", () => {
     expect(found.stdout).toContain("base/web/secret.yaml:3: a Secret with the value of a in clear");
   });
 
+  it("secrets and check say of a Secret in clear at the path of a sealed one that its value must change", async () => {
+    await commit(root);
+    const clear = "kind: Secret\nstringData:\n  password: b1\n";
+    await changed(
+      DATABASE,
+      () => clear,
+      async () => {
+        for (const [verb, ...args] of [["secrets"], ["check", "--base", "HEAD"]] as const) {
+          const { stdout, exitCode } = await run(verb, ...args);
+          expect(exitCode).toBe(4);
+          expect(stdout).toContain(
+            `${DATABASE}:3: a Secret with the value of password in clear; make a new value where it is used`,
+          );
+        }
+      },
+    );
+  });
+
   it.each([
     ["--staged", "--open"],
     ["--max-age", "soon"],

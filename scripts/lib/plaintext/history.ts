@@ -1,6 +1,7 @@
 /** Looks for Secrets in clear in what Git has or is about to get. What was in one commit stays, whatever the next one does. */
 import { lstat, readFile, readlink } from "node:fs/promises";
 import { join } from "node:path";
+import pLimit from "p-limit";
 import { codeOf } from "../errors.ts";
 import { run } from "../exec.ts";
 import type { Finding } from "../finding.ts";
@@ -15,11 +16,13 @@ interface Version {
   commit?: string;
 }
 
-/** Texts that one process of git hands over. */
-const AT_ONCE = 500;
+/** Texts that one process of git hands over, and files that are read at a time. */
+const [AT_ONCE, FILES_AT_ONCE] = [500, 16];
+/** GitHub warns of a file from 50 MiB on. A string holds ten of that size, so more is never in one. */
+const LARGEST_BYTES = 50 * 1024 * 1024;
+/** Removed and not committed yet, or something else is where a directory was. */
+const GONE = ["ENOENT", "ENOTDIR", "ELOOP", "EISDIR"];
 const NOTHING = /^0+$/;
-/** No manifest comes near it; beyond 512 MiB a file would be no text any more. */
-const LARGEST_BYTES = 64 * 1024 ** 2;
 
 /**
  * Looks at every file that a commit between a base and HEAD adds or changes, also one that a later commit takes back.
@@ -50,24 +53,32 @@ export async function plaintextStaged(root: string): Promise<Finding[]> {
 export async function plaintextInTree(root: string, except: ReadonlySet<string>): Promise<Finding[]> {
   const list = await git(root, ["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
   const paths = [...new Set(list.split("\0"))].filter((path) => path !== "" && !except.has(path)).toSorted();
-  return (await Promise.all(paths.map(async (path) => inFile(root, path)))).flat();
+  const limit = pLimit(FILES_AT_ONCE);
+  const found = await limit.map(paths, async (path) => {
+    const text = await textOfFile(join(root, path));
+    return text === undefined ? [tooLarge(path)] : plaintextFindings(path, text);
+  });
+  return found.flat();
 }
 
-async function inFile(root: string, path: string): Promise<Finding[]> {
-  const file = join(root, path);
-  const stat = await lstat(file).catch((error: unknown) => {
-    // Removed and not committed yet, or there is a file now where its directory was.
-    if (codeOf(error) === "ENOENT" || codeOf(error) === "ENOTDIR") return undefined;
+/** A file as Git has it: of a link the path. What is no file is empty, and what is too large undefined. */
+async function textOfFile(file: string): Promise<string | undefined> {
+  try {
+    const found = await lstat(file);
+    if (found.isSymbolicLink()) return await readlink(file);
+    // A submodule, a pipe.
+    if (!found.isFile()) return "";
+    return found.size > LARGEST_BYTES ? undefined : await readFile(file, "utf8");
+  } catch (error) {
+    if (GONE.includes(codeOf(error) ?? "")) return "";
     throw error;
-  });
-  // Of a link Git has the text only; a directory is another repository.
-  if (stat?.isSymbolicLink()) return plaintextFindings(path, await readlink(file));
-  if (!stat?.isFile()) return [];
-  if (stat.size > LARGEST_BYTES) {
-    const what = `larger than ${LARGEST_BYTES / 1024 ** 2} MiB, so it is not looked into`;
-    return [{ path, line: 1, what, way: "remove it, or let Git ignore it", severity: "finding" }];
   }
-  return plaintextFindings(path, await readFile(file, "utf8"));
+}
+
+function tooLarge(path: string): Finding {
+  const what = `not looked at: larger than ${LARGEST_BYTES / 1024 / 1024} MiB`;
+  const way = "keep it out of Git: in .gitignore, or with Git LFS";
+  return { path, line: 1, what, way, severity: "finding" };
 }
 
 const RAW = ["--raw", "--no-abbrev", "--no-renames"];
@@ -87,11 +98,17 @@ function versionOf(line: string): Version[] {
 }
 
 async function findIn(root: string, versions: readonly Version[]): Promise<Finding[]> {
-  const texts = await textsOf(root, [...new Set(versions.map(({ blob }) => blob))]);
+  const found = new Map<Version, Finding[]>();
+  for (const some of batches(versions, await sizesOf(root, versions))) {
+    const texts = await textsOf(root, [...new Set(some.map(({ blob }) => blob))]);
+    for (const version of some)
+      found.set(version, plaintextFindings(version.path, texts.get(version.blob) ?? ""));
+  }
   const first = new Map<string, Finding>();
-  for (const { blob, path, commit } of versions) {
+  for (const version of versions) {
+    const { path, commit } = version;
     const counts = new Map<string, number>();
-    for (const finding of plaintextFindings(path, texts.get(blob) ?? "")) {
+    for (const finding of found.get(version) ?? [tooLarge(path)]) {
       const count = (counts.get(finding.what) ?? 0) + 1;
       counts.set(finding.what, count);
       // Later commits may move it to other lines; the one that brought it is the one to name.
@@ -100,6 +117,34 @@ async function findIn(root: string, versions: readonly Version[]): Promise<Findi
     }
   }
   return [...first.values()];
+}
+
+/** Versions that are read together; those that are too large are in none. */
+function batches(versions: readonly Version[], sizes: ReadonlyMap<string, number>): Version[][] {
+  const all: Version[][] = [];
+  let bytes = 0;
+  for (const version of versions) {
+    const size = sizes.get(version.blob) ?? 0;
+    if (size > LARGEST_BYTES) continue;
+    const last = all.at(-1);
+    bytes += size;
+    if (last !== undefined && last.length < AT_ONCE && bytes <= LARGEST_BYTES) last.push(version);
+    else {
+      all.push([version]);
+      bytes = size;
+    }
+  }
+  return all;
+}
+
+async function sizesOf(root: string, versions: readonly Version[]): Promise<Map<string, number>> {
+  const blobs = [...new Set(versions.map(({ blob }) => blob))];
+  if (blobs.length === 0) return new Map();
+  const args = ["cat-file", "--batch-check=%(objectname) %(objectsize)"];
+  const lines = (await git(root, args, `${blobs.join("\n")}\n`)).trimEnd().split("\n");
+  return new Map(
+    lines.map((line): [string, number] => [line.split(" ")[0] ?? "", Number(line.split(" ")[1])]),
+  );
 }
 
 function inCommit(finding: Finding, commit: string): Finding {
@@ -116,17 +161,14 @@ function inCommit(finding: Finding, commit: string): Finding {
  */
 async function textsOf(root: string, blobs: readonly string[]): Promise<Map<string, string>> {
   const texts = new Map<string, string>();
-  for (let start = 0; start < blobs.length; start += AT_ONCE) {
-    const some = blobs.slice(start, start + AT_ONCE);
-    const output = await git(root, ["cat-file", "--batch"], `${some.join("\n")}\n`);
-    let from = 0;
-    for (const [index, blob] of some.entries()) {
-      const next = some[index + 1];
-      const end = next === undefined ? output.length : output.indexOf(`\n${next} blob `, from) + 1;
-      const text = output.slice(from, end);
-      texts.set(blob, text.slice(text.indexOf("\n") + 1, -1));
-      from = end;
-    }
+  const output = await git(root, ["cat-file", "--batch"], `${blobs.join("\n")}\n`);
+  let from = 0;
+  for (const [index, blob] of blobs.entries()) {
+    const next = blobs[index + 1];
+    const end = next === undefined ? output.length : output.indexOf(`\n${next} blob `, from) + 1;
+    const text = output.slice(from, end);
+    texts.set(blob, text.slice(text.indexOf("\n") + 1, -1));
+    from = end;
   }
   return texts;
 }

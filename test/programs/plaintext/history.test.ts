@@ -1,13 +1,14 @@
-import { copyFile, rm, symlink, truncate, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, rm, symlink, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { type RunResult, tryRun } from "../../../scripts/lib/exec.ts";
-import { repositoryRoot } from "../../../scripts/lib/repository.ts";
+import { type RunResult, run, tryRun } from "../../../scripts/lib/exec.ts";
+import { describeFinding } from "../../../scripts/lib/finding.ts";
 import {
   plaintextInCommits,
   plaintextInTree,
   plaintextStaged,
-} from "../../../scripts/lib/secrets/history.ts";
+} from "../../../scripts/lib/plaintext/history.ts";
+import { repositoryRoot } from "../../../scripts/lib/repository.ts";
 import { commit, git, temporary, write } from "../../support/tree.ts";
 
 const ROOT = repositoryRoot();
@@ -22,38 +23,6 @@ async function repository(): Promise<string> {
   await git(root, "checkout", "--quiet", "-b", "change");
   return root;
 }
-
-describe("the work tree", () => {
-  it("is looked at as it is: with links that lead nowhere, and files where directories were", async () => {
-    const root = await repository();
-    await write(root, { "a/b.yaml": "kind: Pod\n", "c/d.yaml": "kind: Pod\n" });
-    await symlink("nowhere", join(root, "gone"));
-    await symlink("loop", join(root, "loop"));
-    await symlink("README.md/x", join(root, "through"));
-    await commit(root);
-    await rm(join(root, "a"), { recursive: true });
-    await rm(join(root, "c"), { recursive: true });
-    await write(root, { a: "a file\n", "more.yaml": SECRET });
-    // Git has the text of a link, and not what it leads to.
-    await symlink("more.yaml", join(root, "link.yaml"));
-    const found = await plaintextInTree(root, new Set(["old.yaml"]));
-    expect(found.map(({ path }) => path)).toEqual(["more.yaml"]);
-  });
-
-  it("has no file that is too large to be looked into", async () => {
-    const root = await repository();
-    await write(root, { "dump.sql": "" });
-    await truncate(join(root, "dump.sql"), 700 * 1024 ** 2);
-    expect(await plaintextInTree(root, new Set(["old.yaml"]))).toMatchObject([
-      {
-        path: "dump.sql",
-        line: 1,
-        what: "larger than 64 MiB, so it is not looked into",
-        severity: "finding",
-      },
-    ]);
-  });
-});
 
 describe("the commits of a change", () => {
   it("have nothing: what the base has does not count", async () => {
@@ -142,6 +111,81 @@ describe("the commits of a change", () => {
     await commit(root);
     const found = await plaintextInCommits(root, "main");
     expect(new Set(found.map(({ path }) => path))).toEqual(new Set(["b.yaml", "c.yaml"]));
+  });
+});
+
+describe("in the work tree", () => {
+  const MIB = 1024 * 1024;
+  const large = async (file: string, bytes: number) => {
+    await writeFile(file, `${bytes}\n`);
+    await truncate(file, bytes);
+  };
+  const TOO_LARGE = "not looked at: larger than 50 MiB";
+
+  it.each<[string, (directory: string) => Promise<unknown>]>([
+    ["nothing", async () => {}],
+    ["a file", async (directory) => writeFile(directory, "a file\n")],
+    ["a link to itself", async (directory) => symlink("directory", directory)],
+    ["a link to nothing", async (directory) => symlink("nowhere", directory)],
+    [
+      "files that are none",
+      async (directory) => {
+        await mkdir(join(directory, "a.yaml"), { recursive: true });
+        await run("mkfifo", [join(directory, "b.yaml")]);
+      },
+    ],
+  ])("a directory may have become %s", async (_, change) => {
+    const root = await repository();
+    await write(root, { "directory/a.yaml": SECRET, "directory/b.yaml": SECRET });
+    await commit(root);
+    await rm(join(root, "directory"), { recursive: true });
+    await change(join(root, "directory"));
+    expect(await plaintextInTree(root, new Set())).toMatchObject([{ path: "old.yaml" }]);
+  });
+
+  it("a link is what Git has of it, and not what it leads to", async () => {
+    const root = await repository();
+    const outside = await temporary();
+    await write(outside, { "secret.yaml": SECRET });
+    await symlink(join(outside, "secret.yaml"), join(root, "link.yaml"));
+    await symlink("nowhere", join(root, "dangling.yaml"));
+    await symlink("self.yaml", join(root, "self.yaml"));
+    expect(await plaintextInTree(root, new Set(["old.yaml"]))).toEqual([]);
+  });
+
+  it("a file that is too large to read is named, with the way out", async () => {
+    const root = await repository();
+    await large(join(root, "dump.sql"), 700 * MIB);
+    await large(join(root, "fits.bin"), 50 * MIB);
+    expect((await plaintextInTree(root, new Set(["old.yaml"]))).map(describeFinding)).toEqual([
+      `dump.sql:1: ${TOO_LARGE}; keep it out of Git: in .gitignore, or with Git LFS`,
+    ]);
+  });
+
+  it("one that is staged or in a commit is named, too, and the others are read", async () => {
+    const root = await repository();
+    await large(join(root, "dump.sql"), 50 * MIB + 1);
+    await write(root, { "z.yaml": SECRET });
+    await git(root, "add", ".");
+    expect(await plaintextStaged(root)).toMatchObject([
+      { path: "dump.sql", what: TOO_LARGE },
+      { path: "z.yaml", line: 4 },
+    ]);
+    const bad = (await commit(root)).slice(0, 7);
+    expect(await plaintextInCommits(root, "main")).toMatchObject([
+      { path: "dump.sql", what: `${TOO_LARGE}, in commit ${bad}: Git keeps it for ever` },
+      { path: "z.yaml", line: 4 },
+    ]);
+  });
+
+  it("commits may have more than one text can hold", async () => {
+    const root = await repository();
+    await git(root, "config", "core.looseCompression", "1");
+    for (let index = 0; index < 11; index += 1)
+      await write(root, { [`${index}.bin`]: Buffer.alloc(49 * MIB + index, "a") });
+    await write(root, { "z.yaml": SECRET });
+    await commit(root);
+    expect(await plaintextInCommits(root, "main")).toMatchObject([{ path: "z.yaml", line: 4 }]);
   });
 });
 
