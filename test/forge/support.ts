@@ -4,6 +4,7 @@ import { request as call, createServer, type RequestListener, type Server } from
 import { join } from "node:path";
 import { inject, onTestFinished } from "vitest";
 import { z } from "zod";
+import { ask as askForge } from "../../scripts/lib/bench/forge.ts";
 import { programLine, repositoryRoot } from "../../scripts/lib/repository.ts";
 import { git, settings, smallTree, temporary, write } from "../support/tree.ts";
 import { OWNER } from "./setup.ts";
@@ -177,15 +178,9 @@ export async function pullRequests({ api }: TestRepository): Promise<z.infer<typ
 }
 
 /** Calls the forge's REST API. */
-export async function ask(url: string, method = "GET", body?: unknown): Promise<unknown> {
-  const response = await globalThis.fetch(url, {
-    method,
-    headers: { authorization: `token ${inject("token")}`, "content-type": "application/json" },
-    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-  });
-  const text = await response.text();
-  if (!response.ok) throw new Error(`${method} ${url}: ${response.status} ${text}`);
-  return text === "" ? undefined : JSON.parse(text);
+export async function ask(url: string, method?: string, body?: unknown): Promise<unknown> {
+  const forge = { url: inject("forge"), token: inject("token") };
+  return askForge(forge, url.slice(`${forge.url}/api/v1`.length), method, body);
 }
 
 export interface StandIn {

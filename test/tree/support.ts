@@ -1,7 +1,6 @@
 /** Every overlay, rendered once with the real kustomize. */
 import { fileURLToPath } from "node:url";
 import pLimit from "p-limit";
-import { glob } from "tinyglobby";
 import {
   type Manifest,
   ofKind,
@@ -12,6 +11,7 @@ import { resolveTool } from "../../scripts/lib/tools/resolve.ts";
 import { type App, readCatalogue } from "../../scripts/lib/tree/catalogue.ts";
 import { type Environment, readEnvironments } from "../../scripts/lib/tree/environment.ts";
 import { build } from "../../scripts/lib/tree/kustomize.ts";
+import { allOverlays } from "../../scripts/lib/tree/overlays.ts";
 
 export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
@@ -46,10 +46,8 @@ export async function renderTree(): Promise<Tree> {
 async function render(): Promise<Tree> {
   const program = await kustomize();
   const limit = pLimit(4);
-  const files = (await glob("overlays/*/*/kustomization.yaml", { cwd: ROOT })).sort();
-  const overlays = files.map((file) =>
+  const overlays = (await allOverlays(ROOT)).map((directory) =>
     limit(async () => {
-      const directory = file.slice(0, -"/kustomization.yaml".length);
       const [, env = "", app = ""] = directory.split("/");
       const text = await build(program, `${ROOT}/${directory}`);
       return { env, app, directory, text, manifests: parseManifests(text) };

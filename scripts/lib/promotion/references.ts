@@ -1,7 +1,6 @@
 /** Whether a target has every Secret key and ConfigMap that releases need there. */
 import { join } from "node:path";
 import pLimit from "p-limit";
-import { glob } from "tinyglobby";
 import { type Manifest, parseManifests } from "../manifests/manifest.ts";
 import {
   asOffers,
@@ -12,6 +11,7 @@ import {
   type Reference,
 } from "../manifests/references.ts";
 import { build } from "../tree/kustomize.ts";
+import { allOverlays } from "../tree/overlays.ts";
 
 /** What is missing for one app. */
 export interface MissingReference extends Reference {
@@ -52,14 +52,14 @@ export async function missingInTarget(options: {
 
   // Another app of the environment may bring it, or need it already.
   const changing = new Set(apps.map(({ app }) => app));
-  const files = await glob(`overlays/${to}/*/kustomization.yaml`, { cwd: root });
-  const others = files.map((file) => file.split("/")[2] ?? "").filter((app) => !changing.has(app));
+  const others = (await allOverlays(root)).filter((overlay) => {
+    const [, environment, app = ""] = overlay.split("/");
+    return environment === to && !changing.has(app);
+  });
   const program = await kustomize();
   const limit = pLimit(PARALLEL);
   const renderings = await Promise.all(
-    others.map((app) =>
-      limit(async () => parseManifests(await build(program, join(root, "overlays", to, app)))),
-    ),
+    others.map((overlay) => limit(async () => parseManifests(await build(program, join(root, overlay))))),
   );
   const everything = [...apps.map(({ after }) => after), ...renderings].flat();
   const isSealing = everything.some(({ kind }) => kind === "SopsSecret");

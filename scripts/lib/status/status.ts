@@ -1,7 +1,6 @@
 /** Which release of which app is where, as rows: from Git and the forge. */
 import { join } from "node:path";
 import pLimit from "p-limit";
-import { glob } from "tinyglobby";
 import { sha256 } from "../digest.ts";
 import { readIfThere } from "../file.ts";
 import type { Forge } from "../forge/forge.ts";
@@ -10,6 +9,7 @@ import { type Hold, isInForce, readHolds } from "../release/hold.ts";
 import { imageCommit, liveImage, parseRelease, releaseName, releasePath } from "../release/release.ts";
 import { type App, findApps, readCatalogue } from "../tree/catalogue.ts";
 import { readEnvironments } from "../tree/environment.ts";
+import { allOverlays } from "../tree/overlays.ts";
 import { type Arrival, type Arrivals, readArrivals, releasesBehind } from "./behind.ts";
 import type { ChangeKind, OpenChange } from "./changes.ts";
 
@@ -89,12 +89,10 @@ export async function readStatus(query: {
     const environments = (await readEnvironments(tree)).map(({ name }) => name);
     const arrivals = await readArrivals(directory, commit, environments[0] ?? "");
     const holds = (await readHolds(tree)).filter((hold) => isInForce(hold, now));
-    const overlays = new Set(await glob("overlays/*/*/kustomization.yaml", { cwd: tree }));
+    const overlays = new Set(await allOverlays(tree));
     const lines = await Promise.all(
       apps.map(async (app) => {
-        const has = environments.filter((env) =>
-          overlays.has(`overlays/${env}/${app.app}/kustomization.yaml`),
-        );
+        const has = environments.filter((env) => overlays.has(`overlays/${env}/${app.app}`));
         return Promise.all(
           has.map(
             async (env): Promise<Found> => ({
