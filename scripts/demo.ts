@@ -7,14 +7,16 @@ import { connectArgocd } from "./lib/argocd/connection.ts";
 import { command, main, onInterrupt } from "./lib/cli/command.ts";
 import { type DemoSandbox, demoHands, runCommand, Stage } from "./lib/demo/hands.ts";
 import { type Narrator, narrate } from "./lib/demo/print.ts";
-import { CRASHING, type DemoStep, demoSteps } from "./lib/demo/steps.ts";
+import { CRASHING, type DemoPlot, type DemoStep, demoSteps } from "./lib/demo/steps.ts";
 import { inWords } from "./lib/duration.ts";
 import { CommandError, RefusedError, UsageError } from "./lib/errors.ts";
+import { type ForgeCalls, forgeCalls } from "./lib/forge/call.ts";
 import { connectRepository } from "./lib/forge/connection.ts";
 import { connectForge } from "./lib/forge/forge.ts";
 import { repositoryRoot } from "./lib/repository.ts";
 import { isWorkClone, layoutOf } from "./lib/sandbox/layout.ts";
 import { sandboxExists } from "./lib/sandbox/lifetime.ts";
+import { addCommit } from "./lib/sandbox/sources.ts";
 import { readCatalogue } from "./lib/tree/catalogue.ts";
 import { readEnvironments } from "./lib/tree/environment.ts";
 
@@ -51,12 +53,12 @@ async function demo({ pause, stop }: Options): Promise<void> {
 
   narrator.text(
     "The delivery loop of this repository, in a sandbox on this machine: real Git, forge, Kubernetes and Argo CD, and no containers. " +
-      `Pods are simulated, so every image "runs", but for one whose tag begins with ${CRASHING}. The commits of ${APP} are made up.`,
+      `Pods are simulated, so every image "runs", but for one whose tag begins with ${CRASHING}. The commits of ${APP} are made for the story.`,
   );
   const began = Date.now();
   await ensureSandbox(stage, narrator, { root, env });
   const sandbox = await connect(root, env);
-  await play(await story(sandbox), sandbox, { stage, narrator, pause: pause === true });
+  await play(demoSteps(await plotOf(sandbox)), sandbox, { stage, narrator, pause: pause === true });
 
   narrator.space();
   narrator.text(`That was the loop, in ${inWords((Date.now() - began) / 1000)}.`);
@@ -101,7 +103,12 @@ async function answers({ root, env }: { root: string; env: NodeJS.ProcessEnv }):
   }
 }
 
-async function connect(root: string, env: NodeJS.ProcessEnv): Promise<DemoSandbox> {
+interface Connected extends DemoSandbox {
+  /** Of the sandbox's forge. */
+  calls: ForgeCalls;
+}
+
+async function connect(root: string, env: NodeJS.ProcessEnv): Promise<Connected> {
   const layout = layoutOf(root);
   const { address, token, branch } = await connectRepository(root, env);
   const app = (await readCatalogue(layout.work)).find((candidate) => candidate.app === APP);
@@ -111,24 +118,31 @@ async function connect(root: string, env: NodeJS.ProcessEnv): Promise<DemoSandbo
     app,
     environments: await readEnvironments(layout.work),
     forge: connectForge(address, token),
+    calls: forgeCalls(address, token),
     branch,
     argocd: await connectArgocd(root, env),
     env,
   };
 }
 
-async function story({ layout, app, environments }: DemoSandbox): Promise<DemoStep[]> {
+async function plotOf({ layout, app, environments, calls }: Connected): Promise<DemoPlot> {
   const [first, second, third] = environments;
   if (first === undefined || second === undefined || third === undefined || third.syncsItself) {
     throw new RefusedError("the demo needs three environments, of which the third waits for a person");
   }
+  const develop = async (subject: string) =>
+    (app.kind === "service" ? await addCommit(calls, app.source, subject) : undefined) ?? madeUp("");
   const inEarnest = (await readEnvironments(layout.root)).find(({ name }) => name === second.name);
-  return demoSteps({
+  return {
     app: app.app,
     environments: [first.name, second.name, third.name],
     soak: { here: inWords(second.soakSeconds), else: inWords(inEarnest?.soakSeconds ?? 0) },
-    images: { release: madeUp(""), crashing: madeUp(CRASHING), mended: madeUp("") },
-  });
+    images: {
+      release: await develop("Remember the delivery address"),
+      crashing: madeUp(CRASHING),
+      mended: await develop("Remember no address of a guest"),
+    },
+  };
 }
 
 /** A commit that nobody has: another one each time, so that the demo can be repeated. */

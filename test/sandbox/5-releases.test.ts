@@ -62,6 +62,12 @@ describe("npm run demo", { timeout: 60_000 }, () => {
     expect(passed.slice(0, 4)).toEqual([`dev ${bad}`, `staging ${bad}`, `prod ${bad}`, `prod ${good}`]);
   });
 
+  it("counts the commits of the app's own repository between two releases", async () => {
+    const short = ({ image }: Release) => image?.split(":").at(-1)?.slice(0, 7);
+    const row = `user-service +${short(before)} +${short(await released("staging"))} +1 +image`;
+    expect(demo.stdout).toMatch(new RegExp(row));
+  });
+
   it("leaves prod as it was: in Git byte for byte, and in the cluster", async () => {
     expect(await released("prod")).toEqual(before);
     const app = await applicationOf(`prod-${APP}`);

@@ -2,11 +2,15 @@
  * The system that this repository is published with, as its specification has it: names, sizes and bounds. All other tests of
  * the tree hold for any system. A fork that deploys its own removes this file.
  */
-import { describe, expect, it } from "vitest";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, expect, it, onTestFinished } from "vitest";
 import { type Manifest, ofKind, workloads } from "../../scripts/lib/manifests/manifest.ts";
 import { peakDemand } from "../../scripts/lib/manifests/quota.ts";
+import { makeSource, readSources } from "../../scripts/lib/sandbox/sources.ts";
 import { credentialsOf } from "../../scripts/lib/secrets/credential.ts";
-import { configurationOf, manifestsOf, renderTree } from "./support.ts";
+import { configurationOf, manifestsOf, ROOT, renderTree } from "./support.ts";
 
 const tree = await renderTree();
 const environments = tree.environments.map(({ name }) => name);
@@ -43,6 +47,17 @@ it("the stores' credentials are in the namespace of each service that uses them"
     ],
   });
 });
+
+it.each(await readSources(ROOT))(
+  "dev begins with the newest commit of $app's made-up repository",
+  async (source) => {
+    const directory = await mkdtemp(join(tmpdir(), "tree-"));
+    onTestFinished(async () => rm(directory, { recursive: true }));
+    const newest = await makeSource(join(directory, "source.git"), source.commits, process.env);
+    const file = `overlays/dev/${source.app}/kustomization.yaml`;
+    expect(await readFile(join(ROOT, file), "utf8")).toContain(`newTag: "${newest}"`);
+  },
+);
 
 describe.each(environments)("in %s", (env) => {
   const manifests = manifestsOf(tree, env);

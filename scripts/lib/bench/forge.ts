@@ -14,6 +14,7 @@ import {
   FORGE_PORTS,
   forgeUrl,
   prepareForge,
+  repositoriesOf,
 } from "../sandbox/forge.ts";
 import { layoutOf } from "../sandbox/layout.ts";
 import { isReady, killGroup, lastLines, startProcess } from "../sandbox/process.ts";
@@ -73,7 +74,7 @@ export async function startForge(
     return {
       url: forgeUrl(state),
       token: await ensureToken(layout, { path, assets }, "user"),
-      repositories: join(layout.data, "forge", "data", "gitea-repositories"),
+      repositories: repositoriesOf(layout),
       stop,
     };
   } catch (error) {

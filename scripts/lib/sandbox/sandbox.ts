@@ -8,7 +8,7 @@ import { run } from "../exec.ts";
 import { repositoryOf } from "../forge/address.ts";
 import { programLine, repositoryRoot } from "../repository.ts";
 import type { ResolvedTool } from "../tools/resolve.ts";
-import { readCatalogue } from "../tree/catalogue.ts";
+import { type App, readCatalogue } from "../tree/catalogue.ts";
 import { readEnvironments } from "../tree/environment.ts";
 import { build } from "../tree/kustomize.ts";
 import { readSettings, SETTINGS_FILE } from "../tree/settings.ts";
@@ -33,6 +33,7 @@ import {
 } from "./cluster.ts";
 import { readDefinitions } from "./definitions.ts";
 import {
+  ensureAdopted,
   ensureRepository,
   ensureTeams,
   ensureToken,
@@ -49,10 +50,11 @@ import { refuseTakenPorts } from "./lifetime.ts";
 import { declareProcess, isReady, lastLines, type ProcessSpec } from "./process.ts";
 import type { OperatorWork } from "./secrets-operator-process.ts";
 import { untilSettled } from "./settled.ts";
+import { makeSource, readSources } from "./sources.ts";
 import { credentialOf, ensureState, type State } from "./state.ts";
 import { ensureSupervisor } from "./supervisor.ts";
 import { writeVariables } from "./variables.ts";
-import { BRANCH, ensureWork, exportDelivered, writeGitConfig, writeGitCredentials } from "./work.ts";
+import { BRANCH, ensureWork, exportDelivered, gitEnv, writeGitConfig, writeGitCredentials } from "./work.ts";
 
 /** Everything the sandbox runs or calls. */
 export const SANDBOX_TOOLS = [
@@ -204,6 +206,7 @@ export class Sandbox {
       });
       const catalogue = await readCatalogue(this.layout.root);
       await ensureTeams(forge, token, repository, [...new Set(catalogue.flatMap(({ owners }) => owners))]);
+      await this.#deliverSources(token, catalogue);
     });
     await exportDelivered(this.layout);
     const [first] = environments;
@@ -216,6 +219,19 @@ export class Sandbox {
       ...(first === undefined ? {} : { SOPS_AGE_KEY_FILE: keyFile(this.layout, first) }),
       ...this.#argocdVariables(),
     });
+  }
+
+  /** Gives the services whose commits are made up their own repositories in the forge. */
+  async #deliverSources(token: string, catalogue: readonly App[]): Promise<void> {
+    const env = gitEnv(this.layout);
+    for (const { app, commits } of await readSources(this.layout.root)) {
+      const service = catalogue.find((candidate) => candidate.app === app);
+      if (service?.kind !== "service") continue;
+      const [owner = "", name = ""] = service.source.split("/");
+      await ensureAdopted(this.layout, this.forge, token, { owner, name }, async (directory) =>
+        makeSource(directory, commits, env),
+      );
+    }
   }
 
   /** Gives a cluster its simulated nodes, the metrics API, and the kinds of the operators that its environment needs. */
