@@ -133,14 +133,15 @@ async function plotOf({ layout, app, environments, calls }: Connected): Promise<
   const develop = async (subject: string) =>
     (app.kind === "service" ? await addCommit(calls, app.source, subject) : undefined) ?? madeUp("");
   const inEarnest = (await readEnvironments(layout.root)).find(({ name }) => name === second.name);
+  await develop("Remember the delivery address");
   return {
     app: app.app,
     environments: [first.name, second.name, third.name],
     soak: { here: inWords(second.soakSeconds), else: inWords(inEarnest?.soakSeconds ?? 0) },
     images: {
-      release: await develop("Remember the delivery address"),
+      release: await develop("Offer it at the next order"),
       crashing: madeUp(CRASHING),
-      mended: await develop("Remember no address of a guest"),
+      mended: await develop("Forget the address of a guest"),
     },
   };
 }

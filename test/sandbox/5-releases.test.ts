@@ -64,7 +64,7 @@ describe("npm run demo", { timeout: 60_000 }, () => {
 
   it("counts the commits of the app's own repository between two releases", async () => {
     const short = ({ image }: Release) => image?.split(":").at(-1)?.slice(0, 7);
-    const row = `user-service +${short(before)} +${short(await released("staging"))} +1 +image`;
+    const row = `user-service +${short(before)} +${short(await released("staging"))} +2 +image`;
     expect(demo.stdout).toMatch(new RegExp(row));
   });
 
