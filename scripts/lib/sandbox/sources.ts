@@ -8,11 +8,16 @@ import { run } from "../exec.ts";
 import { answerOf, type ForgeCalls } from "../forge/call.ts";
 
 const History = z
-  .array(z.strictObject({ date: z.iso.datetime(), subject: z.string().regex(/^.+$/, "not one line") }))
+  .array(
+    z.strictObject({
+      date: z.iso.datetime({ precision: 0 }),
+      subject: z.string().regex(/^.+$/, "not one line"),
+    }),
+  )
   .min(1);
 
 export interface SourceCommit {
-  /** ISO 8601. */
+  /** ISO 8601, to the second. */
   date: string;
   /** First line of its message. */
   subject: string;
