@@ -18,6 +18,7 @@ import {
   checkProvenance,
   type Difference,
   deployedBranch,
+  firstEnvironment,
   type Origin,
 } from "./lib/release/provenance.ts";
 import { repositoryRoot } from "./lib/repository.ts";
@@ -57,7 +58,7 @@ async function check({ base, all, root }: Options): Promise<void> {
   const findings = [
     ...held,
     ...(await shapeFindings(root)),
-    ...(await checkOverlays(root, looked)),
+    ...(await checkOverlays(root, looked, await firstEnvironment(root, scope))),
     ...(await checkSecrets(root, looked)),
   ];
   const parts = [describe(releases), differences.map(explain).join("\n"), findingLines(findings)];
@@ -71,12 +72,12 @@ async function check({ base, all, root }: Options): Promise<void> {
 }
 
 /** @param base its overlays have been looked at; undefined: all of them are looked at */
-async function checkOverlays(root: string, base: string | undefined): Promise<Finding[]> {
+async function checkOverlays(root: string, base: string | undefined, first: string): Promise<Finding[]> {
   const all = [...(await environmentOverlays(root)), ...(await allOverlays(root))];
   const overlays = base === undefined ? all : await changedOverlays(root, base, all);
   const { renderings, findings } = await renderOverlays(root, overlays, async () => toolPath("kustomize"));
   const { registry } = await readSettings(root);
-  const images = await imageFindings(root, renderings, registry);
+  const images = await imageFindings(root, renderings, { registry, first });
   const sealed = await renderedFindings(root, renderings);
   return [...findings, ...images, ...sealed, ...(await referenceFindings(root, renderings))];
 }

@@ -1,8 +1,10 @@
+import { chmod, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, it } from "vitest";
+import { run } from "../../scripts/lib/exec.ts";
 import { resolveTool } from "../../scripts/lib/tools/resolve.ts";
 import { build } from "../../scripts/lib/tree/kustomize.ts";
-import { temporary, write } from "../support/tree.ts";
+import { smallRepository, temporary, write } from "../support/tree.ts";
 
 it.each([
   [
@@ -29,4 +31,22 @@ it.each([
   await expect(build(kustomize, join(root, "overlay"))).rejects.toThrow(
     expect.objectContaining({ exitCode: 5, message: expect.stringMatching(line) }),
   );
+});
+
+it("a repository that git would fetch is not rendered", async () => {
+  const elsewhere = `file://${await smallRepository()}//base/disk?ref=main`;
+  const root = await temporary();
+  await write(root, { "kustomization.yaml": `resources:\n  - ${elsewhere}\n` });
+  const { path: kustomize } = await resolveTool("kustomize");
+  await expect(build(kustomize, root)).rejects.toThrow(/ is built from what is not in this repository/);
+  // It is there, and kustomize by itself finds it.
+  expect(await run(kustomize, ["build", root])).toContain("name: disk");
+});
+
+it("a file that HTTP would fetch is not: kustomize is sent to a proxy that nobody is", async () => {
+  const program = join(await temporary(), "program");
+  await writeFile(program, '#!/bin/sh\necho "$HTTP_PROXY $HTTPS_PROXY ($NO_PROXY)"\n');
+  await chmod(program, 0o755);
+  const nowhere = "http://127.0.0.1:9";
+  expect(await build(program, ".")).toBe(`${nowhere} ${nowhere} ()\n`);
 });

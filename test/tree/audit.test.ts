@@ -6,6 +6,7 @@ import { imageFindings } from "../../scripts/lib/release/images.ts";
 import { programLine } from "../../scripts/lib/repository.ts";
 import { referenceFindings } from "../../scripts/lib/secrets/audit-references.ts";
 import { renderedFindings } from "../../scripts/lib/secrets/audit-rendered.ts";
+import { readEnvironments } from "../../scripts/lib/tree/environment.ts";
 import { allOverlays } from "../../scripts/lib/tree/overlays.ts";
 import { readSettings } from "../../scripts/lib/tree/settings.ts";
 import { kustomize, ROOT } from "./support.ts";
@@ -25,5 +26,7 @@ it("every overlay renders, applies its sealed files as they are, refers to nothi
   expect(renderings.map(({ overlay }) => overlay)).toEqual(overlays);
   expect(await referenceFindings(ROOT, renderings)).toEqual([]);
   expect(await renderedFindings(ROOT, renderings)).toEqual([]);
-  expect(await imageFindings(ROOT, renderings, (await readSettings(ROOT)).registry)).toEqual([]);
+  const [first] = await readEnvironments(ROOT);
+  const options = { registry: (await readSettings(ROOT)).registry, first: first?.name ?? "" };
+  expect(await imageFindings(ROOT, renderings, options)).toEqual([]);
 });

@@ -15,7 +15,7 @@ import {
 import { formatRelease, releasePath, renderRelease } from "../../scripts/lib/release/release.ts";
 import { programLine } from "../../scripts/lib/repository.ts";
 import { readCatalogue } from "../../scripts/lib/tree/catalogue.ts";
-import { commit, git, SHA, smallRepository, temporary, write } from "../support/tree.ts";
+import { commit, git, SHA, smallRepository, smallTree, temporary, write } from "../support/tree.ts";
 import { kustomize, ROOT } from "./support.ts";
 
 const NEWER = "fedcba9876543210fedcba9876543210fedcba98";
@@ -573,6 +573,78 @@ describe("npm run check", () => {
     expect(result).toMatchObject({ exitCode: 0, stderr: "" });
     expect(result.stdout).toMatch(/test\/web\/release\.yaml +dev, rendered again at \w{7}\n/);
     expect(await run(root, ["--all"], env(other))).toEqual(await run(root, ["--all"]));
+  });
+
+  describe("finds an overlay", () => {
+    const OVERLAY = "overlays/live/web/kustomization.yaml";
+    const patch = (...operations: string[]) =>
+      `resources:\n  - release.yaml\npatches:\n  - target: {kind: Pod}\n    options: {allowNameChange: true}\n    patch: |-\n${operations.map((operation) => `      - {${operation}}\n`).join("")}`;
+    const evil = "op: replace, path: /spec/containers/0/image, value: registry/evil:1";
+    const generator = (field: string) =>
+      `apiVersion: builtin\nkind: ConfigMapGenerator\nmetadata:\n  name: more\nfiles:\n  - ${field}\n`;
+    const POD = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: evil\n";
+
+    it.each<[string, Record<string, string>, string]>([
+      [
+        "without a release, that has something else in its place",
+        { [LIVE]: "", [OVERLAY]: "resources:\n  - pod.yaml\n", "overlays/live/web/pod.yaml": POD },
+        "has no release.yaml, and would deploy something else; restore its release.yaml, or promote one; or remove the directory",
+      ],
+      [
+        "that renames the workload",
+        { [OVERLAY]: patch("op: replace, path: /metadata/name, value: other", evil) },
+        "Pod web of overlays/live/web/release.yaml does not run app; take out of the overlay what renames or removes it",
+      ],
+      [
+        "that renames the container",
+        { [OVERLAY]: patch("op: replace, path: /spec/containers/0/name, value: other", evil) },
+        "Pod web of overlays/live/web/release.yaml does not run app; take out of the overlay what renames or removes it",
+      ],
+      [
+        "with an object that is a list to Argo CD",
+        {
+          [OVERLAY]: "resources:\n  - release.yaml\n  - map.yaml\n",
+          "overlays/live/web/map.yaml": `apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: x\nitems:\n  - ${POD.trim().replaceAll("\n", "\n    ")}\n`,
+        },
+        "ConfigMap x has items, and Argo CD would deploy those; make each of them a resource of its own",
+      ],
+      [
+        "that a generator brings something into from elsewhere",
+        {
+          [OVERLAY]: "resources:\n  - release.yaml\ngenerators:\n  - generator.yaml\n",
+          "overlays/live/web/generator.yaml": generator("x=https://forge.test/x"),
+        },
+        "overlays/live/web is built from what is not in this repository, and nothing is fetched; correct it until it does",
+      ],
+    ])("%s", async (_, files, what) => {
+      const { root, newer } = await repository();
+      await write(root, { [LIVE]: newer });
+      await write(root, files);
+      if (files[LIVE] === "") await rm(join(root, LIVE));
+      await commit(root);
+      const { exitCode, stdout } = await run(root, ["--base", "main"]);
+      expect(exitCode).toBe(4);
+      expect(stdout).toContain(`${OVERLAY}:1: `);
+      expect(stdout).toContain(what);
+    });
+
+    it("that needs a release now, because the change turns the environments round", async () => {
+      const { root } = await repository();
+      const turned = (name: string, from?: string) =>
+        (smallTree()[`overlays/${name}/environment.yaml`] ?? "")
+          .replace(/^ {2}promotesFrom: .*\n/m, "")
+          .replace("  soak", `${from === undefined ? "" : `  promotesFrom: ${from}\n`}  soak`);
+      await write(root, {
+        "overlays/live/environment.yaml": turned("live"),
+        "overlays/dev/environment.yaml": turned("dev", "live"),
+        "overlays/test/environment.yaml": turned("test", "dev"),
+        [OVERLAY]: "resources:\n  - pod.yaml\n",
+        "overlays/live/web/pod.yaml": POD,
+      });
+      await rm(join(root, LIVE), { force: true });
+      await commit(root);
+      expect((await run(root, ["--base", "main"])).stdout).toContain(`${OVERLAY}:1: has no release.yaml`);
+    });
   });
 
   it("finds an overlay that runs another image than its release says, and one that does not render", async () => {

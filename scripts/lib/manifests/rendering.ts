@@ -4,7 +4,7 @@ import pLimit from "p-limit";
 import { CommandError, messageOf } from "../errors.ts";
 import { type Finding, findingAt } from "../finding.ts";
 import { build } from "../tree/kustomize.ts";
-import { type Manifest, parseManifests } from "./manifest.ts";
+import { idOf, type Manifest, parseManifests } from "./manifest.ts";
 
 export interface Rendering {
   /** Directory of the overlay, relative to the root. */
@@ -39,7 +39,15 @@ export async function renderOverlays(
 
 async function render(root: string, overlay: string, program: string): Promise<Rendering | Finding> {
   try {
-    return { overlay, manifests: parseManifests(await build(program, join(root, overlay))) };
+    const manifests = parseManifests(await build(program, join(root, overlay)));
+    // Argo CD deploys the items of any object in its place. Source: argo-cd, reposerver/repository, GenerateManifests.
+    const list = manifests.find((manifest) => "items" in manifest);
+    if (list === undefined) return { overlay, manifests };
+    return findingAt(
+      overlay,
+      `${idOf(list)} has items, and Argo CD would deploy those`,
+      "make each of them a resource of its own",
+    );
   } catch (error) {
     if (!(error instanceof CommandError)) throw error;
     return findingAt(overlay, `does not render: ${messageOf(error)}`, "correct it until it does");

@@ -14,23 +14,36 @@ const OURS = "registry/";
 /**
  * Compares the containers of the workloads of each overlay's release with those of its rendering. Containers that only the
  * overlay has are its own.
- * @param registry as the settings name it; an overlay may put it into images of the catalogue's services
+ * @param options.registry as the settings name it; an overlay may put it into images of the catalogue's services
+ * @param options.first the environment that builds the live base, and has no releases
  */
 export async function imageFindings(
   root: string,
   renderings: readonly Rendering[],
-  registry: string,
+  { registry, first }: { registry: string; first: string },
 ): Promise<Finding[]> {
+  const hasReleases = (overlay: string) => {
+    const [, environment, app] = overlay.split("/");
+    return app !== undefined && environment !== first;
+  };
   const found = renderings.map(async ({ overlay, manifests }) => {
     const path = `${overlay}/release.yaml`;
     const body = await bodyAt(root, path);
-    if (body === undefined) return [];
+    if (body === undefined) return hasReleases(overlay) ? [unreleased(overlay)] : [];
     const rendered = new Map(manifests.map((manifest) => [idOf(manifest), imagesOf(manifest)]));
     return parseManifests(body).flatMap((manifest) =>
       [...imagesOf(manifest)].flatMap(([container, image]) => {
         const runs = rendered.get(idOf(manifest))?.get(container);
         const isSame = runs === image || runs === image.replace(OURS, `${registry}/`);
-        if (runs === undefined || isSame) return [];
+        if (isSame) return [];
+        if (runs === undefined)
+          return [
+            findingAt(
+              overlay,
+              `${idOf(manifest)} of ${path} does not run ${container}`,
+              "take out of the overlay what renames or removes it; `npm run promote` brings another release",
+            ),
+          ];
         const what = `${idOf(manifest)} runs ${runs} as ${container}, and not ${image}, as ${path} says`;
         return [
           findingAt(overlay, what, "take the image out of the overlay; `npm run promote` brings another"),
@@ -41,13 +54,18 @@ export async function imageFindings(
   return (await Promise.all(found)).flat();
 }
 
-/** What a release applies; undefined where there is none, and where it is damaged, which its own check says. */
+function unreleased(overlay: string): Finding {
+  const way = "restore its release.yaml, or promote one; or remove the directory";
+  return findingAt(overlay, "has no release.yaml, and would deploy something else", way);
+}
+
+/** What a release applies; undefined where there is none; nothing where it is damaged, which its own check says. */
 async function bodyAt(root: string, path: string): Promise<string | undefined> {
   try {
     const text = await readIfThere(join(root, path));
     return text === undefined ? undefined : parseRelease(text, path).body;
   } catch (error) {
-    if (error instanceof RefusedError) return undefined;
+    if (error instanceof RefusedError) return "";
     throw error;
   }
 }

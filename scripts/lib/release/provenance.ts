@@ -113,6 +113,18 @@ export async function checkProvenance(
   return Promise.all(checks);
 }
 
+/**
+ * The environment that builds the live base: in the history, or a change could turn the order round and need no releases.
+ * @returns its name; that of the work tree where the history's environments are not valid: the change may mend them
+ */
+export async function firstEnvironment(root: string, { history }: ProvenanceScope): Promise<string> {
+  const environments = await environmentsAt(root, history).catch(async (error: unknown) => {
+    if (error instanceof RefusedError) return readEnvironments(root);
+    throw error;
+  });
+  return environments[0]?.name ?? "";
+}
+
 interface Check {
   git: GitHistory;
   scope: ProvenanceScope;

@@ -100,14 +100,22 @@ function entriesOf(text: string): string[] | undefined {
   ]);
   const named = [...Object.values(lists).flat(), ...withPath.flatMap(({ path }) => path ?? []), ...sources];
   // Some fields may have a manifest itself in place of a file's name.
-  return named.filter((entry) => typeof parsed(entry) === "string");
+  return named.filter((entry) => !Inline.safeParse(parsed(entry)).success);
 }
+
+/** kustomize takes an entry that is less than this for a path. */
+const Inline = z.object({
+  apiVersion: z.string(),
+  kind: z.string(),
+  metadata: z.object({ name: z.string() }),
+});
 
 const UNREADABLE = Symbol("unreadable");
 
 function parsed(text: string): unknown {
   try {
-    return parse(text, { merge: true });
+    // A merge is read by nobody as by kustomize: there it wins over what stands before it.
+    return parse(text);
   } catch {
     return UNREADABLE;
   }
@@ -119,8 +127,10 @@ function fold(node: unknown): unknown {
   if (typeof node !== "object" || node === null) return node;
   const folded: Record<string, unknown> = {};
   for (const [key, value] of Object.entries(node)) {
-    const field = key.toLowerCase();
-    if (value !== null) folded[field] = Object.hasOwn(folded, field) ? UNREADABLE : fold(value);
+    // kustomize folds as Go does: U+017F is an s, too.
+    const field = key.normalize("NFKC").toLowerCase();
+    if (field === "<<") folded["resources"] = UNREADABLE;
+    else if (value !== null) folded[field] = Object.hasOwn(folded, field) ? UNREADABLE : fold(value);
   }
   return folded;
 }

@@ -5,26 +5,45 @@ import { readDocument } from "../document.ts";
 import { ExternalError, messageOf, RefusedError } from "../errors.ts";
 import { run } from "../exec.ts";
 
+const NOBODY = "127.0.0.1:9";
+/** Without a git to clone with, and without a way out: what kustomize would fetch, however that is written, does not render. */
+const OFFLINE = {
+  PATH: "/nonexistent",
+  HTTP_PROXY: `http://${NOBODY}`,
+  HTTPS_PROXY: `http://${NOBODY}`,
+  NO_PROXY: "",
+};
+
 /**
- * Renders a kustomization.
+ * Renders a kustomization, of files only.
  * @param kustomize path of the program
  * @param directory directory with the kustomization.yaml
  * @param signal ends the program
  * @returns the manifests as kustomize writes them
- * @throws ExternalError with kustomize's own message, or a shorter one where a file is missing
+ * @throws ExternalError with kustomize's own message, or a shorter one where a file is missing or would be fetched
  */
 export async function build(kustomize: string, directory: string, signal?: AbortSignal): Promise<string> {
   try {
-    return await run(kustomize, ["build", directory], signal === undefined ? {} : { signal });
+    const options = { env: OFFLINE, ...(signal === undefined ? {} : { signal }) };
+    return await run(kustomize, ["build", directory], options);
   } catch (error) {
-    // kustomize tells it in one line, twice, as what it tried first and what it tried then.
-    const missing = /accumulation err=.* lstat (\S+): no such file or directory/.exec(messageOf(error))?.[1];
-    if (missing === undefined) throw error;
-    const what = `there is no ${relative(directory, missing)}, and ${directory} is built from it`;
-    throw new ExternalError(what, "add it, or take it out of the kustomization that lists it", {
-      cause: error,
-    });
+    throw inShort(error, directory);
   }
+}
+
+/** kustomize tells in one line, twice, what it tried first and what it tried then. */
+function inShort(error: unknown, directory: string): unknown {
+  const message = messageOf(error);
+  if (message.includes("no 'git' program on path") || message.includes(NOBODY)) {
+    const what = `${directory} is built from what is not in this repository, and nothing is fetched`;
+    return new ExternalError(what, "have it in the repository", { cause: error });
+  }
+  const missing = /accumulation err=.* lstat (\S+): no such file or directory/.exec(message)?.[1];
+  if (missing === undefined) return error;
+  const what = `there is no ${relative(directory, missing)}, and ${directory} is built from it`;
+  return new ExternalError(what, "add it, or take it out of the kustomization that lists it", {
+    cause: error,
+  });
 }
 
 export interface ImagePin {

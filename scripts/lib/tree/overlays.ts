@@ -45,7 +45,10 @@ export function touchedOverlays(overlays: readonly string[], paths: readonly str
       const own = `overlays/${first}/${second}`;
       // Another app of the environment may use the Secret, too.
       const isOwn = overlays.includes(own) && !path.endsWith(".sops.yaml");
-      return (overlay) => (isOwn ? overlay === own : `${overlay}/`.startsWith(`overlays/${first}/`));
+      return (overlay) =>
+        isOwn
+          ? overlay === own || overlay === `overlays/${first}`
+          : `${overlay}/`.startsWith(`overlays/${first}/`);
     }
     if (top === "base" && overlays.some((overlay) => overlay.endsWith(`/${first}`)))
       return (overlay) => overlay.endsWith(`/${first}`);

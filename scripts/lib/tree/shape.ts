@@ -2,8 +2,8 @@
  * Whether the tree has the shape that the commands and Argo CD read it by: what is in another place, or of another name, one of
  * the two deploys and the other never looks at.
  */
-import { readdir } from "node:fs/promises";
-import { basename, join, relative } from "node:path";
+import { lstat, readdir } from "node:fs/promises";
+import { basename, dirname, join, relative } from "node:path";
 import { glob } from "tinyglobby";
 import { describeFinding, type Finding } from "../finding.ts";
 import { readCatalogue } from "./catalogue.ts";
@@ -62,6 +62,7 @@ async function catalogueFindings(root: string): Promise<Finding[]> {
 async function fileFindings(root: string): Promise<Finding[]> {
   const files = (await Promise.all(DIRECTORIES.map(async (top) => filesBelow(root, top)))).flat();
   const overlays = new Set(await allOverlays(root));
+  const rendered = new Set([...overlays, ...(await environmentOverlays(root))]);
   const strays = new Map(
     files.flatMap(({ path }) => {
       const overlay = /^overlays\/[^/]+\/[^/]+(?=\/)/.exec(path)?.[0];
@@ -81,6 +82,9 @@ async function fileFindings(root: string): Promise<Finding[]> {
         return [finding(path, "a symbolic link leads past the checks", "put what it leads to here")];
       if (/^\.argocd-source(-.*)?\.yaml$/.test(basename(path)))
         return [finding(path, "Argo CD would change with it what is deployed", "remove it")];
+      // Argo CD takes the last such file of a directory for its kind. Source: argo-cd, util/app/discovery.
+      if (path.endsWith("Chart.yaml") && rendered.has(dirname(path)))
+        return [finding(path, "Argo CD would take its directory for a Helm chart", "rename or remove it")];
       if (["kustomization.yml", "Kustomization"].includes(basename(path)))
         return [
           finding(path, "no command reads a kustomization of this name", "rename it to kustomization.yaml"),
@@ -91,6 +95,7 @@ async function fileFindings(root: string): Promise<Finding[]> {
 }
 
 async function filesBelow(root: string, top: string): Promise<{ path: string; isLink: boolean }[]> {
+  if ((await lstat(join(root, top))).isSymbolicLink()) return [{ path: top, isLink: true }];
   const entries = await readdir(join(root, top), { recursive: true, withFileTypes: true });
   return entries
     .filter((entry) => !entry.isDirectory())
@@ -104,11 +109,15 @@ async function inputFindings(root: string): Promise<Finding[]> {
   const overlays = [...(await environmentOverlays(root)), ...(await allOverlays(root))];
   const found = overlays.map(async (overlay) => {
     const [, ...others] = inputDirectories(overlay);
-    const way = `it may be from ${others.join(", ")} and itself`;
+    const way = `have it in ${others.join(", ")}, or in the overlay itself`;
     const foreign = await foreignInputs(root, overlay);
     return foreign.map(({ kustomization, line, path }) =>
       path === undefined
-        ? finding(kustomization, "kustomize might read it otherwise than the checks", "correct it")
+        ? finding(
+            kustomization,
+            "kustomize might read it otherwise than the checks",
+            "have one document, each field once, and no merge key (<<)",
+          )
         : finding(kustomization, `${overlay} is built from ${path}`, way, line),
     );
   });

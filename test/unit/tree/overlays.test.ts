@@ -5,7 +5,7 @@ describe("a change has a part in", () => {
   const environments = ["overlays/dev", "overlays/live"];
   const apps = environments.flatMap((env) => [`${env}/web`, `${env}/disk`]);
   it.each([
-    ["overlays/dev/web/patch.yaml", ["overlays/dev/web"]],
+    ["overlays/dev/web/patch.yaml", ["overlays/dev", "overlays/dev/web"]],
     ["overlays/dev/web/api.sops.yaml", ["overlays/dev", "overlays/dev/web", "overlays/dev/disk"]],
     ["overlays/dev/environment.yaml", ["overlays/dev", "overlays/dev/web", "overlays/dev/disk"]],
     ["overlays/dev/gone/kustomization.yaml", ["overlays/dev", "overlays/dev/web", "overlays/dev/disk"]],

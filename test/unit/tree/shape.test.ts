@@ -1,4 +1,4 @@
-import { rm, symlink } from "node:fs/promises";
+import { rename, rm, symlink } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeEach, describe, expect, it } from "vitest";
 import { describeFinding } from "../../../scripts/lib/finding.ts";
@@ -82,6 +82,24 @@ describe("what leads past the checks is found:", () => {
     ]);
   });
 
+  it.each(["argocd", "base", "overlays"])("a link in place of %s", async (top) => {
+    await rename(join(root, top), join(root, "elsewhere"));
+    await symlink("elsewhere", join(root, top));
+    expect(await found()).toContain(
+      `${top}:1: a symbolic link leads past the checks; put what it leads to here`,
+    );
+  });
+
+  it.each(["overlays/live/web/Chart.yaml", "overlays/live/web/zChart.yaml", "overlays/live/Chart.yaml"])(
+    "%s",
+    async (file) => {
+      await write(root, { [file]: "name: x\n", "overlays/live/kustomization.yaml": "resources: []\n" });
+      expect(await found()).toEqual([
+        `${file}:1: Argo CD would take its directory for a Helm chart; rename or remove it`,
+      ]);
+    },
+  );
+
   it.each(["base/web/link", "overlays/live/web/pod.yaml", "overlays/live/link.yaml"])(
     "a link at %s",
     async (path) => {
@@ -97,18 +115,20 @@ describe("what leads past the checks is found:", () => {
     ["a second document", "resources: []\n---\nresources: []\n"],
     ["a field twice", "resources: []\nresources: []\n"],
     ["a field twice, once in capitals", "resources: []\nResources: []\n"],
+    ["a merge, which wins over what stands before it", "resources: []\n<<: {resources: [x]}\n"],
     ["a list of something else", "resources: {a: b}\n"],
   ])("%s", async (_, text) => {
     await write(root, { "base/web/kustomization.yaml": text });
     expect(await found()).toEqual([
-      "base/web/kustomization.yaml:1: kustomize might read it otherwise than the checks; correct it",
+      "base/web/kustomization.yaml:1: kustomize might read it otherwise than the checks; have one document, each field once, and no merge key (<<)",
     ]);
   });
 });
 
 describe("what is built from elsewhere is found, with its line:", () => {
   const FILE = "overlays/dev/web/kustomization.yaml";
-  const WAY = "it may be from base/web, base/components, base/transformers, argocd/settings and itself";
+  const WAY =
+    "have it in base/web, base/components, base/transformers, argocd/settings, or in the overlay itself";
   const built = (from: string, line: number, file = FILE) =>
     `${file}:${line}: overlays/dev/web is built from ${from}; ${WAY}`;
 
@@ -139,7 +159,7 @@ describe("what is built from elsewhere is found, with its line:", () => {
   it.each([
     ["resources", `resources:\n  - ${URL}\n`],
     ["a field beside an empty one", `components:\nresources:\n  - ${URL}\n`],
-    ["a field that is merged in", `<<: {resources: [${URL}]}\n`],
+    ["a field with another letter that Go takes for an s", `reſources:\n  - ${URL}\n`],
     ["a field in capitals", `Resources:\n  - ${URL}\n`],
     ["bases", `bases:\n  - ${URL}\n`],
     ["components", `components:\n  - ${URL}\n`],
@@ -174,6 +194,22 @@ describe("what is built from elsewhere is found, with its line:", () => {
     expect(await found()).toEqual([built(path, 3)]);
   });
 
+  it.each([
+    ["that looks like a map", "../../../docs/x: y", "docs/x: y"],
+    ["that looks like a map with a kind", "../../../docs/{kind: x}", "docs/{kind: x}"],
+  ])("a path %s", async (_, entry, path) => {
+    await write(root, { [FILE]: `components: []\nresources:\n  - ${JSON.stringify(entry)}\n` });
+    expect(await found()).toEqual([built(path, 3)]);
+  });
+
+  it("by way of a directory whose name looks like a number", async () => {
+    await write(root, {
+      [FILE]: 'resources:\n  - "1"\n',
+      "overlays/dev/web/1/kustomization.yaml": `resources:\n  - ${URL}\n`,
+    });
+    expect(await found()).toEqual([built(URL, 2, "overlays/dev/web/1/kustomization.yaml")]);
+  });
+
   it("by way of its base", async () => {
     await write(root, { "base/web/kustomization.yaml": "resources:\n  - ../disk\n" });
     expect(await found()).toEqual([built("base/disk", 2, "base/web/kustomization.yaml")]);
@@ -182,7 +218,7 @@ describe("what is built from elsewhere is found, with its line:", () => {
   it("by an environment's own objects", async () => {
     await write(root, { "overlays/live/kustomization.yaml": "resources:\n  - ../../argocd/config\n" });
     expect(await found()).toEqual([
-      "overlays/live/kustomization.yaml:2: overlays/live is built from argocd/config; it may be from argocd/automated, argocd/environment, argocd/settings and itself",
+      "overlays/live/kustomization.yaml:2: overlays/live is built from argocd/config; have it in argocd/automated, argocd/environment, argocd/settings, or in the overlay itself",
     ]);
   });
 
@@ -198,7 +234,7 @@ describe("what is built from elsewhere is found, with its line:", () => {
     ],
     [
       "a transformer that stands there itself",
-      "transformers:\n  - |-\n    kind: LabelTransformer\n    url: https://x.test/\n",
+      "transformers:\n  - |-\n    apiVersion: builtin\n    kind: LabelTransformer\n    metadata: {name: x}\n    url: https://x.test/\n",
     ],
     ["where labels go", "labels:\n  - fields:\n      - path: spec/https://x\n"],
     ["a file with its key", "configMapGenerator:\n  - name: x\n    files: [a.txt=pod.yaml]\n"],
