@@ -45,7 +45,7 @@ it("a repository that git would fetch is not rendered", async () => {
 
 it("a file that HTTP would fetch is not: kustomize is sent to a proxy that nobody is", async () => {
   const program = join(await temporary(), "program");
-  await writeFile(program, '#!/bin/sh\necho "$HTTP_PROXY $HTTPS_PROXY ($NO_PROXY)"\n');
+  await writeFile(program, '#!/usr/bin/env sh\necho "$HTTP_PROXY $HTTPS_PROXY ($NO_PROXY)"\n');
   await chmod(program, 0o755);
   const nowhere = "http://127.0.0.1:9";
   expect(await build(program, ".")).toBe(`${nowhere} ${nowhere} ()\n`);

@@ -5,14 +5,17 @@ import { readDocument } from "../document.ts";
 import { ExternalError, messageOf, RefusedError } from "../errors.ts";
 import { run } from "../exec.ts";
 
+/** Where no proxy is. */
 const NOBODY = "127.0.0.1:9";
-/** Without a git to clone with, and without a way out: what kustomize would fetch, however that is written, does not render. */
+/** Nothing is fetched, however that is written: neither by git nor over HTTP. */
 const OFFLINE = {
-  PATH: "/nonexistent",
+  GIT_ALLOW_PROTOCOL: "none",
   HTTP_PROXY: `http://${NOBODY}`,
   HTTPS_PROXY: `http://${NOBODY}`,
   NO_PROXY: "",
+  no_proxy: "",
 };
+const NOT_FETCHED = new RegExp(`transport '\\w+' not allowed|proxyconnect .*${NOBODY}`);
 
 /**
  * Renders a kustomization, of files only.
@@ -24,7 +27,7 @@ const OFFLINE = {
  */
 export async function build(kustomize: string, directory: string, signal?: AbortSignal): Promise<string> {
   try {
-    const options = { env: OFFLINE, ...(signal === undefined ? {} : { signal }) };
+    const options = { env: { ...process.env, ...OFFLINE }, ...(signal === undefined ? {} : { signal }) };
     return await run(kustomize, ["build", directory], options);
   } catch (error) {
     throw inShort(error, directory);
@@ -33,17 +36,22 @@ export async function build(kustomize: string, directory: string, signal?: Abort
 
 /** kustomize tells in one line, twice, what it tried first and what it tried then. */
 function inShort(error: unknown, directory: string): unknown {
-  const message = messageOf(error);
-  if (message.includes("no 'git' program on path") || message.includes(NOBODY)) {
+  if (NOT_FETCHED.test(stderrOf(error))) {
     const what = `${directory} is built from what is not in this repository, and nothing is fetched`;
     return new ExternalError(what, "have it in the repository", { cause: error });
   }
-  const missing = /accumulation err=.* lstat (\S+): no such file or directory/.exec(message)?.[1];
+  const missing = /accumulation err=.* lstat (\S+): no such file or directory/.exec(messageOf(error))?.[1];
   if (missing === undefined) return error;
   const what = `there is no ${relative(directory, missing)}, and ${directory} is built from it`;
   return new ExternalError(what, "add it, or take it out of the kustomization that lists it", {
     cause: error,
   });
+}
+
+/** All that a program said; git's own words are not in the last line. */
+function stderrOf(error: unknown): string {
+  const cause: unknown = error instanceof ExternalError ? error.cause : undefined;
+  return typeof cause === "object" && cause !== null && "stderr" in cause ? String(cause.stderr) : "";
 }
 
 export interface ImagePin {
