@@ -6,7 +6,7 @@
 import { command, main } from "./lib/cli/command.ts";
 import { table } from "./lib/cli/table.ts";
 import { UsageError } from "./lib/errors.ts";
-import { type Finding, findingsError, real } from "./lib/finding.ts";
+import { type Finding, findingIn, findingsError, real } from "./lib/finding.ts";
 import { renderOverlays } from "./lib/manifests/rendering.ts";
 import { plaintextInCommits, plaintextInTree } from "./lib/plaintext/history.ts";
 import { heldReleases } from "./lib/release/held-releases.ts";
@@ -65,7 +65,7 @@ async function check({ base, all, root }: Options): Promise<void> {
   process.stdout.write(`${parts.filter((part) => part !== "").join("\n\n")}\n`);
   const way = "restore it from Git; `npm run promote` and `npm run rollback` write releases";
   const error = findingsError([
-    ...differences.map(({ path, line, what }) => ({ path, line, what, way, severity: "finding" as const })),
+    ...differences.map(({ path, line, what }) => findingIn(path, what, way, line)),
     ...findings,
   ]);
   if (error !== undefined) throw error;

@@ -14,9 +14,14 @@ export interface Finding {
   severity: "finding" | "note";
 }
 
+/** What is wrong in a file; with the file as a whole, unless a line is named. */
+export function findingIn(path: string, what: string, way: string, line = 1): Finding {
+  return { path, line, what, way, severity: "finding" };
+}
+
 /** What is wrong with an overlay as a whole. */
 export function findingAt(overlay: string, what: string, way: string): Finding {
-  return { path: `${overlay}/kustomization.yaml`, line: 1, what, way, severity: "finding" };
+  return findingIn(`${overlay}/kustomization.yaml`, what, way);
 }
 
 /** `file:line: what; way`. */

@@ -2,14 +2,14 @@
  * The system that this repository is published with, as its specification has it: names, sizes and bounds. All other tests of
  * the tree hold for any system. A fork that deploys its own removes this file.
  */
-import { mkdtemp, readFile, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { describe, expect, it, onTestFinished } from "vitest";
+import { describe, expect, it } from "vitest";
 import { type Manifest, ofKind, workloads } from "../../scripts/lib/manifests/manifest.ts";
 import { peakDemand } from "../../scripts/lib/manifests/quota.ts";
 import { makeSource, readSources } from "../../scripts/lib/sandbox/sources.ts";
 import { credentialsOf } from "../../scripts/lib/secrets/credential.ts";
+import { temporary } from "../support/tree.ts";
 import { configurationOf, manifestsOf, ROOT, renderTree } from "./support.ts";
 
 const tree = await renderTree();
@@ -51,9 +51,7 @@ it("the stores' credentials are in the namespace of each service that uses them"
 it.each(await readSources(ROOT))(
   "dev begins with the newest commit of $app's made-up repository",
   async (source) => {
-    const directory = await mkdtemp(join(tmpdir(), "tree-"));
-    onTestFinished(async () => rm(directory, { recursive: true }));
-    const newest = await makeSource(join(directory, "source.git"), source.commits, process.env);
+    const newest = await makeSource(join(await temporary(), "source.git"), source.commits, process.env);
     const file = `overlays/dev/${source.app}/kustomization.yaml`;
     expect(await readFile(join(ROOT, file), "utf8")).toContain(`newTag: "${newest}"`);
   },

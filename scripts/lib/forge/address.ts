@@ -41,6 +41,12 @@ function pages(forgeAPI: string): string {
   return forgeAPI.replace(/\/api\/v[13]$/, "");
 }
 
+/** The repository that `owner/name` names; undefined for anything else. */
+export function repositoryNamed(text: string): Repository | undefined {
+  const [, owner, name] = /^([^/]+)\/([^/]+)$/.exec(text) ?? [];
+  return owner === undefined || name === undefined ? undefined : { owner, name };
+}
+
 /**
  * The repository that a URL names.
  * @throws RefusedError when it does not end in <owner>/<name>

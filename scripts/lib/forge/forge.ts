@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { CommandError, messageOf, RefusedError } from "../errors.ts";
 import { waitFor } from "../wait.ts";
-import type { ForgeAddress } from "./address.ts";
+import { type ForgeAddress, repositoryNamed } from "./address.ts";
 import { Branch, ComparisonAnswer, type Label, Pull, Repository, Status } from "./answers.ts";
 import { answerOf, forgeCalls, withoutPullRequests } from "./call.ts";
 import { changeLabels, type LabelChange, repositoryLabels } from "./labels.ts";
@@ -206,17 +206,17 @@ export function connectForge(address: ForgeAddress, token: string, sourcesToken 
       const explain = async () => `${reason}; does it conflict with its base?`;
       await waitFor(`${host} merges #${number}`, merge, { timeoutMs, explain });
     },
-    async compare(repository, base, head) {
-      const [, owner, name] = /^([^/]+)\/([^/]+)$/.exec(repository) ?? [];
-      if (owner === undefined || name === undefined) {
-        return { kind: "unreadable", reason: `${repository} is not <owner>/<name>` };
+    async compare(source, base, head) {
+      const repository = repositoryNamed(source);
+      if (repository === undefined) {
+        return { kind: "unreadable", reason: `${source} is not <owner>/<name>` };
       }
       // GitHub shows the newest only when no page is asked for.
       const parameters = { basehead: `${base}...${head}`, ...dialect.comparison };
       const route = "GET /repos/{owner}/{repo}/compare/{basehead}";
       try {
         // Not repeated: a forge's failure is told as it is, and Gitea answers 500 about a commit that it does not have.
-        const options = { repository: { owner, name }, repeatable: false };
+        const options = { repository, repeatable: false };
         const { commits, total } = await sources.call(route, parameters, ComparisonAnswer, options);
         return { kind: "commits", commits: dialect.newestFirst(commits), total };
       } catch (error) {

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import pLimit from "p-limit";
 import { codeOf } from "../errors.ts";
 import { run } from "../exec.ts";
-import type { Finding } from "../finding.ts";
+import { type Finding, findingIn } from "../finding.ts";
 import { GitObjects } from "../git/objects.ts";
 import { plaintextFindings } from "./plaintext.ts";
 
@@ -16,8 +16,10 @@ interface Version {
   commit?: string;
 }
 
-/** Texts that one process of git hands over, and files that are read at a time. */
-const [AT_ONCE, FILES_AT_ONCE] = [500, 16];
+/** Texts that one process of git hands over. */
+const AT_ONCE = 500;
+/** Files that are read at a time. */
+const FILES_AT_ONCE = 16;
 /** GitHub warns of a file from 50 MiB on. A string holds ten of that size, so more is never in one. */
 const LARGEST_BYTES = 50 * 1024 * 1024;
 /** Removed and not committed yet, or something else is where a directory was. */
@@ -78,7 +80,7 @@ async function textOfFile(file: string): Promise<string | undefined> {
 function tooLarge(path: string): Finding {
   const what = `not looked at: larger than ${LARGEST_BYTES / 1024 / 1024} MiB`;
   const way = "keep it out of Git: in .gitignore, or with Git LFS";
-  return { path, line: 1, what, way, severity: "finding" };
+  return findingIn(path, what, way);
 }
 
 const RAW = ["--raw", "--no-abbrev", "--no-renames"];

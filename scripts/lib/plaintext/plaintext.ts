@@ -1,5 +1,5 @@
 /** Finds Secrets in clear and private keys in a text, whatever kind of file it is; docs/secrets.md says what it lets pass. */
-import type { Finding } from "../finding.ts";
+import { type Finding, findingIn } from "../finding.ts";
 import { inDocuments, isYaml, mayHoldSecret } from "./documents.ts";
 import { type Found, privateKeys } from "./key.ts";
 import { inLines } from "./lines.ts";
@@ -24,13 +24,14 @@ const WAY =
 export function plaintextFindings(path: string, content: string): Finding[] {
   const text = withoutWidth(content).replaceAll("\r\n", "\n");
   const isSealed = path.endsWith(".sops.yaml") && path !== ".sops.yaml";
-  if (!isSealed && !KEY.test(text) && !mayHoldSecret(text)) return [];
+  const mayHold = mayHoldSecret(text);
+  if (!isSealed && !KEY.test(text) && !mayHold) return [];
   const lines = text.split("\n");
   if (ACCEPTED.test(lines[0] ?? "")) return [];
   const isStandIn = standInOf(path);
   const found = [
     ...privateKeys(text),
-    ...inYaml(path, text, isStandIn),
+    ...(mayHold ? inYaml(path, text, isStandIn) : []),
     ...inLines(lines, isStandIn),
     ...(isSealed && !/^sops:$/m.test(text) ? [{ line: 1, what: "not encrypted" }] : []),
   ];
@@ -38,7 +39,7 @@ export function plaintextFindings(path: string, content: string): Finding[] {
   return [...byLine.values()]
     .filter(({ line }) => ![lines[line - 1], lines[line - 2]].some((near) => ACCEPTED.test(near ?? "")))
     .toSorted((one, other) => one.line - other.line)
-    .map(({ line, what, way = WAY }) => ({ path, line, what, way, severity: "finding" }));
+    .map(({ line, what, way = WAY }) => findingIn(path, what, way, line));
 }
 
 /** UTF-16, which PowerShell's `>` writes, read as UTF-8 has NULs between its letters, and a mark before them. */
@@ -47,7 +48,6 @@ function withoutWidth(text: string): string {
 }
 
 function inYaml(path: string, text: string, isStandIn: StandIn): Found[] {
-  if (!mayHoldSecret(text)) return [];
   if (text.length > LARGEST_YAML) {
     const what = `not looked at: more than ${LARGEST_YAML / 1_000_000} MB that may hold a Secret`;
     return [{ line: 1, what, way: "split it, or keep it out of Git: in .gitignore" }];

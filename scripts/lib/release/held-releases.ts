@@ -1,6 +1,6 @@
 /** Releases that a change brings although a hold keeps them out: a promotion may be older than the rollback. */
 import { CommandError } from "../errors.ts";
-import type { Finding } from "../finding.ts";
+import { type Finding, findingIn } from "../finding.ts";
 import { GitHistory } from "../git/history.ts";
 import { type Hold, holdPath, holds, parseHolds } from "./hold.ts";
 import type { ProvenanceScope } from "./provenance.ts";
@@ -24,7 +24,7 @@ export async function heldReleases(root: string, scope: ProvenanceScope, now: Da
     if (release === undefined || hold === undefined) continue;
     const what = `${releaseName(release)} is held back from ${environment}: ${hold.reason} (${hold.by})`;
     const way = `leave it out, or lift the hold first: npm run unhold ${environment} ${app}`;
-    found.push({ path, line: 1, what, way, severity: "finding" });
+    found.push(findingIn(path, what, way));
   }
   return found;
 }

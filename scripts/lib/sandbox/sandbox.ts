@@ -5,7 +5,7 @@ import { dirname, join } from "node:path";
 import pLimit from "p-limit";
 import type { Application, Argocd } from "../argocd/argocd.ts";
 import { run } from "../exec.ts";
-import { repositoryOf } from "../forge/address.ts";
+import { repositoryNamed, repositoryOf } from "../forge/address.ts";
 import { programLine, repositoryRoot } from "../repository.ts";
 import type { ResolvedTool } from "../tools/resolve.ts";
 import { type App, readCatalogue } from "../tree/catalogue.ts";
@@ -226,9 +226,9 @@ export class Sandbox {
     const env = gitEnv(this.layout);
     for (const { app, commits } of await readSources(this.layout.root)) {
       const service = catalogue.find((candidate) => candidate.app === app);
-      if (service?.kind !== "service") continue;
-      const [owner = "", name = ""] = service.source.split("/");
-      await ensureAdopted(this.layout, this.forge, token, { owner, name }, async (directory) =>
+      const source = service?.kind === "service" ? repositoryNamed(service.source) : undefined;
+      if (source === undefined) continue;
+      await ensureAdopted(this.layout, this.forge, token, source, async (directory) =>
         makeSource(directory, commits, env),
       );
     }

@@ -5,6 +5,7 @@ import { glob } from "tinyglobby";
 import { z } from "zod";
 import { readDocument } from "../document.ts";
 import { run } from "../exec.ts";
+import { repositoryNamed } from "../forge/address.ts";
 import { answerOf, type ForgeCalls } from "../forge/call.ts";
 
 const History = z
@@ -94,12 +95,13 @@ export async function addCommit(
   source: string,
   subject: string,
 ): Promise<string | undefined> {
-  const [owner = "", name = ""] = source.split("/");
+  const repository = repositoryNamed(source);
+  if (repository === undefined) return undefined;
   const content = Buffer.from(`${subject}\n`).toString("base64");
   const file = { filepath: `change-${Date.now()}.md`, content, message: subject, branch: "main" };
   try {
     const route = "POST /repos/{owner}/{repo}/contents/{filepath}";
-    return (await call(route, file, Made, { repository: { owner, name } })).commit.sha;
+    return (await call(route, file, Made, { repository })).commit.sha;
   } catch (error) {
     if (answerOf(error)?.status === 404) return undefined;
     throw error;

@@ -2,7 +2,7 @@
 import { isDeepStrictEqual } from "node:util";
 import { LineCounter, parseDocument } from "yaml";
 import { z } from "zod";
-import type { Finding } from "../finding.ts";
+import { type Finding, findingIn } from "../finding.ts";
 import type { Credential, SecretPlace } from "./credential.ts";
 import { sealCommand } from "./keys.ts";
 import { nameOf, type Rule } from "./recipients.ts";
@@ -67,7 +67,7 @@ export function fault(
 ): Finding {
   const line = lineOf(look.text, path);
   const usual = `restore it from Git, or seal it again: ${sealAgain(look)}`;
-  return { path: look.path, line, what, way: way ?? usual, severity: "finding" };
+  return findingIn(look.path, what, way ?? usual, line);
 }
 
 function lineOf(text: string, path: Path): number {

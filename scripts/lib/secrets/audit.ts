@@ -5,7 +5,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { RefusedError } from "../errors.ts";
-import { type Finding, findingAt } from "../finding.ts";
+import { type Finding, findingAt, findingIn } from "../finding.ts";
 import { readCatalogue } from "../tree/catalogue.ts";
 import { readEnvironments } from "../tree/environment.ts";
 import { fault, fileFindings, type Look, sealAgain } from "./audit-file.ts";
@@ -135,17 +135,11 @@ async function wantedIn(
 }
 
 function ruleFindings(rules: readonly Rule[], environments: readonly string[]): Finding[] {
-  const at = { path: RULES_FILE, line: 1 };
   const without = environments.filter((name) => !rules.some(({ environment }) => environment === name));
   return [
-    ...without.map((name) => {
-      const what = `no rule is for ${name}`;
-      return { ...at, what, way: initCommand(name), severity: "finding" as const };
-    }),
+    ...without.map((name) => findingIn(RULES_FILE, `no rule is for ${name}`, initCommand(name))),
     ...rules.flatMap(({ environment, recipients }, index): Finding[] => {
-      const wrong = (what: string): Finding[] => [
-        { ...at, what, way: "remove the rule", severity: "finding" },
-      ];
+      const wrong = (what: string) => [findingIn(RULES_FILE, what, "remove the rule")];
       if (!environments.includes(environment))
         return wrong(`a rule is for ${environment}, which is no environment`);
       if (rules.findIndex((rule) => rule.environment === environment) !== index)
@@ -153,7 +147,7 @@ function ruleFindings(rules: readonly Rule[], environments: readonly string[]): 
       if (!isExample({ environment, recipients })) return soleReader(environment, recipients);
       const names = recipients.map(({ name }) => name).join(", ");
       const what = `${environment} is sealed for ${names}: nobody has the example's key`;
-      return [{ ...at, what, way: initCommand(environment), severity: "note" }];
+      return [{ ...findingIn(RULES_FILE, what, initCommand(environment)), severity: "note" }];
     }),
   ];
 }
@@ -163,17 +157,20 @@ function soleReader(environment: string, [only, ...others]: readonly Recipient[]
   if (only === undefined || others.length > 0) return [];
   const what = `only ${only.name} can read ${environment}, and who loses that key loses its values`;
   const way = `add one that is kept offline: npm run keys add ${environment} break-glass <age1…>`;
-  return [{ path: RULES_FILE, line: 1, what, way, severity: "note" }];
+  return [{ ...findingIn(RULES_FILE, what, way), severity: "note" }];
 }
 
 function strayFindings(files: readonly string[], wanted: readonly Wanted[]): Finding[] {
   const known = new Set(wanted.map(({ path }) => path));
   return files
     .filter((path) => !known.has(path))
-    .map((path) => {
-      const what = "belongs to no Secret that the catalogue has for an overlay";
-      return { path, line: 1, what, way: "say so in apps/<app>.yaml, or remove it", severity: "finding" };
-    });
+    .map((path) =>
+      findingIn(
+        path,
+        "belongs to no Secret that the catalogue has for an overlay",
+        "say so in apps/<app>.yaml, or remove it",
+      ),
+    );
 }
 
 /** A cluster decrypts a SopsSecret whatever the file is called, and so for whoever copies one. */
@@ -183,16 +180,9 @@ async function hiddenFindings(root: string, known: ReadonlySet<string>): Promise
     .filter((path) => !known.has(path))
     .map(async (path) => {
       const text = await readFile(join(root, path), "utf8");
-      return sopsSecretsIn(text).map((line): Finding => {
-        const what = "a SopsSecret, and not the file that sealing writes";
-        return {
-          path,
-          line,
-          what,
-          way: "remove it; describe it in apps/<app>.yaml and seal it",
-          severity: "finding",
-        };
-      });
+      const what = "a SopsSecret, and not the file that sealing writes";
+      const way = "remove it; describe it in apps/<app>.yaml and seal it";
+      return sopsSecretsIn(text).map((line) => findingIn(path, what, way, line));
     });
   return (await Promise.all(found)).flat();
 }
@@ -200,7 +190,7 @@ async function hiddenFindings(root: string, known: ReadonlySet<string>): Promise
 function missing(want: Wanted): Finding {
   const { path, environment, credential } = want;
   const what = `${environment} has no such Secret, and the catalogue's ${credential.id} wants it`;
-  return { path, line: 1, what, way: sealAgain(want), severity: "finding" };
+  return findingIn(path, what, sealAgain(want));
 }
 
 function read(want: Wanted, text: string): Look | Finding {
@@ -209,13 +199,7 @@ function read(want: Wanted, text: string): Look | Finding {
   } catch (error) {
     if (!(error instanceof RefusedError)) throw error;
     const [, line = "1", what = error.message] = /^[^:]+(?::(\d+))?: (.*)$/.exec(error.message) ?? [];
-    return {
-      path: want.path,
-      line: Number(line),
-      what,
-      way: error.hint ?? sealAgain(want),
-      severity: "finding",
-    };
+    return findingIn(want.path, what, error.hint ?? sealAgain(want), Number(line));
   }
 }
 

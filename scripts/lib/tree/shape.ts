@@ -5,7 +5,7 @@
 import { lstat, readdir } from "node:fs/promises";
 import { basename, dirname, join, relative } from "node:path";
 import { glob } from "tinyglobby";
-import { describeFinding, type Finding } from "../finding.ts";
+import { describeFinding, type Finding, findingIn } from "../finding.ts";
 import { readCatalogue } from "./catalogue.ts";
 import { readEnvironments } from "./environment.ts";
 import { foreignInputs, inputDirectories } from "./inputs.ts";
@@ -16,32 +16,29 @@ const DIRECTORIES = ["argocd", "base", "overlays"];
 
 /** Looks at the whole tree; it renders nothing. */
 export async function shapeFindings(root: string): Promise<Finding[]> {
+  const overlays = await allOverlays(root);
+  const rendered = [...(await environmentOverlays(root)), ...overlays];
   const findings = [
-    ...(await catalogueFindings(root)),
-    ...(await fileFindings(root)),
-    ...(await inputFindings(root)),
+    ...(await catalogueFindings(root, overlays)),
+    ...(await fileFindings(root, rendered)),
+    ...(await inputFindings(root, rendered)),
   ];
   // Several overlays may be built from the same file.
   const once = new Map(findings.map((one) => [describeFinding(one), one]));
   return [...once.values()].toSorted((a, b) => a.path.localeCompare(b.path) || a.line - b.line);
 }
 
-function finding(path: string, what: string, way: string, line = 1): Finding {
-  return { path, line, what, way, severity: "finding" };
-}
-
 /** What is in the catalogue only, or in the directories only, makes no Application, and Argo CD says nothing about it. */
-async function catalogueFindings(root: string): Promise<Finding[]> {
+async function catalogueFindings(root: string, overlays: readonly string[]): Promise<Finding[]> {
   const apps = new Set((await readCatalogue(root)).map(({ app }) => app));
   const [first] = await readEnvironments(root);
-  const files = await glob(["base/*/kustomization.yaml", "overlays/*/*/kustomization.yaml"], {
-    cwd: root,
-    ignore: ["base/components/**", "base/transformers/**"],
-  });
+  const shared = ["base/components/**", "base/transformers/**"];
+  const bases = await glob("base/*/kustomization.yaml", { cwd: root, ignore: shared });
+  const files = [...bases, ...overlays.map((overlay) => `${overlay}/kustomization.yaml`)];
   const orphans = files.flatMap((file) => {
     const app = file.split("/").at(-2) ?? "";
     const way = `add apps/${app}.yaml, or remove the directory`;
-    return apps.has(app) ? [] : [finding(file, `nothing deploys it: there is no apps/${app}.yaml`, way)];
+    return apps.has(app) ? [] : [findingIn(file, `nothing deploys it: there is no apps/${app}.yaml`, way)];
   });
   const missing = [...apps].flatMap((app) => {
     const wanted = [`base/${app}`, `overlays/${first?.name}/${app}`].map(
@@ -49,7 +46,7 @@ async function catalogueFindings(root: string): Promise<Finding[]> {
     );
     const absent = wanted.filter((file) => !files.includes(file));
     return absent.map((file) =>
-      finding(`apps/${app}.yaml`, `there is no ${file}`, "add it, or remove this file"),
+      findingIn(`apps/${app}.yaml`, `there is no ${file}`, "add it, or remove this file"),
     );
   });
   return [...orphans, ...missing];
@@ -59,19 +56,18 @@ async function catalogueFindings(root: string): Promise<Finding[]> {
  * Argo CD makes an Application of every directory below an environment's, whatever is in there, and takes parameters from files.
  * Source: argo-cd.readthedocs.io, user-guide/tool_detection and user-guide/parameters.
  */
-async function fileFindings(root: string): Promise<Finding[]> {
+async function fileFindings(root: string, overlays: readonly string[]): Promise<Finding[]> {
   const files = (await Promise.all(DIRECTORIES.map(async (top) => filesBelow(root, top)))).flat();
-  const overlays = new Set(await allOverlays(root));
-  const rendered = new Set([...overlays, ...(await environmentOverlays(root))]);
+  const rendered = new Set(overlays);
   const strays = new Map(
     files.flatMap(({ path }) => {
       const overlay = /^overlays\/[^/]+\/[^/]+(?=\/)/.exec(path)?.[0];
-      return overlay === undefined || overlays.has(overlay) ? [] : [[overlay, path]];
+      return overlay === undefined || rendered.has(overlay) ? [] : [[overlay, path]];
     }),
   );
   return [
     ...[...strays].map(([overlay, path]) =>
-      finding(
+      findingIn(
         path,
         "Argo CD would deploy it, and no command looks at it",
         `have a ${overlay}/kustomization.yaml name it`,
@@ -79,15 +75,15 @@ async function fileFindings(root: string): Promise<Finding[]> {
     ),
     ...files.flatMap(({ path, isLink }) => {
       if (isLink)
-        return [finding(path, "a symbolic link leads past the checks", "put what it leads to here")];
+        return [findingIn(path, "a symbolic link leads past the checks", "put what it leads to here")];
       if (/^\.argocd-source(-.*)?\.yaml$/.test(basename(path)))
-        return [finding(path, "Argo CD would change with it what is deployed", "remove it")];
+        return [findingIn(path, "Argo CD would change with it what is deployed", "remove it")];
       // Argo CD takes the last such file of a directory for its kind. Source: argo-cd, util/app/discovery.
       if (path.endsWith("Chart.yaml") && rendered.has(dirname(path)))
-        return [finding(path, "Argo CD would take its directory for a Helm chart", "rename or remove it")];
+        return [findingIn(path, "Argo CD would take its directory for a Helm chart", "rename or remove it")];
       if (["kustomization.yml", "Kustomization"].includes(basename(path)))
         return [
-          finding(path, "no command reads a kustomization of this name", "rename it to kustomization.yaml"),
+          findingIn(path, "no command reads a kustomization of this name", "rename it to kustomization.yaml"),
         ];
       return [];
     }),
@@ -105,20 +101,19 @@ async function filesBelow(root: string, top: string): Promise<{ path: string; is
     }));
 }
 
-async function inputFindings(root: string): Promise<Finding[]> {
-  const overlays = [...(await environmentOverlays(root)), ...(await allOverlays(root))];
+async function inputFindings(root: string, overlays: readonly string[]): Promise<Finding[]> {
   const found = overlays.map(async (overlay) => {
     const [, ...others] = inputDirectories(overlay);
     const way = `have it in ${others.join(", ")}, or in the overlay itself`;
     const foreign = await foreignInputs(root, overlay);
     return foreign.map(({ kustomization, line, path }) =>
       path === undefined
-        ? finding(
+        ? findingIn(
             kustomization,
             "kustomize might read it otherwise than the checks",
             "have one document, each field once, and no merge key (<<)",
           )
-        : finding(kustomization, `${overlay} is built from ${path}`, way, line),
+        : findingIn(kustomization, `${overlay} is built from ${path}`, way, line),
     );
   });
   return (await Promise.all(found)).flat();
