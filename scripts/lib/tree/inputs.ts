@@ -114,7 +114,6 @@ const UNREADABLE = Symbol("unreadable");
 
 function parsed(text: string): unknown {
   try {
-    // A merge is read by nobody as by kustomize: there it wins over what stands before it.
     return parse(text);
   } catch {
     return UNREADABLE;
@@ -125,12 +124,13 @@ function parsed(text: string): unknown {
 function fold(node: unknown): unknown {
   if (Array.isArray(node)) return node.map(fold);
   if (typeof node !== "object" || node === null) return node;
+  // Nobody merges as kustomize does: there what is merged wins over what stands before it.
+  if ("<<" in node) return UNREADABLE;
   const folded: Record<string, unknown> = {};
   for (const [key, value] of Object.entries(node)) {
     // kustomize folds as Go does: U+017F is an s, too.
     const field = key.normalize("NFKC").toLowerCase();
-    if (field === "<<") folded["resources"] = UNREADABLE;
-    else if (value !== null) folded[field] = Object.hasOwn(folded, field) ? UNREADABLE : fold(value);
+    if (value !== null) folded[field] = Object.hasOwn(folded, field) ? UNREADABLE : fold(value);
   }
   return folded;
 }

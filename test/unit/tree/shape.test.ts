@@ -115,6 +115,7 @@ describe("what leads past the checks is found:", () => {
     ["a second document", "resources: []\n---\nresources: []\n"],
     ["a field twice", "resources: []\nresources: []\n"],
     ["a field twice, once in capitals", "resources: []\nResources: []\n"],
+    ["a merge in a list", "configMapGenerator:\n  - name: x\n    <<: {files: [../../../docs/x]}\n"],
     ["a merge, which wins over what stands before it", "resources: []\n<<: {resources: [x]}\n"],
     ["a list of something else", "resources: {a: b}\n"],
   ])("%s", async (_, text) => {
