@@ -9,7 +9,7 @@ import { table } from "./lib/cli/table.ts";
 import { FindingsError, UsageError } from "./lib/errors.ts";
 import { repositoryRoot } from "./lib/repository.ts";
 import { SANDBOX_TOOLS } from "./lib/sandbox/sandbox.ts";
-import { describeProgress, resolveTools } from "./lib/tools/resolve.ts";
+import { progressLines, resolveTools } from "./lib/tools/resolve.ts";
 
 interface Options {
   json?: true;
@@ -62,7 +62,7 @@ async function prepare(
 ): Promise<{ runs: number; say: (line: string) => void }> {
   if (!/^[1-9]\d{0,2}$/.test(runs)) throw new UsageError(`--runs ${runs} is not a number from 1 to 999`);
   const say = (line: string) => void process.stderr.write(`bench: ${line}\n`);
-  await resolveTools(tools, { onProgress: (event) => say(describeProgress(event)) });
+  await resolveTools(tools, { onProgress: progressLines(say) });
   return { runs: Number(runs), say };
 }
 

@@ -7,7 +7,7 @@ import { RefusedError } from "./lib/errors.ts";
 import { uncommitted } from "./lib/git/git.ts";
 import type { Target } from "./lib/kubectl.ts";
 import { repositoryRoot } from "./lib/repository.ts";
-import { describeProgress, resolveTool } from "./lib/tools/resolve.ts";
+import { progressLines, resolveTool } from "./lib/tools/resolve.ts";
 import { readEnvironments } from "./lib/tree/environment.ts";
 import { build } from "./lib/tree/kustomize.ts";
 import { exampleSettings, readSettings, SETTINGS_FILE, type Settings } from "./lib/tree/settings.ts";
@@ -61,7 +61,7 @@ async function bootstrap(options: Options): Promise<void> {
     );
   }
 
-  const onProgress = (event: Parameters<typeof describeProgress>[0]) => say(describeProgress(event));
+  const onProgress = progressLines(say);
   const kustomize = await resolveTool("kustomize", { root, onProgress });
   const kubectl = await resolveTool("kubectl", { root, onProgress });
   const argocd = await resolveTool("argocd", { root, withoutEdits: true, onProgress });

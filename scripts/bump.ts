@@ -12,7 +12,7 @@ import { authorOf } from "./lib/git/remote.ts";
 import { describeProposal, type ProposalOutcome } from "./lib/proposal/proposal.ts";
 import { describeWithdrawal } from "./lib/proposal/withdrawal.ts";
 import { repositoryRoot } from "./lib/repository.ts";
-import { describeProgress, resolveTool, type ToolProgress } from "./lib/tools/resolve.ts";
+import { progressLines, resolveTool } from "./lib/tools/resolve.ts";
 import { SETTINGS_FILE } from "./lib/tree/settings.ts";
 
 interface Options {
@@ -77,7 +77,7 @@ function connectRegistry(host: string | undefined, verify: boolean): Registry {
   }
   return {
     async digestOf(image) {
-      const onProgress = (event: ToolProgress) => process.stderr.write(`${describeProgress(event)}\n`);
+      const onProgress = progressLines((line) => process.stderr.write(`${line}\n`));
       const { path } = await resolveTool("crane", { onProgress });
       // The forge's tokens are none of the registry's business, nor of a credential helper's.
       const { FORGE_TOKEN: _, GITHUB_TOKEN: __, SOURCES_TOKEN: ___, ...env } = process.env;

@@ -32,7 +32,7 @@ import {
   unlisted,
 } from "./lib/secrets/seal-plan.ts";
 import { connectSops, type Sops } from "./lib/secrets/sops.ts";
-import { describeProgress, resolveTool } from "./lib/tools/resolve.ts";
+import { progressLines, resolveTool } from "./lib/tools/resolve.ts";
 import { readEnvironments } from "./lib/tree/environment.ts";
 
 interface Options {
@@ -93,7 +93,7 @@ async function seal(environments: string, app: string, names: string[], options:
   const { root, secret } = options;
   const known = (await readEnvironments(root)).map(({ name }) => name);
   const request = { environments: parseEnvironments(environments, known), app, secret };
-  const { path } = await resolveTool("sops", { onProgress: (event) => note(describeProgress(event)) });
+  const { path } = await resolveTool("sops", { onProgress: progressLines(note) });
   const sops = connectSops(path, root, process.env);
   if (options.rotate === true) return sealAgain(sops, request, options);
   if (options.edit === true) return sealEdited(sops, path, request, root);

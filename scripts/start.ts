@@ -1,13 +1,13 @@
 /** `npm start`: bring up the whole delivery loop on this machine, or repair what of it does not run. */
 import type { Application } from "./lib/argocd/argocd.ts";
 import { command, main, onInterrupt } from "./lib/cli/command.ts";
-import { runSteps } from "./lib/cli/steps.ts";
+import { type Progress, runSteps } from "./lib/cli/steps.ts";
+import { resolveInSteps } from "./lib/cli/tools.ts";
 import { repositoryRoot } from "./lib/repository.ts";
 import { type Layout, layoutOf } from "./lib/sandbox/layout.ts";
 import { holdSandbox, refuseUnfitMachine, removeFailedStart, sandboxExists } from "./lib/sandbox/lifetime.ts";
 import { SANDBOX_TOOLS, Sandbox } from "./lib/sandbox/sandbox.ts";
 import { statusTable } from "./lib/status/print.ts";
-import { describeProgress, type ResolvedTool, resolveTools } from "./lib/tools/resolve.ts";
 import { type Environment, readEnvironments } from "./lib/tree/environment.ts";
 
 const program = command("start", "bring up the whole delivery loop on this machine")
@@ -47,47 +47,33 @@ async function bringUp(
   environments: readonly Environment[],
 ): Promise<{ sandbox: Sandbox; applications: Application[] }> {
   const healing = environments.filter(({ syncsItself }) => syncsItself).map(({ name }) => name);
-  let tools: ResolvedTool[] = [];
   let applications: Application[] = [];
-  await runSteps([
-    {
-      title: "Tools",
-      run: async (progress) => {
-        tools = await resolveTools(SANDBOX_TOOLS, {
-          onProgress: (event) => progress(describeProgress(event)),
-        });
-      },
-    },
-  ]);
+  const tools = await resolveInSteps(SANDBOX_TOOLS);
   const sandbox = await Sandbox.prepare(layout, tools, process.env["SANDBOX_CRDS"]);
   await runSteps([
     { title: "Processes", run: async () => sandbox.startProcesses() },
     {
       title: "Forge and clusters",
       run: async () => [
-        { title: "forge, with this checkout", run: async () => sandbox.deliverCheckout() },
+        { title: "forge, with this checkout", run: async (progress) => sandbox.deliverCheckout(progress) },
         ...[sandbox.hub, ...sandbox.clusters.values()].map((cluster) => ({
           title: `cluster ${cluster.name}`,
-          run: async () => sandbox.furnishCluster(cluster),
+          run: async (progress: Progress) => sandbox.furnishCluster(cluster, progress),
         })),
       ],
     },
     {
       title: "Argo CD",
-      run: async () => {
-        await sandbox.startArgocd();
+      run: async (progress) => {
+        await sandbox.startArgocd(progress);
         await Promise.all([sandbox.handOver(), sandbox.startSecretsOperator()]);
       },
     },
     {
       title: `${healing.join(" and ")}: Synced and Healthy`,
       run: async (progress) => {
-        applications = await sandbox.untilHealthy(healing, (seen) => {
-          const own = seen.filter(({ env }) => healing.includes(env));
-          const done = own.filter(({ sync, health }) => sync === "Synced" && health === "Healthy");
-          progress(`${done.length} of ${own.length}`);
-        });
-        await sandbox.untilAllReady();
+        applications = await sandbox.untilHealthy(healing, progress);
+        await sandbox.untilAllReady(progress);
       },
     },
   ]);

@@ -1,7 +1,8 @@
 /** Argo CD, through its command line client. */
 import { z } from "zod";
 import { ExternalError } from "../errors.ts";
-import { run, tryRun } from "../exec.ts";
+import { run } from "../exec.ts";
+import { slowness } from "../wait.ts";
 
 /** Where Argo CD is and who asks; the client reads both from its environment. */
 export interface Argocd {
@@ -27,8 +28,16 @@ export interface Application {
   readonly revision: string;
   /** Running, Succeeded, Failed, Error or empty. */
   readonly operation: string;
+  /** Whether an operation runs, waits for its next attempt, or has ended and was not followed by a comparison yet. */
+  readonly operating: boolean;
   /** Why it is not as it should be, if Argo CD says so. */
   readonly message: string;
+  /** What its operation said last. */
+  readonly operationMessage: string;
+  /** Why what Git has cannot be compared with the cluster, such as `ComparisonError: …`. */
+  readonly comparisonError: string | undefined;
+  /** Its first object that is not Healthy, such as `Deployment user-service is Progressing: 1 of 3 …`. */
+  readonly unhealthy: string | undefined;
   /** When its health changed last; undefined when Argo CD does not say. */
   readonly healthSince: Date | undefined;
   /** What it deployed, the oldest first; Argo CD keeps ten. */
@@ -38,6 +47,7 @@ export interface Application {
 const Listed = z.array(
   z.object({
     metadata: z.object({ name: z.string(), labels: z.record(z.string(), z.string()).optional() }),
+    operation: z.unknown().optional(),
     status: z
       .object({
         sync: z.object({ status: z.string().optional(), revision: z.string().optional() }).optional(),
@@ -46,12 +56,34 @@ const Listed = z.array(
           .optional(),
         history: z.array(z.object({ revision: z.string().optional(), deployedAt: z.string() })).nullish(),
         summary: z.object({ images: z.array(z.string()).nullish() }).optional(),
-        operationState: z.object({ phase: z.string().optional(), message: z.string().optional() }).optional(),
+        operationState: z
+          .object({
+            phase: z.string().optional(),
+            message: z.string().optional(),
+            finishedAt: z.string().nullish(),
+          })
+          .optional(),
+        reconciledAt: z.string().nullish(),
+        resources: z
+          .array(
+            z.object({
+              kind: z.string(),
+              name: z.string(),
+              health: z.object({ status: z.string().optional(), message: z.string().optional() }).nullish(),
+            }),
+          )
+          .nullish(),
         conditions: z.array(z.object({ type: z.string(), message: z.string() })).nullish(),
       })
       .optional(),
   }),
 );
+
+type Status = z.infer<typeof Listed>[number]["status"];
+type Resource = NonNullable<NonNullable<Status>["resources"]>[number];
+
+/** Conditions of an application that Argo CD cannot compare with its cluster. */
+const COMPARISON_ERRORS = new Set(["ComparisonError", "InvalidSpecError"]);
 
 /** For a slow server and a few hundred applications; chosen, not measured. */
 const ANSWER_MS = 20_000;
@@ -62,15 +94,28 @@ const ANSWER_MS = 20_000;
  */
 export async function listApplications(argocd: Argocd, environment?: string): Promise<Application[]> {
   const selector = environment === undefined ? "app" : `app,environment=${environment}`;
-  const args = ["app", "list", "--output", "json", "--selector", selector];
-  const signal = AbortSignal.timeout(ANSWER_MS);
+  return parseApplications(await ask(argocd, ["app", "list", "--output", "json", "--selector", selector]));
+}
+
+/**
+ * One application as it is at this moment; those of a list may be a moment old.
+ * @throws ExternalError as `listApplications`, and when there is none of this name
+ */
+export async function readApplication(argocd: Argocd, name: string): Promise<Application> {
+  const [application] = parseApplications(`[${await ask(argocd, ["app", "get", name, "--output", "json"])}]`);
+  if (application === undefined) throw new ExternalError(`Argo CD has no application ${name}`);
+  return application;
+}
+
+async function ask({ program, env }: Argocd, args: readonly string[]): Promise<string> {
+  const limitMs = ANSWER_MS * slowness();
+  const signal = AbortSignal.timeout(limitMs);
   try {
-    return parseApplications(await run(argocd.program, args, { env: argocd.env, signal }));
+    return await run(program, args, { env, signal });
   } catch (error) {
     if (!signal.aborted) throw error;
-    throw new ExternalError(`Argo CD does not answer within ${ANSWER_MS / 1000} s`, undefined, {
-      cause: error,
-    });
+    const seconds = Math.round(limitMs / 1000);
+    throw new ExternalError(`Argo CD does not answer within ${seconds} s`, undefined, { cause: error });
   }
 }
 
@@ -78,7 +123,7 @@ export async function listApplications(argocd: Argocd, environment?: string): Pr
 export function parseApplications(json: string): Application[] {
   const parsed = Listed.safeParse(JSON.parse(json) ?? []);
   if (!parsed.success) throw new ExternalError("argocd answered with applications of an unknown shape");
-  const applications = parsed.data.map(({ metadata, status }): Application => {
+  const applications = parsed.data.map(({ metadata, operation, status }): Application => {
     const labels = metadata.labels ?? {};
     return {
       name: metadata.name,
@@ -90,7 +135,11 @@ export function parseApplications(json: string): Application[] {
       health: status?.health?.status ?? "Unknown",
       revision: status?.sync?.revision ?? "",
       operation: status?.operationState?.phase ?? "",
+      operating: operation !== undefined || isOperating(status),
       message: status?.conditions?.[0]?.message ?? status?.operationState?.message ?? "",
+      operationMessage: status?.operationState?.message ?? "",
+      comparisonError: comparisonErrorIn(status?.conditions ?? []),
+      unhealthy: unhealthyIn(status?.resources ?? []),
       healthSince: dateOf(status?.health?.lastTransitionTime),
       deployments: (status?.history ?? []).flatMap(({ revision = "", deployedAt }) => {
         const at = dateOf(deployedAt);
@@ -101,38 +150,25 @@ export function parseApplications(json: string): Application[] {
   return applications.toSorted((a, b) => a.name.localeCompare(b.name));
 }
 
+/** As `argocd app wait` has it: the comparison after an operation is what tells its result. */
+function isOperating(status: Status): boolean {
+  if (status?.operationState === undefined) return false;
+  const { finishedAt } = status.operationState;
+  return !finishedAt || !status.reconciledAt || new Date(status.reconciledAt) < new Date(finishedAt);
+}
+
+function comparisonErrorIn(conditions: readonly { type: string; message: string }[]): string | undefined {
+  const found = conditions.find(({ type }) => COMPARISON_ERRORS.has(type));
+  return found === undefined ? undefined : `${found.type}: ${found.message}`;
+}
+
+function unhealthyIn(resources: readonly Resource[]): string | undefined {
+  const found = resources.find(({ health }) => (health?.status ?? "Healthy") !== "Healthy");
+  if (found === undefined) return undefined;
+  const { kind, name, health } = found;
+  return `${kind} ${name} is ${health?.status}${health?.message ? `: ${health.message}` : ""}`;
+}
+
 function dateOf(text: string | undefined): Date | undefined {
   return text === undefined ? undefined : new Date(text);
-}
-
-/**
- * Syncs one application to what its branch contains now, and waits until it is Synced and Healthy. What has left Git goes,
- * as it does by itself in an environment that syncs by itself: the ConfigMap of a configuration that has changed, for one.
- * Without that the application would stay OutOfSync. What a manifest marks with `Prune=confirm` still waits for a person.
- * @throws ExternalError with Argo CD's reason when it fails or takes longer than the time given
- */
-export async function syncApplication(argocd: Argocd, name: string, timeoutSeconds: number): Promise<void> {
-  const limit = ["--timeout", String(timeoutSeconds)];
-  const synced = await tryRun(argocd.program, ["app", "sync", name, "--prune", ...limit], {
-    env: argocd.env,
-  });
-  // One that Argo CD has started itself is as good.
-  const running = /another operation is already in progress/.test(synced.stderr);
-  if (synced.exitCode !== 0 && !running) throw failure(`${name} does not sync`, synced.stderr);
-  const wait = ["app", "wait", name, "--operation", "--sync", "--health", ...limit];
-  const waited = await tryRun(argocd.program, wait, { env: argocd.env });
-  if (waited.exitCode !== 0) throw failure(`${name} is not Healthy`, waited.stderr);
-}
-
-/** What Argo CD said; a time that is up ends the client, not the sync. */
-function failure(what: string, stderr: string): ExternalError {
-  const reason = reasonIn(stderr);
-  const hint = "Argo CD goes on: look at `npm run status`, or wait longer with --timeout";
-  return new ExternalError(`${what}: ${reason}`, reason.startsWith("timed out ") ? hint : undefined);
-}
-
-/** The message in the last line that the client logged: JSON, or `level=fatal msg="…"`. */
-function reasonIn(stderr: string): string {
-  const line = stderr.trim().split("\n").at(-1) ?? "";
-  return /"?msg"?[=:]"((?:[^"\\]|\\.)*)"/.exec(line)?.[1]?.replaceAll('\\"', '"') ?? line;
 }

@@ -268,23 +268,19 @@ export async function registerCluster(hub: Target, request: ClusterRequest): Pro
       type: "kubernetes.io/service-account-token",
     },
   ]);
-  const bearerToken = await waitFor(
-    `the cluster ${request.name} issues a token`,
-    async () => {
-      const path = "jsonpath={.data.token}";
-      const out = await kubectl(cluster, [
-        "get",
-        "secret",
-        TOKEN_SECRET,
-        "--namespace",
-        namespace,
-        "--output",
-        path,
-      ]);
-      return out === "" ? undefined : Buffer.from(out, "base64").toString();
-    },
-    { timeoutMs: 30_000 },
-  );
+  const bearerToken = await waitFor(`the cluster ${request.name} issues a token`, async () => {
+    const path = "jsonpath={.data.token}";
+    const out = await kubectl(cluster, [
+      "get",
+      "secret",
+      TOKEN_SECRET,
+      "--namespace",
+      namespace,
+      "--output",
+      path,
+    ]);
+    return out === "" ? undefined : Buffer.from(out, "base64").toString();
+  });
   const labels = { "argocd.argoproj.io/secret-type": "cluster", environment: request.environment };
   const config = { bearerToken, tlsClientConfig: ca === undefined ? {} : { caData: ca } };
   await apply(hub, OWN_MANAGER, [

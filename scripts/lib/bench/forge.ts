@@ -35,10 +35,6 @@ export interface StartedForge extends TemporaryForge {
   readonly stop: () => Promise<void>;
 }
 
-const READY_TIMEOUT_MS = 60_000;
-const STOP_TIMEOUT_MS = 10_000;
-/** Gitea notices a push in the background. */
-const PUSHED_TIMEOUT_MS = 30_000;
 const PUSHED_LOOK_MS = 50;
 
 /**
@@ -59,17 +55,13 @@ export async function startForge(
   const pid = await startProcess(layout, spec);
   const stop = async () => {
     killGroup(pid);
-    await waitFor("the forge has ended", async () => !isAlive(pid) || undefined, {
-      timeoutMs: STOP_TIMEOUT_MS,
-    });
+    await waitFor("the forge has ended", async () => !isAlive(pid) || undefined);
     await rm(root, { recursive: true, force: true });
   };
   onInterrupt(stop);
   try {
-    const explain = async () => lastLines(layout, spec.name);
     await waitFor("the forge answers", async () => (await isReady(spec.ready)) || undefined, {
-      timeoutMs: READY_TIMEOUT_MS,
-      explain,
+      lastWord: async () => lastLines(layout, spec.name),
     });
     return {
       url: forgeUrl(state),
@@ -106,7 +98,6 @@ export async function publish(
   const isThere = async () => (Answer.parse(await ask(forge, api)).empty ? undefined : true);
   // Until then it has no pull requests.
   await waitFor("the forge has the tree", isThere, {
-    timeoutMs: PUSHED_TIMEOUT_MS,
     everyMs: PUSHED_LOOK_MS,
   });
 }

@@ -14,7 +14,7 @@ import { waitFor } from "../wait.ts";
 /** How exactly the end of a delivery is seen. */
 const LOOK_MS = 100;
 /** Far above the limit, so that a slow delivery is measured and not cut off. */
-const DELIVERY_TIMEOUT_MS = 120_000;
+const DELIVERY_QUIET_MS = 120_000;
 
 export interface ArgocdApi {
   /** `host:port`, plain HTTP. */
@@ -41,7 +41,7 @@ export interface Merge {
  * @param forge the sandbox's
  * @param branch the one that is deployed
  * @param application name of the Argo CD application to watch
- * @throws ExternalError when the forge refuses, or it is not delivered within two minutes
+ * @throws ExternalError when the forge refuses, or nothing of it has moved for two minutes
  */
 export async function measureMerge(options: {
   layout: Layout;
@@ -97,9 +97,9 @@ async function untilDelivered(argocd: ArgocdApi, name: string, tag?: string): Pr
       return isDelivered(seen, tag) ? true : undefined;
     },
     {
-      timeoutMs: DELIVERY_TIMEOUT_MS,
+      quietMs: DELIVERY_QUIET_MS,
       everyMs: LOOK_MS,
-      explain: async () => `it is ${seen?.sync}, ${seen?.health} ${seen?.message}`.trim(),
+      lastWord: async () => `it is ${seen?.sync}, ${seen?.health} ${seen?.message}`.trim(),
     },
   );
 }

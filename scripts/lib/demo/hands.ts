@@ -25,8 +25,8 @@ export interface DemoSandbox {
   env: NodeJS.ProcessEnv;
 }
 
-/** A rollout takes some seconds; a laptop that does other things needs patience. */
-const PATIENCE_MS = 180_000;
+/** Longer than a rollout of the demo and its soak stand still. */
+const QUIET_MS = 180_000;
 const LOOK_MS = 500;
 
 /** What runs at the moment, so that an interruption can end it. */
@@ -99,7 +99,7 @@ export function demoHands(sandbox: DemoSandbox, stage: Stage, narrator: Narrator
         if (!seen.done) narrator.waiting(`${seconds()} s: ${facts} … until ${what}`);
         return seen.done ? true : undefined;
       },
-      { timeoutMs: PATIENCE_MS, everyMs: LOOK_MS, explain: async () => facts },
+      { quietMs: QUIET_MS, everyMs: LOOK_MS, lastWord: () => facts, tell: (line) => narrator.still(line) },
     );
     narrator.done(seconds() === 0 ? what : `${what} (after ${seconds()} s)`);
   };

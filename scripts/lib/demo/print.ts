@@ -19,6 +19,8 @@ export interface Narrator {
   done(line: string): void;
   /** What is waited for, and how it is; the same place until something else is written. Not in a log. */
   waiting(line: string): void;
+  /** Where no line moves, one now and then says that it is still waited. */
+  still(line: string): void;
   /** An empty line. */
   space(): void;
   /** Plain text, wrapped. */
@@ -82,6 +84,9 @@ export function narrate(screen: Screen, hasColours: boolean): Narrator {
       const shown = `${INDENT}${FRAMES[frame]} ${text}`.slice(0, columns() - 1);
       screen.write(`\r\u001B[K${shown}`);
       isMoving = true;
+    },
+    still(text) {
+      if (!moves) line(`${INDENT}${text}`);
     },
     space: () => line(""),
     text(paragraph) {

@@ -85,7 +85,7 @@ export interface Forge {
    * @param head the commit that is meant; any other is refused
    * @param timeoutMs 30 s by default: Gitea takes about one, and says the same while there is a conflict
    */
-  mergePullRequest(number: number, head: string, timeoutMs?: number): Promise<void>;
+  mergePullRequest(number: number, head: string, quietMs?: number): Promise<void>;
   /**
    * The commits that `head` has and `base` has not, the newest first. It never throws: they are for information.
    * @param repository `<owner>/<name>` on the same forge, which its token may not be allowed to see
@@ -93,7 +93,7 @@ export interface Forge {
   compare(repository: string, base: string, head: string): Promise<Comparison>;
 }
 
-const MERGE_TIMEOUT_MS = 30_000;
+const MERGE_QUIET_MS = 30_000;
 /** Gitea while it looks for conflicts; Gitea and GitHub when the base moved during the merge. */
 const NOT_YET = /try again later|merge push out of date|base branch was modified/i;
 
@@ -175,7 +175,7 @@ export function connectForge(address: ForgeAddress, token: string, sourcesToken 
     async closePullRequest(number) {
       await call("PATCH /repos/{owner}/{repo}/pulls/{number}", { number, state: "closed" }, Pull);
     },
-    async mergePullRequest(number, head, timeoutMs = MERGE_TIMEOUT_MS) {
+    async mergePullRequest(number, head, quietMs = MERGE_QUIET_MS) {
       const { method, parameters } = dialect.merge(head);
       const route = `${method} /repos/{owner}/{repo}/pulls/{number}/merge`;
       let reason = "";
@@ -203,8 +203,11 @@ export function connectForge(address: ForgeAddress, token: string, sourcesToken 
           throw new RefusedError(`${host} does not merge #${number}: ${reason}`, `look at ${pull.url}`);
         }
       };
-      const explain = async () => `${reason}; does it conflict with its base?`;
-      await waitFor(`${host} merges #${number}`, merge, { timeoutMs, explain });
+      await waitFor(`${host} merges #${number}`, merge, {
+        quietMs,
+        lastWord: () => reason,
+        hint: "does it conflict with its base?",
+      });
     },
     async compare(source, base, head) {
       const repository = repositoryNamed(source);

@@ -1,6 +1,6 @@
 /** Trying again while others write to the same place. The pauses are random, so that not all come back at the same moment. */
-import { setTimeout as sleep } from "node:timers/promises";
 import { ExternalError } from "../errors.ts";
+import { waitFor } from "../wait.ts";
 
 /** What came of one try; `moved` when somebody else was faster. */
 export type Try<T> = { kind: "done"; result: T } | { kind: "moved"; reason: string };
@@ -25,14 +25,21 @@ export async function contend<T>(
   attempt: (count: number) => Promise<Try<T>>,
 ): Promise<T> {
   let reason = "";
-  for (let count = 1; count <= attempts; count += 1) {
-    const step = await attempt(count);
-    if (step.kind === "done") return step.result;
+  let count = 0;
+  const look = async () => {
+    const step = await attempt((count += 1));
+    if (step.kind === "done") return step;
     ({ reason } = step);
-    if (count < attempts) await sleep(Math.random() * Math.min(longestPauseMs, FIRST_PAUSE_MS * 2 ** count));
-  }
-  throw new ExternalError(
-    `others pushed to ${branch} ${attempts} times while this tried to (${reason})`,
-    "run it again",
-  );
+    if (count < attempts) return undefined;
+    throw new ExternalError(
+      `others pushed to ${branch} ${attempts} times while this tried to (${reason})`,
+      "run it again",
+    );
+  };
+  const { result } = await waitFor(`nobody else is faster on ${branch}`, look, {
+    quietMs: Number.POSITIVE_INFINITY,
+    everyMs: () => Math.random() * Math.min(longestPauseMs, FIRST_PAUSE_MS * 2 ** count),
+    lastWord: () => `${reason}, try ${count} of ${attempts}`,
+  });
+  return result;
 }

@@ -99,9 +99,6 @@ export async function propose(
   });
 }
 
-/** Gitea shows a push to a pull request within a second; with much to do it may take more. */
-const SHOWN_MS = 30_000;
-
 /** The tries of one run, and what they have written. */
 class Run {
   readonly #remote: Remote;
@@ -146,18 +143,20 @@ class Run {
     return { kind: "done", result: { commit, pull: { ...pull, change }, notes } };
   }
 
-  /** Waits until a pull request shows a commit; `moved` when its branch is at another one. */
+  /** Waits until a pull request shows a commit, which takes Gitea a second, with much to do more; `moved` when its branch is at another one. */
   async #moved(pull: PullRequest, branch: string, commit: string): Promise<Try<never> | undefined> {
     if (pull.headCommit === commit) return undefined;
+    let last = "";
     const { headCommit } = await waitFor(
       `#${pull.number} shows ${commit.slice(0, 7)}`,
       async () => {
         const now = await this.#forge.readPullRequest(pull.number);
         if (now.headCommit === commit) return now;
+        last = `it is at ${now.headCommit.slice(0, 7)}`;
         await this.#remote.fetch(`${branch}*`);
         return (await this.#remote.tip(branch)) === commit ? undefined : now;
       },
-      { timeoutMs: SHOWN_MS, explain: async () => "the forge has much to do: run it again" },
+      { lastWord: () => last, hint: "the forge has much to do: run it again" },
     );
     if (headCommit === commit) return undefined;
     const reason = `#${pull.number} is at ${headCommit.slice(0, 7)} and not at ${commit.slice(0, 7)}`;

@@ -87,12 +87,14 @@ export async function refuseUnfitMachine(layout: Layout): Promise<void> {
  */
 export async function removeSandbox(layout: Layout, keep: readonly string[] = []): Promise<number> {
   const ended = new Set<string>();
+  let left: ReadonlySet<string> = ended;
   await waitFor(
     "every process has ended",
     async () => {
       // Looked up again in every round: a supervisor may have started one more before it was killed itself.
       const started = await startedProcesses(layout);
       const alive = await running(started);
+      left = alive;
       // Nothing needs an orderly end: the data goes with the processes. Those that restart others first.
       for (const name of ["watchdog", "supervisor", ...alive]) {
         const pid = started.get(name)?.pid;
@@ -102,7 +104,7 @@ export async function removeSandbox(layout: Layout, keep: readonly string[] = []
       }
       return alive.size === 0 ? true : undefined;
     },
-    { timeoutMs: 10_000, everyMs: 100 },
+    { everyMs: 100, lastWord: () => `${[...left].join(", ")} ${left.size === 1 ? "runs" : "run"}` },
   );
   await makeRemovable(layout);
   const entries = await readdir(layout.dir).catch(() => []);

@@ -9,6 +9,7 @@ import { z } from "zod";
 import { codeOf } from "../errors.ts";
 import { tryRun } from "../exec.ts";
 import { replaceFile } from "../file.ts";
+import { slowness } from "../wait.ts";
 import type { Layout } from "./layout.ts";
 
 const Probe = z.strictObject({
@@ -121,7 +122,7 @@ export async function isReady(probe: Probe | undefined): Promise<boolean> {
 /** Whether something listens on a loopback port. */
 export async function isPortOpen(port: number): Promise<boolean> {
   return new Promise((resolve) => {
-    const socket = connect({ host: "127.0.0.1", port, timeout: 1000 });
+    const socket = connect({ host: "127.0.0.1", port, timeout: 1000 * slowness() });
     const answer = (isOpen: boolean) => () => {
       socket.destroy();
       resolve(isOpen);
@@ -136,7 +137,7 @@ async function answersOk(port: number, path: string): Promise<boolean> {
   return new Promise((resolve) => {
     // Only "does it answer" is asked, on loopback and without credentials; no certificate needs to be trusted for that.
     const call = request(
-      { host: "127.0.0.1", port, path, rejectUnauthorized: false, timeout: 2000 },
+      { host: "127.0.0.1", port, path, rejectUnauthorized: false, timeout: 2000 * slowness() },
       (response) => {
         response.resume();
         resolve(response.statusCode === 200);
@@ -176,9 +177,20 @@ export function killGroup(pid: number): void {
 
 /** The last lines of a process's log, on one line. */
 export async function lastLines(layout: Layout, name: string): Promise<string> {
-  const text = await readFile(join(layout.logs, `${name}.log`), "utf8").catch(() => "");
+  const text = await endOf(join(layout.logs, `${name}.log`)).catch(() => "");
   const lines = text.trim().split("\n").slice(-3).join(" / ");
   return `${lines.slice(-500)} (.sandbox/logs/${name}.log)`;
+}
+
+async function endOf(file: string): Promise<string> {
+  const handle = await open(file);
+  try {
+    const { size } = await handle.stat();
+    const { buffer, bytesRead } = await handle.read({ position: Math.max(0, size - 2000), length: 2000 });
+    return buffer.subarray(0, bytesRead).toString();
+  } finally {
+    await handle.close();
+  }
 }
 
 async function readJsonFiles(directory: string): Promise<[name: string, content: unknown][]> {

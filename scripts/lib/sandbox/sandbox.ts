@@ -4,6 +4,7 @@ import { mkdir, readdir, readFile, readlink, rm, symlink } from "node:fs/promise
 import { dirname, join } from "node:path";
 import pLimit from "p-limit";
 import type { Application, Argocd } from "../argocd/argocd.ts";
+import { messageOf } from "../errors.ts";
 import { run } from "../exec.ts";
 import { repositoryNamed, repositoryOf } from "../forge/address.ts";
 import { programLine, repositoryRoot } from "../repository.ts";
@@ -52,7 +53,7 @@ import type { OperatorWork } from "./secrets-operator-process.ts";
 import { untilSettled } from "./settled.ts";
 import { makeSource, readSources } from "./sources.ts";
 import { credentialOf, ensureState, type State } from "./state.ts";
-import { ensureSupervisor } from "./supervisor.ts";
+import { ANSWER_MS, ensureSupervisor } from "./supervisor.ts";
 import { writeVariables } from "./variables.ts";
 import { BRANCH, ensureWork, exportDelivered, gitEnv, writeGitConfig, writeGitCredentials } from "./work.ts";
 
@@ -78,6 +79,12 @@ const HUB = "hub";
 /** Argo CD runs beside the hub, not in it; six nodes hold production at its autoscaling maxima (74 CPU). */
 const HUB_SIZE: ClusterSize = { nodes: 1, autoscales: false };
 const ENVIRONMENT_SIZE: ClusterSize = { nodes: 6, autoscales: true };
+
+/** Twice what the supervisor gives a process that says nothing: the second one may answer. */
+const READY_QUIET_MS = 2 * ANSWER_MS;
+
+/** Gets a line now and then while a step waits. */
+type Tell = (line: string) => void;
 
 /** Long enough to be seen, short enough to be waited for. */
 const SOAK = "5s";
@@ -179,7 +186,7 @@ export class Sandbox {
   }
 
   /** Makes the forge's user and repository, and pushes the checkout into it, with Secrets for the clusters' own keys. */
-  async deliverCheckout(): Promise<void> {
+  async deliverCheckout(tell: Tell): Promise<void> {
     const forge = forgeUrl(this.state);
     const repository = repositoryOf((await readSettings(this.layout.root)).repoURL);
     const url = `${forge}/${repository.owner}/${repository.name}.git`;
@@ -197,7 +204,7 @@ export class Sandbox {
     await writeGitConfig(this.layout);
     let token = "";
     await ensureWork(this.layout, url, changes, async () => {
-      await this.#untilReady("forge");
+      await this.#untilReady("forge", tell);
       token = await ensureToken(this.layout, this.#tool("gitea"), "user");
       await writeGitCredentials(this.layout, { url, user: FORGE_USER, token });
       await ensureRepository(forge, token, repository, {
@@ -235,14 +242,14 @@ export class Sandbox {
   }
 
   /** Gives a cluster its simulated nodes, the metrics API, and the kinds of the operators that its environment needs. */
-  async furnishCluster(cluster: Cluster): Promise<void> {
-    await this.#untilReady(`${cluster.name}-apiserver`);
+  async furnishCluster(cluster: Cluster, tell: Tell): Promise<void> {
+    await this.#untilReady(`${cluster.name}-apiserver`, tell);
     const kinds = this.clusters.has(cluster.name) ? this.#definitions : [];
     await this.#apply(cluster, JSON.stringify(list([...clusterObjects(this.state, cluster), ...kinds])));
   }
 
   /** Puts Argo CD's own objects on the hub, and starts it. */
-  async startArgocd(): Promise<void> {
+  async startArgocd(tell: Tell): Promise<void> {
     const { hub } = this;
     const token = await ensureToken(this.layout, this.#tool("gitea"), "argocd");
     const { repoURL } = await readSettings(this.layout.delivered);
@@ -250,14 +257,17 @@ export class Sandbox {
     const files = (await readdir(crds)).filter((name) => name.endsWith("-crd.yaml"));
     const texts = await Promise.all(files.map((name) => readFile(join(crds, name), "utf8")));
     await this.#apply(hub, [JSON.stringify(namespace(ARGOCD_NAMESPACE)), ...texts].join("\n---\n"));
+    let word = "";
     await waitFor(
       "the hub serves Argo CD's kinds",
       async () =>
         this.#kubectl(hub, ["get", "appprojects,applications,applicationsets"]).then(
           () => true,
-          () => undefined,
+          (error: unknown) => {
+            word = messageOf(error);
+          },
         ),
-      { timeoutMs: 30_000 },
+      { lastWord: () => word, tell },
     );
     const base = join(this.#tool("argocd").assets, "manifests/base/config");
     await this.#apply(hub, await build(this.#program("kustomize"), base));
@@ -316,16 +326,13 @@ export class Sandbox {
   }
 
   /** Waits until every process answers. */
-  async untilAllReady(): Promise<void> {
-    await Promise.all(this.#specs.map((spec) => this.#untilReady(spec.name)));
+  async untilAllReady(tell: Tell): Promise<void> {
+    await Promise.all(this.#specs.map(async (spec) => this.#untilReady(spec.name, tell)));
   }
 
   /** Waits until the environments that heal by themselves are Synced and Healthy; see `untilSettled`. */
-  async untilHealthy(
-    healing: readonly string[],
-    onChange: (applications: readonly Application[]) => void,
-  ): Promise<Application[]> {
-    return untilSettled(this.argocd, this.layout.delivered, [...this.clusters.keys()], healing, onChange);
+  async untilHealthy(healing: readonly string[], tell: Tell): Promise<Application[]> {
+    return untilSettled(this.argocd, this.layout.delivered, [...this.clusters.keys()], healing, tell);
   }
 
   async #declare(specs: readonly ProcessSpec[]): Promise<void> {
@@ -333,12 +340,13 @@ export class Sandbox {
     this.#specs.push(...specs);
   }
 
-  async #untilReady(name: string): Promise<void> {
+  async #untilReady(name: string, tell: Tell): Promise<void> {
     const spec = this.#specs.find((candidate) => candidate.name === name);
     if (spec === undefined) throw new Error(`${name} was not declared`);
     await waitFor(`${name} answers`, async () => ((await isReady(spec.ready)) ? true : undefined), {
-      timeoutMs: 120_000,
-      explain: async () => lastLines(this.layout, name),
+      quietMs: READY_QUIET_MS,
+      lastWord: async () => lastLines(this.layout, name),
+      tell,
     });
   }
 

@@ -2,9 +2,11 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { type Application, type Argocd, listApplications } from "../argocd/argocd.ts";
+import { messageOf } from "../errors.ts";
 import { waitFor } from "../wait.ts";
 
-const TIMEOUT_MS = 300_000;
+/** Longer than a rollout stands still between two words of Argo CD. */
+const QUIET_MS = 180_000;
 
 /** The apps of an environment: the directories of its overlays. */
 async function overlaysOf(root: string, environment: string): Promise<string[]> {
@@ -17,15 +19,15 @@ async function overlaysOf(root: string, environment: string): Promise<string[]> 
  * @param root the tree that is delivered
  * @param environments all of them
  * @param healing those that Argo CD syncs by itself
- * @param onChange called with all applications whenever they were looked at
- * @throws ExternalError with what is wrong with which applications, when it takes too long
+ * @param tell gets a line now and then while it takes long
+ * @throws ExternalError with what is wrong with which applications, when nothing moves any more
  */
 export async function untilSettled(
   argocd: Argocd,
   root: string,
   environments: readonly string[],
   healing: readonly string[],
-  onChange: (applications: readonly Application[]) => void,
+  tell: (line: string) => void,
 ): Promise<Application[]> {
   const expected = (
     await Promise.all(
@@ -33,18 +35,27 @@ export async function untilSettled(
     )
   ).flat();
   let seen: Application[] = [];
+  let silence = "";
   return waitFor(
     `${healing.join(" and ")} are Synced and Healthy`,
     async () => {
-      // Argo CD may still be starting; that it never answers is what the time-out tells.
-      seen = await listApplications(argocd).catch(() => seen);
-      onChange(seen);
+      // Argo CD may still be starting.
+      silence = "";
+      seen = await listApplications(argocd).catch((error: unknown) => {
+        silence = messageOf(error);
+        return seen;
+      });
       // Those that Git has no directory for any more may stay, in prod, and are not judged.
       const own = seen.filter(({ app, env }) => expected.includes(`${env}/${app}`));
       const compared = own.length === expected.length && own.every(({ sync }) => sync !== "Unknown");
       return compared && faulty(own, healing).length === 0 ? seen : undefined;
     },
-    { timeoutMs: TIMEOUT_MS, everyMs: 1000, explain: async () => describe(faulty(seen, healing)) },
+    {
+      quietMs: QUIET_MS,
+      everyMs: 1000,
+      lastWord: () => silence || describe(seen.filter(({ env }) => healing.includes(env))),
+      tell,
+    },
   );
 }
 
@@ -54,12 +65,18 @@ function faulty(applications: readonly Application[], healing: readonly string[]
   );
 }
 
-/** What is wrong, the same fault of several applications once. */
+/** How far they are, and what is wrong: the same fault of several applications once. */
 function describe(applications: readonly Application[]): string {
   const faults = new Map<string, string[]>();
-  for (const { name, sync, health, message } of applications) {
-    const fault = `${sync} ${health} ${message}`.trim();
+  let done = 0;
+  for (const { name, sync, health, message, unhealthy } of applications) {
+    if (sync === "Synced" && health === "Healthy") {
+      done += 1;
+      continue;
+    }
+    const fault = `${sync} ${health} ${unhealthy ?? message}`.trim();
     faults.set(fault, [...(faults.get(fault) ?? []), name]);
   }
-  return [...faults].map(([fault, names]) => `${names.join(", ")}: ${fault}`).join("; ");
+  const texts = [...faults].map(([fault, names]) => `${names.join(", ")}: ${fault}`);
+  return [`${done} of ${applications.length}`, ...texts].join("; ");
 }

@@ -5,6 +5,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { isAlive } from "../alive.ts";
 import { programLine, repositoryRoot } from "../repository.ts";
+import { Patience } from "../wait.ts";
 import type { Layout } from "./layout.ts";
 import {
   declaredProcesses,
@@ -12,6 +13,7 @@ import {
   digestOf,
   isReady,
   killGroup,
+  lastLines,
   type ProcessSpec,
   recordProcess,
   running,
@@ -24,8 +26,8 @@ const WATCHDOG = "watchdog";
 const ROUND_MS = 400;
 /** A process that keeps dying is started again after 0.4, 0.8, 1.6, … seconds, 5 at most. */
 const LONGEST_PAUSE_MS = 5000;
-/** A process that has not answered by then, though all it needs is there, will not: it is started again. */
-const ANSWER_MS = 60_000;
+/** A process that has not answered, and has logged nothing new for so long, will not: it is started again. */
+export const ANSWER_MS = 60_000;
 
 /** Starts the supervisor unless it runs already. */
 export async function ensureSupervisor(layout: Layout): Promise<void> {
@@ -41,7 +43,7 @@ export async function supervise(layout: Layout, log: (line: string) => void): Pr
   for (;;) {
     const ready = new Set([...processes].filter(([, { isReady: answers }]) => answers).map(([name]) => name));
     for (const spec of await declaredProcesses(layout)) {
-      const known = processes.get(spec.name) ?? { failures: 0, notBefore: 0, isReady: false, since: 0 };
+      const known = processes.get(spec.name) ?? fresh();
       processes.set(spec.name, await attend(layout, spec, known, ready, log));
     }
     await sleep(ROUND_MS);
@@ -53,11 +55,16 @@ interface Supervised {
   /** The last pid it had, and the digest of what it was started from. */
   readonly pid?: number;
   readonly spec?: string;
-  readonly since: number;
+  /** With a process that has not answered yet. */
+  readonly patience: Patience;
   readonly isReady: boolean;
   /** How often it has died without ever having answered, and when it may be started again. */
   readonly failures: number;
   readonly notBefore: number;
+}
+
+function fresh(): Supervised {
+  return { patience: new Patience(ANSWER_MS), isReady: false, failures: 0, notBefore: 0 };
 }
 
 /** Looks after one process for one round. */
@@ -77,7 +84,7 @@ async function attend(
     }
     if (known.isReady) return known;
     if (await isReady(spec.ready)) return { ...known, isReady: true };
-    if (Date.now() - known.since < ANSWER_MS) return known;
+    if (!known.patience.hear(await lastLines(layout, spec.name))) return known;
     log(`${spec.name} does not answer`);
     killGroup(pid);
     return known;
@@ -90,7 +97,7 @@ async function attend(
   return {
     pid: await startProcess(layout, spec),
     spec: digestOf(spec),
-    since: Date.now(),
+    patience: new Patience(ANSWER_MS),
     isReady: false,
     failures,
     notBefore: Date.now() + Math.min(ROUND_MS * 2 ** failures, LONGEST_PAUSE_MS),
@@ -106,14 +113,13 @@ async function adopt(layout: Layout): Promise<Map<string, Supervised> | undefine
   // always starts the other.
   const watchdog = watchdogSpec(layout, process.pid);
   await declareProcess(layout, watchdog);
-  const fresh = { since: Date.now(), isReady: false, failures: 0, notBefore: 0 };
   const processes = new Map<string, Supervised>([
-    [WATCHDOG, { ...fresh, pid: await startProcess(layout, watchdog), spec: digestOf(watchdog) }],
+    [WATCHDOG, { ...fresh(), pid: await startProcess(layout, watchdog), spec: digestOf(watchdog) }],
   ]);
   await recordProcess(layout, supervisorSpec(layout), process.pid);
   for (const [name, { pid, spec }] of started) {
     if (alive.has(name) && name !== SUPERVISOR && name !== WATCHDOG)
-      processes.set(name, { ...fresh, pid, spec });
+      processes.set(name, { ...fresh(), pid, spec });
   }
   return processes;
 }

@@ -1,5 +1,5 @@
 /** A tool for a command: found or built, with a line on standard error for whoever waits. */
-import { describeProgress, type ResolveOptions, resolveTool } from "./resolve.ts";
+import { progressLines, type ResolveOptions, resolveTool } from "./resolve.ts";
 
 /** Where a program is. @throws as `resolveTool` does */
 export async function toolPath(
@@ -8,7 +8,7 @@ export async function toolPath(
 ): Promise<string> {
   const tool = await resolveTool(name, {
     ...options,
-    onProgress: (event) => process.stderr.write(`${describeProgress(event)}\n`),
+    onProgress: progressLines((line) => process.stderr.write(`${line}\n`)),
   });
   return tool.path;
 }

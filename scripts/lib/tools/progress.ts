@@ -23,6 +23,26 @@ export function describeProgress(event: ToolProgress): string {
   return `building ${names} (${which} of ${event.total}, usually ${duration(event.usualSeconds)})`;
 }
 
+/** How often a line says that a build lives. */
+const STEP_MS = 30_000;
+
+/**
+ * Lines of what a resolution reports. A build of 2,500 packages tells of each; of those one line now and then is passed on.
+ * @param stepMs how often; for a line that replaces itself more often than for a log
+ */
+export function progressLines(
+  tell: (line: string) => void,
+  stepMs: number = STEP_MS,
+  now: () => number = () => performance.now(),
+): (event: ToolProgress) => void {
+  let toldMs = now();
+  return (event) => {
+    if (event.kind === "step" && now() - toldMs < stepMs) return;
+    toldMs = now();
+    tell(describeProgress(event));
+  };
+}
+
 /** Seconds as people say them: `0.3s`, `45s`, `4m30s`. */
 export function duration(seconds: number): string {
   if (seconds < 10) return `${Math.round(seconds * 10) / 10}s`;

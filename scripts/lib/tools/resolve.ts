@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { ExternalError, UsageError } from "../errors.ts";
 import { tryRun } from "../exec.ts";
 import { repositoryRoot } from "../repository.ts";
+import { slowness } from "../wait.ts";
 import { cacheDir, commitEntry, isIntact, secondsToMake, withLock } from "./cache.ts";
 import { TOOLS, type ToolSpec } from "./catalogue.ts";
 import { copyMatching } from "./copy.ts";
@@ -16,7 +17,7 @@ import { type PinnedTool, pinTools } from "./pin.ts";
 import type { ToolProgress } from "./progress.ts";
 
 export { TOOLS, type ToolSpec } from "./catalogue.ts";
-export { describeProgress, duration, type ToolProgress } from "./progress.ts";
+export { describeProgress, duration, progressLines, type ToolProgress } from "./progress.ts";
 
 /** A version command that takes longer is not the tool. */
 const VERSION_TIMEOUT_MS = 10_000;
@@ -47,7 +48,7 @@ export interface ResolveOptions {
   env?: NodeJS.ProcessEnv;
   /** By default `TOOLS`. */
   table?: readonly ToolSpec[];
-  /** Called with what is being built; `describeProgress` makes a line of it. */
+  /** Called with what is being built; `progressLines` makes lines of it. */
   onProgress?: (event: ToolProgress) => void;
   /** Ends a build that is running. */
   signal?: AbortSignal;
@@ -149,7 +150,7 @@ async function versionOf(path: string, spec: ToolSpec, context: Context): Promis
     const { stdout, stderr } = await tryRun(path, spec.versionArgs, {
       cwd: context.root,
       env: context.env,
-      signal: AbortSignal.timeout(VERSION_TIMEOUT_MS),
+      signal: AbortSignal.timeout(VERSION_TIMEOUT_MS * slowness()),
     });
     return spec.versionPattern.exec(`${stdout}\n${stderr}`)?.[1]?.replace(/\+.*$/, "");
   } catch {

@@ -114,6 +114,24 @@ const resolveHello = (changed: Partial<Parameters<typeof resolveTool>[1]> = {}) 
 const built = (): string[] => events.flatMap((event) => (event.kind === "built" ? [event.tool] : []));
 const says = async (program: string): Promise<string> => (await tryRun(program, ["--version"])).stdout.trim();
 
+describe("a command that builds a tool", () => {
+  it("prints no line for each of its packages", async () => {
+    const go = script(
+      "go",
+      'case "$1" in env) echo go1.99;; build) i=0; while [ $i -lt 2500 ]; do i=$((i+1)); echo "example.test/p$i" >&2; done; exit 1;; esac',
+    );
+    const file = join(dir, "asks");
+    const library = JSON.stringify(join(repositoryRoot(), "scripts/lib/tools/path.ts"));
+    writeFileSync(
+      `${file}.ts`,
+      `import { toolPath } from ${library}; await toolPath("age").catch(() => {});`,
+    );
+    const { stderr } = await tryRun(...programLine(repositoryRoot(), file, []), { env: before(go) });
+    expect(stderr).toMatch(/^building age/);
+    expect(stderr.trim().split("\n").length).toBeLessThan(100);
+  });
+});
+
 describe("resolving a tool", { timeout: 120_000 }, () => {
   it("builds it at the version in go.mod, stamped, and takes it from the cache the next time, without Go", async () => {
     const first = await resolveHello();

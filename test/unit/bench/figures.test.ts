@@ -121,6 +121,10 @@ describe("the change that is merged", () => {
     revision: "",
     operation: "",
     message: "",
+    operating: false,
+    operationMessage: "",
+    comparisonError: undefined,
+    unhealthy: undefined,
     healthSince: undefined,
     deployments: [],
   };

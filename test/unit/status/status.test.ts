@@ -13,8 +13,14 @@ const URL = "https://forge.example.com/shop/gitops";
 function application(env: string, app: string, change: Partial<Application> = {}): Application {
   const name = `${env}-${app}`;
   const state = { sync: "Synced", health: "Healthy", revision: "a".repeat(40), operation: "", message: "" };
+  const moment = {
+    operating: false,
+    operationMessage: "",
+    comparisonError: undefined,
+    unhealthy: undefined,
+  };
   const past = { healthSince: undefined, deployments: [] };
-  return { name, app, env, cluster: env, images: [], ...state, ...past, ...change };
+  return { name, app, env, cluster: env, images: [], ...state, ...moment, ...past, ...change };
 }
 
 const ENVIRONMENTS = ["dev", "staging", "prod"];

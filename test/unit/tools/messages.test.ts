@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { explainGoFailure } from "../../../scripts/lib/tools/go.ts";
-import { describeProgress, duration } from "../../../scripts/lib/tools/resolve.ts";
+import { describeProgress, duration, progressLines } from "../../../scripts/lib/tools/resolve.ts";
 
 /** What Go 1.26 and 1.27 print, recorded. */
 const FAILURES: [string, string, string][] = [
@@ -110,5 +110,31 @@ describe("progress in words", () => {
     [754.6, "12m35s"],
   ])("%d seconds are %s", (seconds, text) => {
     expect(duration(seconds)).toBe(text);
+  });
+});
+
+describe("the lines of a build", () => {
+  const lines: string[] = [];
+  let seconds = 0;
+  const report = progressLines(
+    (line) => lines.push(line),
+    undefined,
+    () => seconds * 1000,
+  );
+
+  it("tell of it every half minute, not of each package", () => {
+    report({ kind: "building", tools: ["argocd"], first: 1, total: 1, usualSeconds: 300 });
+    for (let count = 1; count <= 2500; count += 1) {
+      seconds = count / 25;
+      report({ kind: "step", tools: ["argocd"], text: `${count} packages compiled` });
+    }
+    report({ kind: "built", tool: "argocd", done: 1, total: 1, seconds });
+    expect(lines).toEqual([
+      "building argocd (1 of 1, usually 5m00s)",
+      "argocd: 750 packages compiled",
+      "argocd: 1500 packages compiled",
+      "argocd: 2250 packages compiled",
+      "built argocd in 1m40s (1 of 1)",
+    ]);
   });
 });
