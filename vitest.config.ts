@@ -32,7 +32,7 @@ export default defineConfig({
           name: "programs",
           // After those that take seconds.
           sequence: { groupOrder: 1 },
-          include: ["test/programs/**/*.test.ts"],
+          include: ["test/{programs,security}/**/*.test.ts"],
           isolate: false,
           testTimeout: 60_000,
           // Some wait for a tool that is built first.

@@ -1,20 +1,8 @@
-import {
-  copyFile,
-  cp,
-  mkdir,
-  mkdtemp,
-  readdir,
-  readFile,
-  realpath,
-  rm,
-  symlink,
-  utimes,
-  writeFile,
-} from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, realpath, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { pathToFileURL } from "node:url";
-import { describe, expect, it, onTestFinished } from "vitest";
+import { glob } from "tinyglobby";
+import { expect, it, onTestFinished } from "vitest";
 import { tryRun } from "../../scripts/lib/exec.ts";
 import { programLine, repositoryRoot } from "../../scripts/lib/repository.ts";
 import { temporary } from "../support/tree.ts";
@@ -34,19 +22,25 @@ async function start(program: string, module: string, args: readonly string[] = 
   return { ...ended, directory, left: await readdir(scratch) };
 }
 
-it("a program and its modules are where their sources are, and its arguments are its own", async () => {
+it("a program has the arguments, and knows the checkout that started it", async () => {
   const { stdout, stderr, exitCode, directory, left } = await start(
-    `import { meta } from "./parts/part.ts";
-console.log(JSON.stringify([process.argv.slice(1), import.meta.dirname, meta]));`,
-    "export const meta = [import.meta.url, import.meta.filename];",
+    `import { repositoryRoot } from ${JSON.stringify(join(repositoryRoot(), "scripts/lib/repository.ts"))};
+console.log(JSON.stringify([process.argv.slice(1), repositoryRoot()]));`,
+    "",
     ["staging", "--dry-run"],
   );
   expect({ stderr, exitCode, left }).toEqual({ stderr: "", exitCode: 0, left: [] });
-  const part = join(directory, "parts/part.ts");
   expect(JSON.parse(stdout)).toEqual([
     [join(directory, "program.ts"), "staging", "--dry-run"],
-    directory,
-    [pathToFileURL(part).href, part],
+    repositoryRoot(),
+  ]);
+});
+
+it("one module asks where it is: the bundle has one answer", async () => {
+  const files = await glob("scripts/**/*.ts", { cwd: repositoryRoot() });
+  const texts = await Promise.all(files.map(async (file) => readFile(join(repositoryRoot(), file), "utf8")));
+  expect(files.filter((_, index) => texts[index]?.includes("import.meta"))).toEqual([
+    "scripts/lib/repository.ts",
   ]);
 });
 
@@ -86,110 +80,13 @@ it("a module that is not there is named, with the line that asks for it", async 
   expect({ exitCode, left }).toEqual({ exitCode: 1, left: [] });
 });
 
-describe("what a command starts from", () => {
-  /** A checkout with one command, which prints the word of its module. */
-  async function checkout(): Promise<string> {
-    const root = await realpath(await temporary());
-    await mkdir(join(root, "scripts/lib"), { recursive: true });
-    await mkdir(join(root, "node_modules"));
-    await copyFile(join(repositoryRoot(), "scripts/run.js"), join(root, "scripts/run.js"));
-    await symlink(join(repositoryRoot(), "node_modules/esbuild"), join(root, "node_modules/esbuild"));
-    await put(root, "package.json", '{ "type": "module" }');
-    await put(
-      root,
-      "scripts/say.ts",
-      'import { word } from "./lib/word.ts";\nconsole.log(word, import.meta.dirname);',
-    );
-    await put(root, "scripts/lib/word.ts", 'export const word: string = "one";');
-    await put(root, "node_modules/.package-lock.json", "{}");
-    return root;
-  }
-
-  async function put(root: string, path: string, text: string): Promise<void> {
-    await writeFile(join(root, path), text);
-    // What it contains counts, not when it was written.
-    await utimes(join(root, path), 0, 0);
-  }
-
-  async function say(root: string): Promise<string> {
-    const { stdout, stderr } = await tryRun(...programLine(root, "say", []));
-    return stdout + stderr;
-  }
-
-  async function kept(root: string): Promise<string[]> {
-    return (await readdir(join(root, ".cache/commands")).catch((): string[] => [])).toSorted();
-  }
-
-  it("is kept, and used again", async () => {
-    const root = await checkout();
-    expect(await say(root)).toBe(`one ${root}/scripts\n`);
-    const first = await kept(root);
-    expect(first).toEqual([expect.stringMatching(/^say\.[0-9a-f-]+\.mjs$/), "say.json"]);
-    const bundle = join(root, ".cache/commands", first[0] ?? "");
-    await writeFile(bundle, (await readFile(bundle, "utf8")).replace('"one"', '"kept"'));
-    expect(await say(root)).toBe(`kept ${root}/scripts\n`);
-    expect(await kept(root)).toEqual(first);
+it("leaves nothing behind where there is no room for the bundle", async () => {
+  const scratch = await temporary();
+  const [command, args] = programLine(repositoryRoot(), "status", ["--help"]);
+  // No file of more than one block, as on a full disk.
+  const { stderr } = await tryRun("sh", ["-c", 'ulimit -f 1; "$0" "$@"', command, ...args], {
+    env: { ...process.env, TMPDIR: scratch },
   });
-
-  it.each([
-    ["a module", "scripts/lib/word.ts", 'export const word: string = "two";', "two"],
-    ["the command", "scripts/say.ts", "console.log(3, import.meta.dirname);", "3"],
-    ["a package", "node_modules/.package-lock.json", "{} ", "one"],
-  ])("is replaced when %s changes", async (_, path, text, word) => {
-    const root = await checkout();
-    await say(root);
-    const before = await kept(root);
-    await put(root, path, text);
-    expect(await say(root)).toBe(`${word} ${root}/scripts\n`);
-    const after = await kept(root);
-    expect(after).toHaveLength(2);
-    expect(after).not.toEqual(before);
-  });
-
-  it("is not that of the checkout which this one is a copy of", async () => {
-    const root = await checkout();
-    await say(root);
-    const copy = join(await realpath(await temporary()), "copy");
-    await cp(root, copy, { recursive: true, preserveTimestamps: true });
-    expect(await say(copy)).toBe(`one ${copy}/scripts\n`);
-  });
-
-  it.each([
-    ["the record is damaged", "say.json", "{"],
-    ["the bundle is damaged", ".mjs", "{"],
-    ["the bundle is empty", ".mjs", ""],
-  ])("is made anew where %s", async (_, ending, text) => {
-    const root = await checkout();
-    await say(root);
-    const [damaged] = (await kept(root)).filter((file) => file.endsWith(ending));
-    await writeFile(join(root, ".cache/commands", damaged ?? ""), text);
-    expect(await say(root)).toBe(`one ${root}/scripts\n`);
-    expect(await say(root)).toBe(`one ${root}/scripts\n`);
-  });
-
-  it("need not be kept: a place that cannot be written is no matter", async () => {
-    const root = await checkout();
-    await writeFile(join(root, ".cache"), "");
-    expect(await say(root)).toBe(`one ${root}/scripts\n`);
-  });
-
-  it("leaves nothing of itself where there is no room for it", async () => {
-    const root = await checkout();
-    const scratch = await temporary();
-    const [command, args] = programLine(root, "say", []);
-    // No file of more than one block, as on a full disk.
-    const { stderr } = await tryRun("sh", ["-c", 'ulimit -f 1; "$0" "$@"', command, ...args], {
-      env: { ...process.env, TMPDIR: scratch },
-    });
-    expect(stderr).toContain("EFBIG");
-    expect([await kept(root), await readdir(scratch)]).toEqual([[], []]);
-  });
-
-  it("is one in the end when many start at once", async () => {
-    const root = await checkout();
-    const said = await Promise.all(Array.from({ length: 8 }, async () => say(root)));
-    expect(new Set(said)).toEqual(new Set([`one ${root}/scripts\n`]));
-    expect(await say(root)).toBe(`one ${root}/scripts\n`);
-    expect((await kept(root)).filter((file) => file.endsWith(".mjs"))).toHaveLength(1);
-  });
+  expect(stderr).toContain("EFBIG");
+  expect(await readdir(scratch)).toEqual([]);
 });

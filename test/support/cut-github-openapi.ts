@@ -9,8 +9,9 @@
  */
 import { createHash } from "node:crypto";
 import { readFile, writeFile } from "node:fs/promises";
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
 import { z } from "zod";
+import { repositoryRoot } from "../../scripts/lib/repository.ts";
 
 const PULL = "/repos/{owner}/{repo}/pulls/{pull_number}";
 const ISSUE = "/repos/{owner}/{repo}/issues/{issue_number}";
@@ -123,4 +124,4 @@ for (const [method, path] of OPERATIONS) {
   (paths[path] ??= {})[method] = part;
   follow(document, part, cut);
 }
-await writeFile(fileURLToPath(new URL("github-openapi.json", import.meta.url)), JSON.stringify(cut, null, 2));
+await writeFile(join(repositoryRoot(), "test/support/github-openapi.json"), JSON.stringify(cut, null, 2));
