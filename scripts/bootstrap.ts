@@ -4,7 +4,7 @@ import { createInterface } from "node:readline/promises";
 import * as hub from "./lib/argocd/hub.ts";
 import { command, main } from "./lib/cli/command.ts";
 import { RefusedError } from "./lib/errors.ts";
-import { uncommitted } from "./lib/git/git.ts";
+import { uncommitted } from "./lib/git/checkout.ts";
 import type { Target } from "./lib/kubectl.ts";
 import { repositoryRoot } from "./lib/repository.ts";
 import { progressLines, resolveTool } from "./lib/tools/resolve.ts";

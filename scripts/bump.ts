@@ -8,7 +8,7 @@ import { command, main, onInterrupt } from "./lib/cli/command.ts";
 import { RefusedError } from "./lib/errors.ts";
 import { connectRepository } from "./lib/forge/connection.ts";
 import { withForge } from "./lib/forge/session.ts";
-import { authorOf } from "./lib/git/remote.ts";
+import { authorOf } from "./lib/git/checkout.ts";
 import { describeProposal, type ProposalOutcome } from "./lib/proposal/proposal.ts";
 import { describeWithdrawal } from "./lib/proposal/withdrawal.ts";
 import { repositoryRoot } from "./lib/repository.ts";

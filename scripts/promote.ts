@@ -5,7 +5,7 @@ import { command, main, onInterrupt } from "./lib/cli/command.ts";
 import { UsageError } from "./lib/errors.ts";
 import { connectRepository } from "./lib/forge/connection.ts";
 import { withForge } from "./lib/forge/session.ts";
-import { authorOf } from "./lib/git/remote.ts";
+import { authorOf } from "./lib/git/checkout.ts";
 import { applyPromotion, checkoutHistory, planPromotion } from "./lib/promotion/plan.ts";
 import { describeOutcome, describePlan, describeReview } from "./lib/promotion/print.ts";
 import { promote } from "./lib/promotion/promote.ts";

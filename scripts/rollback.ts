@@ -3,7 +3,7 @@ import { command, main, onInterrupt } from "./lib/cli/command.ts";
 import { UsageError } from "./lib/errors.ts";
 import { connectRepository } from "./lib/forge/connection.ts";
 import { withForge } from "./lib/forge/session.ts";
-import { authorOf } from "./lib/git/remote.ts";
+import { authorOf } from "./lib/git/checkout.ts";
 import { momentOption } from "./lib/moment.ts";
 import { describeProposal, propose } from "./lib/proposal/proposal.ts";
 import { repositoryRoot } from "./lib/repository.ts";

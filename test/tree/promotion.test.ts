@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { CommandError } from "../../scripts/lib/errors.ts";
+import { GitObjects } from "../../scripts/lib/git/objects.ts";
 import { applyPromotion, checkoutHistory, planPromotion } from "../../scripts/lib/promotion/plan.ts";
 import { deriveRelease, parseRelease } from "../../scripts/lib/release/release.ts";
 import { commit, git, SHA, smallRepository, temporary, write } from "../support/tree.ts";
@@ -199,7 +200,13 @@ describe("a release is derived anew", () => {
     await edit(root, "overlays/dev/web/kustomization.yaml", (text) => text.replace(SHA, NEWER));
     await commit(root);
     const { text, from, commit: rendered } = await release(root, "test", "web");
-    const where = { root, app: "web", from, commit: rendered, kustomize: await kustomize() };
+    const where = {
+      git: new GitObjects(root),
+      app: "web",
+      from,
+      commit: rendered,
+      kustomize: await kustomize(),
+    };
     expect(await deriveRelease(where)).toBe(text);
   });
 });

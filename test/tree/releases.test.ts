@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import { glob } from "tinyglobby";
 import { describe, expect, it } from "vitest";
 import { run } from "../../scripts/lib/exec.ts";
-import { isInHistory } from "../../scripts/lib/git/git.ts";
+import { GitHistory } from "../../scripts/lib/git/history.ts";
 import {
   deriveRelease,
   formatRelease,
@@ -14,6 +14,7 @@ import { readEnvironments } from "../../scripts/lib/tree/environment.ts";
 import { allOverlays } from "../../scripts/lib/tree/overlays.ts";
 import { kustomize, ROOT } from "./support.ts";
 
+const GIT = new GitHistory(ROOT);
 const catalogue = await readCatalogue(ROOT);
 const environments = await readEnvironments(ROOT);
 const receiving = environments.filter(({ promotesFrom }) => promotesFrom !== undefined);
@@ -52,10 +53,10 @@ describe.each(cases)("the release of $name in $env", ({ env, name, app }) => {
   it("is what its commit renders, where the clone has that commit", async ({ skip }) => {
     const { text, release } = await read(env, name);
     expect(release.commit).not.toMatch(/^0+$/);
-    skip(!(await isInHistory(ROOT, release.commit)), "a shallow or squashed clone");
+    skip(!(await GIT.isAncestor(release.commit, "HEAD")), "a shallow or squashed clone");
     const { from, commit } = release;
     const derived = await deriveRelease({
-      root: ROOT,
+      git: GIT,
       app: name,
       from,
       commit,

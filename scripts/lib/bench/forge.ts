@@ -7,6 +7,7 @@ import { z } from "zod";
 import { isAlive } from "../alive.ts";
 import { run } from "../exec.ts";
 import type { Repository } from "../forge/address.ts";
+import { ownEnvironment, type Setting } from "../git/environment.ts";
 import {
   ensureRepository,
   ensureToken,
@@ -125,27 +126,11 @@ export async function ask(
 
 /** The environment for git: nobody's configuration, one identity, and the token as a header, which no process list shows. */
 export function gitEnvironment(token?: string): NodeJS.ProcessEnv {
-  const settings: [string, string][] = [
+  const header: Setting[] =
+    token === undefined ? [] : [["http.extraHeader", `Authorization: token ${token}`]];
+  return ownEnvironment(process.env, [
     ["user.name", "bench"],
     ["user.email", "bench@ecommerce-gitops.invalid"],
-    ["commit.gpgSign", "false"],
-    ["gc.auto", "0"],
-    ...(token === undefined
-      ? []
-      : [["http.extraHeader", `Authorization: token ${token}`] as [string, string]]),
-  ];
-  return {
-    PATH: process.env["PATH"],
-    HOME: "/nonexistent",
-    GIT_CONFIG_GLOBAL: "/dev/null",
-    GIT_CONFIG_SYSTEM: "/dev/null",
-    GIT_TERMINAL_PROMPT: "0",
-    GIT_CONFIG_COUNT: String(settings.length),
-    ...Object.fromEntries(
-      settings.flatMap(([key, value], index) => [
-        [`GIT_CONFIG_KEY_${index}`, key],
-        [`GIT_CONFIG_VALUE_${index}`, value],
-      ]),
-    ),
-  };
+    ...header,
+  ]);
 }

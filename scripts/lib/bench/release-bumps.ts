@@ -168,7 +168,9 @@ async function look(place: Place, way: Way, apps: readonly string[]): Promise<St
   const { forge, repository, tree, onInterrupt } = place;
   const address = forgeAddress({ repoURL: gitUrl(forge, repository), forgeAPI: `${forge.url}/api/v1` });
   const pulls = await connectForge(address, forge.token).listOpenPullRequests("main");
-  const options = { url: address.git, token: forge.token, branch: "main", env: process.env, onInterrupt };
+  const { root } = tree;
+  const where = { root, url: address.git, token: forge.token, branch: "main" };
+  const options = { ...where, env: process.env, onInterrupt };
   return withRemote(options, async (remote) => {
     await remote.fetch("bump/*", { history: true });
     const environment = tree.environments[0] ?? "";

@@ -2,7 +2,6 @@
 
 import { DIGEST } from "../digest.ts";
 import { RefusedError, UsageError } from "../errors.ts";
-import { withTreeAt } from "../git/git.ts";
 import type { Remote } from "../git/remote.ts";
 import type { Proposal } from "../proposal/proposal.ts";
 import { type App, readCatalogue } from "../tree/catalogue.ts";
@@ -89,8 +88,7 @@ async function fetchBase(remote: Remote, { app, direct }: BumpRequest): Promise<
 }
 
 async function planAt(remote: Remote, base: string, request: BumpRequest): Promise<BumpPlan> {
-  const { app, environment } = await withTreeAt(
-    remote.directory,
+  const { app, environment } = await remote.withTree(
     base,
     ["apps", ":(glob)overlays/*/environment.yaml"],
     async (tree) => ({

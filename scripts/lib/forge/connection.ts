@@ -6,6 +6,8 @@ import { exampleSettings, readSettings, SETTINGS_FILE, type Settings } from "../
 import { type ForgeAddress, forgeAddress } from "./address.ts";
 
 export interface RepositoryConnection {
+  /** The checkout that the command runs for. */
+  root: string;
   address: ForgeAddress;
   token: string;
   /** For the services' own repositories, which are only read; undefined: the same. */
@@ -30,7 +32,7 @@ export async function connectRepository(root: string, env: NodeJS.ProcessEnv): P
   // After `. .sandbox/env` the token in the environment is the sandbox's.
   if (sandbox !== undefined && (given === undefined || given === sandbox)) {
     const settings = await readSettings(isWorkClone(root) ? root : layoutOf(root).work);
-    return { ...connection(settings, sandbox), sourcesToken: undefined, registry: undefined };
+    return { root, ...connection(settings, sandbox), sourcesToken: undefined, registry: undefined };
   }
   const token = given ?? (env["GITHUB_TOKEN"] || undefined);
   if (token !== undefined) {
@@ -42,7 +44,7 @@ export async function connectRepository(root: string, env: NodeJS.ProcessEnv): P
         "put your own there, or start the sandbox with `npm start`",
       );
     }
-    return { ...connection(settings, token), sourcesToken: env["SOURCES_TOKEN"] || undefined };
+    return { root, ...connection(settings, token), sourcesToken: env["SOURCES_TOKEN"] || undefined };
   }
   throw new RefusedError("there is no token for the forge", "set FORGE_TOKEN or GITHUB_TOKEN");
 }
@@ -50,6 +52,6 @@ export async function connectRepository(root: string, env: NodeJS.ProcessEnv): P
 function connection(
   { repoURL, forgeAPI, revision, registry }: Settings,
   token: string,
-): Omit<RepositoryConnection, "sourcesToken"> {
+): Omit<RepositoryConnection, "root" | "sourcesToken"> {
   return { address: forgeAddress({ repoURL, forgeAPI }), token, branch: revision, registry };
 }

@@ -16,12 +16,12 @@ export interface SessionOptions extends Pick<RemoteOptions, "env" | "onInterrupt
  * @throws RefusedError, ExternalError when it does not, or does not answer: what its API says comes first
  */
 export async function withForge<T>(
-  { address, token, sourcesToken, branch }: RepositoryConnection,
+  { root, address, token, sourcesToken, branch }: RepositoryConnection,
   { pullRequests, history, ...options }: SessionOptions,
   use: (remote: Remote, forge: Forge) => Promise<T>,
 ): Promise<T> {
   const forge = connectForge(address, token, sourcesToken);
-  return withRemote({ url: address.git, token, branch, ...options }, async (remote) => {
+  return withRemote({ root, url: address.git, token, branch, ...options }, async (remote) => {
     const fetch = history === undefined ? [] : [remote.fetch(history, { history: true })];
     const fetched = Promise.allSettled(fetch);
     await forge.checkRepository({ pullRequests });

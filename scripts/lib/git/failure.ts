@@ -18,11 +18,50 @@ export function failure(result: RunResult, url: string): RefusedError | External
     );
   if (status === "404" || /repository '.*' not found/.test(stderr))
     return new RefusedError(`there is no repository ${url}`, "compare repoURL in the settings", options);
+  if (/mismatched algorithms/.test(stderr))
+    return new RefusedError(
+      `${url} names commits by SHA-256, and a release names them by SHA-1`,
+      "make the repository anew, with the object format SHA-1",
+      options,
+    );
   if (/not valid: is this a git repository/.test(stderr))
     return new ExternalError(`${url} is no Git repository`, "is repoURL in the settings right?", options);
   if (status !== undefined)
     return new ExternalError(`${host} answers git ${status}`, "try again later", options);
   return new ExternalError(`git cannot reach ${url}: ${lastLine(result)}`, "try again later", options);
+}
+
+/** What somebody may have set so that git answers nothing at all, as git says it. */
+const BROKEN_SETTING =
+  /^(?:error|fatal): (bad (?:config line|\w+ config value|zlib compression level) .*|invalid value for '.*|bogus .*|missing config .*|exceeded maximum include depth .*)$/m;
+
+/** Why git does not work in a checkout, when that is how it is set up there; undefined for any other failure. */
+export function setupRefusal({ exitCode, stderr }: RunResult): RefusedError | undefined {
+  if (exitCode !== 128) return undefined;
+  const [, owned] = /detected dubious ownership in repository at '(.+)'/.exec(stderr) ?? [];
+  if (owned !== undefined)
+    return new RefusedError(
+      `${owned} belongs to another user, so git does not read it (safe.directory)`,
+      `git config --global --add safe.directory ${owned}`,
+    );
+  const [, setting] = BROKEN_SETTING.exec(stderr) ?? [];
+  if (setting !== undefined)
+    return new RefusedError(
+      `git cannot read its configuration: ${setting}`,
+      "mend it; `git config --list --show-origin` shows where a setting stands",
+    );
+  const [, extension] = /unknown repository extensions? found:\s+(\S+)/.exec(stderr) ?? [];
+  return extension === undefined
+    ? undefined
+    : new RefusedError(
+        `this git does not know the repository's extension ${extension}`,
+        "install a newer git",
+      );
+}
+
+/** The first thing that git calls an error. */
+export function firstError(result: RunResult): string {
+  return /^(?:error|fatal): (.+)$/m.exec(result.stderr)?.[1]?.replace(/:$/, "") ?? lastLine(result);
 }
 
 export function lastLine({ stderr, exitCode }: RunResult): string {

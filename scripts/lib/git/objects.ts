@@ -4,11 +4,13 @@
 import { isUtf8 } from "node:buffer";
 import { createHash } from "node:crypto";
 import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { ExternalError, RefusedError } from "../errors.ts";
 import { type RunResult, runBytes, tryRun } from "../exec.ts";
-import { gitEnvironment } from "./environment.ts";
-import { lastLine } from "./failure.ts";
+import { temporaryDirectory } from "../temporary.ts";
+import { checkoutEnvironment } from "./environment.ts";
+import { lastLine, setupRefusal } from "./failure.ts";
 
 export interface GitFile {
   text: string;
@@ -27,10 +29,10 @@ export class GitObjects {
   readonly #env: NodeJS.ProcessEnv;
 
   /**
-   * @param directory the repository, or a checkout of it
+   * @param directory where git runs: a checkout, or any place when the environment names the repository
    * @param env for git
    */
-  constructor(directory: string, env: NodeJS.ProcessEnv = gitEnvironment(process.env)) {
+  constructor(directory: string, env: NodeJS.ProcessEnv = checkoutEnvironment(process.env)) {
     this.directory = directory;
     this.#env = env;
   }
@@ -96,6 +98,25 @@ export class GitObjects {
     }
   }
 
+  /**
+   * Calls a function with a temporary directory that holds some paths as a commit has them, and removes it afterwards.
+   * @param paths as `writeTree` takes them
+   * @throws ExternalError when git does not have the commit or one of the paths in it
+   */
+  async withTree<T>(
+    commit: string,
+    paths: readonly string[],
+    use: (directory: string) => Promise<T>,
+  ): Promise<T> {
+    const directory = await temporaryDirectory("tree-");
+    try {
+      await this.writeTree(commit, paths, directory);
+      return await use(directory);
+    } finally {
+      await rm(directory, { recursive: true, force: true });
+    }
+  }
+
   /** All files, or those at and below some paths. @throws ExternalError for a path that no file can have */
   async #list(commit: string, paths: readonly string[]): Promise<Map<string, Entry>> {
     const entries = await this.git(["ls-tree", "-r", "-z", commit, "--", ...paths]);
@@ -122,17 +143,23 @@ export class GitObjects {
     return found;
   }
 
-  /** Runs git in the repository and returns whatever it answers. */
+  /**
+   * Runs git in the repository and returns whatever it answers.
+   * @throws RefusedError when it does not work here at all, as it is set up
+   */
   async tryGit(
     args: readonly string[],
     options: { env?: NodeJS.ProcessEnv; input?: string } = {},
   ): Promise<RunResult> {
     const { input } = options;
-    return tryRun("git", args, {
+    const result = await tryRun("git", args, {
       cwd: this.directory,
       env: { ...this.#env, ...options.env },
       ...(input === undefined ? {} : { input }),
     });
+    const refusal = setupRefusal(result);
+    if (refusal !== undefined) throw refusal;
+    return result;
   }
 
   /** Runs git in the repository and returns its standard output. @throws ExternalError when it fails */

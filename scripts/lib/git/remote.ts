@@ -6,32 +6,30 @@ import { rm } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { sha256 } from "../digest.ts";
 import { RefusedError } from "../errors.ts";
-import { tryRun } from "../exec.ts";
 import { temporaryDirectory } from "../temporary.ts";
-import { failure, lastLine } from "./failure.ts";
+import { type Author, keptSettings } from "./checkout.ts";
+import { ownEnvironment, type Setting } from "./environment.ts";
+import { failure, firstError, lastLine } from "./failure.ts";
 import { GitHistory } from "./history.ts";
 import type { GitFile } from "./objects.ts";
-import { remoteEnvironment } from "./remote-environment.ts";
 
 export interface RemoteOptions {
+  /** The checkout whose Git configuration counts. */
+  root: string;
   /** Over HTTP, without a credential. */
   url: string;
   token: string;
   /** The branch that is deployed. */
   branch: string;
-  /** Of the caller; git gets it without what would point it to another repository. */
+  /** Of the caller; git gets of it what is no setting of Git, and of those what `keptSettings` and `ownEnvironment` let through. */
   env: NodeJS.ProcessEnv;
   /** Told how to remove the clone when the command is interrupted. */
   onInterrupt: (undo: () => Promise<unknown>) => void;
 }
 
+export type { Author } from "./checkout.ts";
 export type { LogEntry } from "./history.ts";
 export { blobId, type Entry, type GitFile as RemoteFile } from "./objects.ts";
-
-export interface Author {
-  name: string;
-  email: string;
-}
 
 export interface FileChange {
   path: string;
@@ -41,7 +39,6 @@ export interface FileChange {
 
 export type Pushed = { kind: "pushed" } | { kind: "moved"; reason: string };
 
-const BOT: Author = { name: "ecommerce-gitops bot", email: "bot@ecommerce-gitops.invalid" };
 /** A fetch is tried again after these pauses. */
 const PAUSES_MS = [500, 1000, 2000];
 /** How far back history is fetched to find where a branch left main; then all of it. */
@@ -54,8 +51,8 @@ export async function withRemote<T>(options: RemoteOptions, use: (remote: Remote
   const remove = async () => rm(directory, { recursive: true, force: true, maxRetries: 5 });
   options.onInterrupt(remove);
   try {
-    const remote = new Remote(directory, options);
-    await remote.create();
+    const remote = new Remote(directory, options, await keptSettings(options.root, options.env));
+    await remote.git(["init", "--quiet", "--bare", "--template=", directory]);
     return await use(remote);
   } finally {
     await remove();
@@ -68,15 +65,31 @@ export class Remote extends GitHistory {
   /** By branch, the newest commit; undefined until it is read, once after each fetch. */
   #tips: ReadonlyMap<string, string> | undefined;
 
-  /** @param directory the bare clone */
-  constructor(directory: string, { url, token, branch, env }: Omit<RemoteOptions, "onInterrupt">) {
-    super(directory, remoteEnvironment(env, url, token), `refs/remotes/origin/${branch}`);
+  /**
+   * @param directory the bare clone. Git is told its name and runs in the checkout: a path in a setting means the same as there
+   * @param kept of its user's configuration
+   */
+  constructor(
+    directory: string,
+    { root, url, token, branch, env }: Omit<RemoteOptions, "onInterrupt">,
+    kept: readonly Setting[] = [],
+  ) {
+    const basic = Buffer.from(`x-access-token:${token}`).toString("base64");
+    const own = ownEnvironment(env, [
+      ...kept,
+      ["remote.origin.url", url],
+      // In the environment no process list, URL or file shows the token; it is for this one host.
+      [`http.${new URL(url).origin}/.extraHeader`, `Authorization: Basic ${basic}`],
+    ]);
+    super(root, { ...own, GIT_DIR: directory }, `refs/remotes/origin/${branch}`);
     this.branch = branch;
     this.#url = url;
   }
 
-  async create(): Promise<void> {
-    await this.git(["init", "--quiet", "--bare", "--template=", "."]);
+  /** Whether its user's Git signs commits. */
+  async signs(): Promise<boolean> {
+    const args = ["config", "--type=bool", "--default=false", "--get", "commit.gpgSign"];
+    return (await this.git(args)).trim() === "true";
   }
 
   /**
@@ -97,7 +110,10 @@ export class Remote extends GitHistory {
     return this.#tips.get(branch);
   }
 
-  /** Makes a commit of its parent's tree with some files changed. */
+  /**
+   * Makes a commit of its parent's tree with some files changed, signed where its user's Git signs commits.
+   * @throws RefusedError when it cannot be signed
+   */
   async commit(options: {
     parent: string;
     changes: readonly FileChange[];
@@ -118,7 +134,15 @@ export class Remote extends GitHistory {
     };
     const tree = await this.#write(parent, options.changes);
     const message = options.message(await this.content(parent, tree));
-    return (await this.git(["commit-tree", tree, "-p", parent, "-F", "-"], { env, input: message })).trim();
+    const args = ["commit-tree", tree, "-p", parent, "-F", "-"];
+    if (!(await this.signs())) return (await this.git(args, { env, input: message })).trim();
+    const signed = await this.tryGit([...args, "-S"], { env, input: message });
+    if (signed.exitCode === 0) return signed.stdout.trim();
+    throw new RefusedError(
+      `the commit cannot be signed, as commit.gpgSign asks: ${firstError(signed)}`,
+      "see that `git commit -S` works here",
+      { cause: signed },
+    );
   }
 
   /** Writes a commit's tree with some files changed, all by one process, and gives its name. */
@@ -133,6 +157,11 @@ export class Remote extends GitHistory {
     const input = `${head}${files.join("")}\nls :1 ""\ndone\n`;
     const told = await this.git(["fast-import", "--quiet", "--force", "--done"], { input });
     return told.split(/\s/)[2] ?? "";
+  }
+
+  /** Whether a commit has a signature; whose it is, and of which key, is for the forge to say. */
+  async isSigned(commit: string): Promise<boolean> {
+    return /^gpgsig/m.test((await this.git(["cat-file", "commit", commit])).split("\n\n", 1)[0] ?? "");
   }
 
   /** A digest of everything in which two commits, or trees, differ: paths, modes and bytes. */
@@ -167,11 +196,14 @@ export class Remote extends GitHistory {
       .filter((text) => text !== "");
     if (/^!\t.*rejected\]/m.test(result.stdout)) {
       if (who === undefined || isRace(`${reason} ${remarks.join(" ")}`)) return { kind: "moved", reason };
+      const unsigned = remarks.find((remark) => /unverified commit|verified signature/.test(remark));
       throw new RefusedError(
-        `the forge refuses a push to ${branch}: ${remarks[0] ?? reason}`,
-        branch === this.branch
-          ? "leave --direct away: then it is a pull request"
-          : `let the token push branches like ${branch}`,
+        `the forge refuses a push to ${branch}: ${unsigned ?? remarks[0] ?? reason}`,
+        unsigned !== undefined
+          ? "have Git sign commits (commit.gpgSign) with a key that the forge knows"
+          : branch === this.branch
+            ? "leave --direct away: then it is a pull request"
+            : `let the token push branches like ${branch}`,
       );
     }
     throw failure(result, this.#url);
@@ -254,17 +286,6 @@ export class Remote extends GitHistory {
     const refs = await this.git(["for-each-ref", format, "refs/remotes/origin/"]);
     return new Map([...refs.matchAll(/^(\S+) (\w+)$/gm)].map(([, name = "", tip = ""]) => [name, tip]));
   }
-}
-
-/** Who commits: the person whose Git configuration says so, else this repository's bot. */
-export async function authorOf(root: string, env: NodeJS.ProcessEnv): Promise<Author> {
-  const ask = async (key: string) =>
-    (await tryRun("git", ["config", "--get", key], { cwd: root, env })).stdout.trim();
-  const [name, email] = await Promise.all([
-    env["GIT_AUTHOR_NAME"] || ask("user.name"),
-    env["GIT_AUTHOR_EMAIL"] || ask("user.email"),
-  ]);
-  return name && email ? { name, email } : BOT;
 }
 
 /** Several pushes at once: whoever comes second finds the reference locked or changed. */

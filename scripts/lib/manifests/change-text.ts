@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { ExternalError } from "../errors.ts";
 import { tryRun } from "../exec.ts";
-import { gitEnvironment } from "../git/environment.ts";
+import { ownEnvironment } from "../git/environment.ts";
 import type { FieldChange, ObjectChange } from "./change.ts";
 import { RISKS, type Risk, withoutPodPath } from "./risk.ts";
 
@@ -116,7 +116,7 @@ export async function renderedDiffs(renderings: readonly Rendered[]): Promise<st
         await writeFile(path, text);
       }
     }
-    const env = gitEnvironment(process.env);
+    const env = ownEnvironment(process.env, []);
     const { exitCode, stdout, stderr } = await tryRun("git", [...PLAIN_DIFF, "--", "a", "b"], {
       cwd: directory,
       env,

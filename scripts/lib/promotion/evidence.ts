@@ -1,7 +1,6 @@
 /** When each of some releases came to its environment, and whether it has been proven there since. */
 import pLimit from "p-limit";
 import { CommandError } from "../errors.ts";
-import { withTreeAt } from "../git/git.ts";
 import type { Remote } from "../git/remote.ts";
 import { bodyOf, releasePath, renderInputs, renderRelease } from "../release/release.ts";
 import { readCatalogue } from "../tree/catalogue.ts";
@@ -146,7 +145,7 @@ async function rendersAs(
 ): Promise<boolean> {
   const { environment, kustomize, commit, inputs } = options;
   try {
-    return await withTreeAt(remote.directory, commit, inputs, async (root) => {
+    return await remote.withTree(commit, inputs, async (root) => {
       const app = (await readCatalogue(root)).find((candidate) => candidate.app === name);
       if (app === undefined) return false;
       const { body } = await renderRelease({ root, app, from: environment.name, commit, kustomize });

@@ -4,7 +4,8 @@ import { join } from "node:path";
 import pLimit from "p-limit";
 import { RefusedError, UsageError } from "../errors.ts";
 import { exists, readIfThere } from "../file.ts";
-import { headCommit, isInHistory, lastChange, uncommitted } from "../git/git.ts";
+import { headCommit, uncommitted } from "../git/checkout.ts";
+import { GitHistory } from "../git/history.ts";
 import {
   formatRelease,
   parseRelease,
@@ -46,10 +47,11 @@ export interface History {
 /** A checkout as a state of its HEAD. */
 export async function checkoutHistory(root: string): Promise<History> {
   const head = await headCommit(root);
+  const git = new GitHistory(root);
   return {
     // Not HEAD, which may be on a branch that is squashed when it is merged.
-    commitOf: async (paths) => (await lastChange(root, paths)) ?? head,
-    contains: async (commit) => isInHistory(root, commit),
+    commitOf: async (paths) => (await git.lastChange(head, paths)) ?? head,
+    contains: async (commit) => git.isAncestor(commit, head),
     async refuseChanged(paths) {
       const [first, ...others] = await uncommitted(root, paths);
       if (first === undefined) return;

@@ -4,7 +4,6 @@ import type { Argocd } from "../argocd/argocd.ts";
 import { moment } from "../duration.ts";
 import { messageOf } from "../errors.ts";
 import type { Comparison, Forge } from "../forge/forge.ts";
-import { withTreeAt } from "../git/git.ts";
 import type { Remote } from "../git/remote.ts";
 import { compareManifests, type ObjectChange } from "../manifests/change.ts";
 import { parseManifests } from "../manifests/manifest.ts";
@@ -93,9 +92,7 @@ const TOOLING = ["docs", "scripts", "test", "tools"];
 export async function reviewPromotion(remote: Remote, forge: Forge, request: ReviewRequest): Promise<Review> {
   const base = (await remote.tip(remote.branch)) ?? "";
   const paths = (await remote.top(base)).filter((name) => !TOOLING.includes(name));
-  return withTreeAt(remote.directory, base, paths, async (tree) =>
-    reviewTree(remote, forge, { ...request, base, tree }),
-  );
+  return remote.withTree(base, paths, async (tree) => reviewTree(remote, forge, { ...request, base, tree }));
 }
 
 /** @param request.tree what the base holds; the releases that go are written into it */

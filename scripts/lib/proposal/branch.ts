@@ -39,7 +39,10 @@ export async function commitProposal(
   return remote.commit({ parent, changes, message: commitMessage(proposal), author, date });
 }
 
-/** Whether the branch is one commit that does these changes, made of files that main still has like that. */
+/**
+ * Whether the branch is one commit that does these changes, made of files that main still has like that; signed, where Git signs
+ * here.
+ */
 export async function isWanted(
   remote: Remote,
   { branch, base, changes, mayHoldMore }: ProposedCommit,
@@ -48,6 +51,7 @@ export async function isWanted(
   const { commits, from } = await remote.ahead(branch, `${branch}*`);
   if (from === undefined || commits.length === 0 || (commits.length > 1 && mayHoldMore !== true))
     return false;
+  if (commits.length === 1 && (await remote.signs()) && !(await remote.isSigned(tip))) return false;
   const changed = new Set(await remote.changed(from, tip));
   if (changed.size !== changes.length && mayHoldMore !== true) return false;
   const paths = changes.map(({ path }) => path);

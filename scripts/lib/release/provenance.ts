@@ -4,7 +4,7 @@
  */
 import pLimit from "p-limit";
 import { CommandError, messageOf, RefusedError, UsageError } from "../errors.ts";
-import { headCommit, withTreeAt } from "../git/git.ts";
+import { headCommit } from "../git/checkout.ts";
 import { GitHistory } from "../git/history.ts";
 import { blobId, type Entry } from "../git/objects.ts";
 import { type App, readCatalogue } from "../tree/catalogue.ts";
@@ -99,10 +99,10 @@ export async function checkProvenance(
 ): Promise<CheckedRelease[]> {
   if (scope.paths.length === 0) return [];
   const { head, history } = scope;
-  const apps = await withTreeAt(root, head, ["apps"], readCatalogue);
-  const environments = await environmentsAt(root, head);
-  const deployed = head === history ? environments : await environmentsAt(root, history);
   const git = new GitHistory(root);
+  const apps = await git.withTree(head, ["apps"], readCatalogue);
+  const environments = await environmentsAt(git, head);
+  const deployed = head === history ? environments : await environmentsAt(git, history);
   const limit = pLimit(PARALLEL);
   const checks = scope.paths.map((path) =>
     limit(async () => ({
@@ -118,7 +118,7 @@ export async function checkProvenance(
  * @returns its name; that of the work tree where the history's environments are not valid: the change may mend them
  */
 export async function firstEnvironment(root: string, { history }: ProvenanceScope): Promise<string> {
-  const environments = await environmentsAt(root, history).catch(async (error: unknown) => {
+  const environments = await environmentsAt(new GitHistory(root), history).catch(async (error: unknown) => {
     if (error instanceof RefusedError) return readEnvironments(root);
     throw error;
   });
@@ -137,8 +137,8 @@ interface Check {
   kustomize: () => Promise<string>;
 }
 
-async function environmentsAt(root: string, commit: string): Promise<Environment[]> {
-  return withTreeAt(root, commit, [":(glob)overlays/*/environment.yaml"], readEnvironments);
+async function environmentsAt(git: GitHistory, commit: string): Promise<Environment[]> {
+  return git.withTree(commit, [":(glob)overlays/*/environment.yaml"], readEnvironments);
 }
 
 async function originOf(check: Check): Promise<Origin> {
@@ -181,7 +181,7 @@ async function rendered(
     return fault(`its commit ${commit.slice(0, 7)} is not in the deployed branch's history`);
   try {
     const expected = await deriveRelease({
-      root: git.directory,
+      git,
       app,
       from,
       commit,

@@ -8,7 +8,7 @@ import { join, relative } from "node:path";
 import { stringify } from "yaml";
 import { DIGEST, sha256 } from "../digest.ts";
 import { RefusedError } from "../errors.ts";
-import { withTreeAt } from "../git/git.ts";
+import type { GitObjects } from "../git/objects.ts";
 import { type App, readCatalogue } from "../tree/catalogue.ts";
 import { build, type ImagePin, pinnedImage } from "../tree/kustomize.ts";
 
@@ -164,20 +164,20 @@ function imageText(pin: ImagePin): string {
 
 /**
  * Derives a release anew from the commit it names.
- * @param options.root a clone that has the commit
+ * @param options.git a clone that has the commit
  * @returns the text of the file as it should be
  * @throws RefusedError when the commit has no such app
  * @throws ExternalError when the clone does not have the commit, or it cannot be rendered
  */
 export async function deriveRelease(options: {
-  root: string;
+  git: GitObjects;
   app: string;
   from: string;
   commit: string;
   kustomize: string;
 }): Promise<string> {
-  const { root, app: name, from, commit, kustomize } = options;
-  return withTreeAt(root, commit, renderInputs(name, from), async (tree) => {
+  const { git, app: name, from, commit, kustomize } = options;
+  return git.withTree(commit, renderInputs(name, from), async (tree) => {
     const app = (await readCatalogue(tree)).find((candidate) => candidate.app === name);
     if (app === undefined) throw new RefusedError(`it has no app ${name}`);
     return formatRelease(await renderRelease({ root: tree, app, from, commit, kustomize }));

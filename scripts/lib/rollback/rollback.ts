@@ -4,7 +4,6 @@ import { sha256 } from "../digest.ts";
 import { moment } from "../duration.ts";
 import { RefusedError, UsageError } from "../errors.ts";
 import type { Forge, PullRequest } from "../forge/forge.ts";
-import { withTreeAt } from "../git/git.ts";
 import type { FileChange, Remote, RemoteFile } from "../git/remote.ts";
 import { compareRenderings, type ObjectChange } from "../manifests/change.ts";
 import { withdrawOrLeave } from "../proposal/withdrawal.ts";
@@ -249,7 +248,7 @@ async function fetchPlace(
   );
   // This app's file only: what is wrong with another one must not be in the way.
   const paths = [`apps/${appName}.yaml`, ":(glob)overlays/*/*.yaml"];
-  return withTreeAt(remote.directory, base, paths, async (tree) => {
+  return remote.withTree(base, paths, async (tree) => {
     const environment = findEnvironment(await readEnvironments(tree), name);
     return { app: findApp(await readCatalogue(tree), appName), environment, base };
   });

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { RefusedError } from "../errors.ts";
 import { replaceFile } from "../file.ts";
-import { uncommitted } from "../git/git.ts";
+import { uncommitted } from "../git/checkout.ts";
 import { untilExit } from "../temporary.ts";
 import { environmentOf, sealedFiles } from "./credential.ts";
 import { nameOf, RULES_FILE, type Rule } from "./recipients.ts";

@@ -1,6 +1,7 @@
 /** Where files lie that are sealed: not only in the work tree. */
 
-import { deployedIn, headCommit, isAt, withTreeAt } from "../git/git.ts";
+import { deployedIn, headCommit } from "../git/checkout.ts";
+import { GitObjects } from "../git/objects.ts";
 import type { Target } from "../kubectl.ts";
 import { readSettings } from "../tree/settings.ts";
 import { readClusterSealed } from "./cluster-sealed.ts";
@@ -59,9 +60,10 @@ async function readSealedAt(
   commit: string,
   environments: readonly string[],
 ): Promise<Sealed[]> {
-  const paths: string[] = [];
-  for (const path of environments.map((name) => `overlays/${name}`))
-    if (await isAt(root, commit, path)) paths.push(path);
+  const git = new GitObjects(root);
+  const directories = environments.map((name) => `overlays/${name}`);
+  const files = [...(await git.entries(commit, directories)).keys()];
+  const paths = files.filter((path) => path.endsWith(".sops.yaml"));
   if (paths.length === 0) return [];
-  return withTreeAt(root, commit, paths, async (tree) => readSealedFiles(tree, environments));
+  return git.withTree(commit, paths, async (tree) => readSealedFiles(tree, environments));
 }

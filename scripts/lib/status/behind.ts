@@ -1,5 +1,5 @@
 /** What came to which environment when, and how far one is behind another: read once for all apps, from Git alone. */
-import { GitHistory } from "../git/history.ts";
+import type { GitHistory } from "../git/history.ts";
 
 /** A commit of the deployed branch that brought an environment another release of an app. */
 export interface Arrival {
@@ -29,13 +29,12 @@ interface Commit {
 
 /**
  * Reads the history of a branch: a handful of runs of git, however many apps there are.
- * @param directory a repository
+ * @param git a repository
  * @param tip the newest commit that counts
  * @param first the environment that builds the live base
  * @throws ExternalError when git fails
  */
-export async function readArrivals(directory: string, tip: string, first: string): Promise<Arrivals> {
-  const git = new GitHistory(directory);
+export async function readArrivals(git: GitHistory, tip: string, first: string): Promise<Arrivals> {
   const commits = await readCommits(git, tip);
   const chain = firstParents(commits, tip);
   const positions = new Map(chain.map(({ commit }, position) => [commit, position]));

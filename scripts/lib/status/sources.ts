@@ -4,7 +4,8 @@ import { connectArgocd } from "../argocd/connection.ts";
 import { CommandError, messageOf, RefusedError } from "../errors.ts";
 import { connectRepository, type RepositoryConnection } from "../forge/connection.ts";
 import { withForge } from "../forge/session.ts";
-import { deployedIn } from "../git/git.ts";
+import { deployedIn } from "../git/checkout.ts";
+import { GitHistory } from "../git/history.ts";
 import type { RemoteOptions } from "../git/remote.ts";
 import { PROMOTIONS } from "../promotion/text.ts";
 import { readSettings } from "../tree/settings.ts";
@@ -62,8 +63,7 @@ async function fromForge(request: StatusRequest, connection: RepositoryConnectio
     const commit = (await remote.tip(branch)) ?? "";
     const changes = await openChanges(remote, forge);
     const sources = commits ? forge : undefined;
-    const { directory } = remote;
-    const status = await readStatus({ directory, commit, apps, changes, sources, now });
+    const status = await readStatus({ git: remote, commit, apps, changes, sources, now });
     const source = `${branch} at ${commit.slice(0, 7)} of ${address.git}`;
     return { status, changes: shown(changes, apps), source };
   });
@@ -77,8 +77,8 @@ function shown(changes: readonly OpenChange[], apps: readonly string[]): OpenCha
 async function fromCheckout({ root, apps, now }: StatusRequest, reason: string): Promise<FoundStatus> {
   const { revision } = await readSettings(root);
   const { name, commit, isShallow } = await deployedIn(root, revision);
-  const git = { directory: root, commit, changes: undefined, sources: undefined };
-  const status = await readStatus({ ...git, apps, now });
+  const query = { git: new GitHistory(root), commit, changes: undefined, sources: undefined };
+  const status = await readStatus({ ...query, apps, now });
   const short = "its history is short: `git fetch --unshallow` brings the rest";
   const notes = [`without open pull requests: ${reason}`, ...(isShallow ? [short] : [])];
   const source = `${name} at ${commit.slice(0, 7)}, as this checkout has it`;

@@ -4,7 +4,7 @@ import pLimit from "p-limit";
 import { sha256 } from "../digest.ts";
 import { readIfThere } from "../file.ts";
 import type { Forge } from "../forge/forge.ts";
-import { withTreeAt } from "../git/git.ts";
+import type { GitHistory } from "../git/history.ts";
 import { type Hold, isInForce, readHolds } from "../release/hold.ts";
 import { imageCommit, liveImage, parseRelease, releaseName, releasePath } from "../release/release.ts";
 import { type App, findApps, readCatalogue } from "../tree/catalogue.ts";
@@ -69,25 +69,25 @@ const PARALLEL_CALLS = 8;
 
 /**
  * Finds out what a commit of the deployed branch has in which environment, and since when.
- * @param query.directory a repository with the history of the commit
+ * @param query.git a repository with the history of the commit
  * @param query.apps only these; none for all
  * @param query.changes from `openChanges`; undefined when no forge was asked
  * @param query.sources counts commits in the apps' own repositories; undefined to leave that out
  * @throws UsageError for an unknown app; RefusedError for a file of the tree that is damaged
  */
 export async function readStatus(query: {
-  directory: string;
+  git: GitHistory;
   commit: string;
   apps: readonly string[];
   changes: readonly OpenChange[] | undefined;
   sources: Pick<Forge, "compare"> | undefined;
   now: Date;
 }): Promise<Status> {
-  const { directory, commit, changes, now } = query;
-  return withTreeAt(directory, commit, ["apps", "overlays"], async (tree) => {
+  const { git, commit, changes, now } = query;
+  return git.withTree(commit, ["apps", "overlays"], async (tree) => {
     const apps = findApps(await readCatalogue(tree), query.apps);
     const environments = (await readEnvironments(tree)).map(({ name }) => name);
-    const arrivals = await readArrivals(directory, commit, environments[0] ?? "");
+    const arrivals = await readArrivals(git, commit, environments[0] ?? "");
     const holds = (await readHolds(tree)).filter((hold) => isInForce(hold, now));
     const overlays = new Set(await allOverlays(tree));
     const lines = await Promise.all(

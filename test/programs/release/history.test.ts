@@ -50,7 +50,8 @@ async function history(days: readonly (string | undefined)[], path = PATH): Prom
 async function grow(directory: string, commits: string): Promise<Remote> {
   await run("git", ["fast-import", "--quiet"], { cwd: directory, input: commits });
   await git(directory, "update-ref", "refs/remotes/origin/main", "main");
-  const options = { url: "http://127.0.0.1:1/x.git", token: "none", branch: "main", env: process.env };
+  const url = "http://127.0.0.1:1/x.git";
+  const options = { root: directory, url, token: "none", branch: "main", env: process.env };
   return new Remote(directory, options);
 }
 

@@ -1,4 +1,5 @@
 import { beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
+import { GitHistory } from "../../../scripts/lib/git/history.ts";
 import { formatHolds } from "../../../scripts/lib/release/hold.ts";
 import { formatRelease, type Release } from "../../../scripts/lib/release/release.ts";
 import { readStatus, type StatusRow } from "../../../scripts/lib/status/status.ts";
@@ -54,7 +55,8 @@ async function pin(tag: string): Promise<string> {
 
 async function status(directory = root): Promise<(key: string) => Partial<StatusRow>> {
   const commitNow = (await git(directory, "rev-parse", "HEAD")).trim();
-  const query = { directory, commit: commitNow, apps: [], changes: [], sources: undefined, now: NOW };
+  const at = new GitHistory(directory);
+  const query = { git: at, commit: commitNow, apps: [], changes: [], sources: undefined, now: NOW };
   const { rows } = await readStatus(query);
   return (key) => rows.find(({ app, env }) => `${app} ${env}` === key) ?? {};
 }
@@ -250,7 +252,14 @@ describe("a shallow clone", () => {
 it("is the same in a hook of another repository, and whatever a person has set for reading a history", async () => {
   const rendered = await commit(web("test", B, await head()));
   await commit(web("live", B, rendered));
-  const at = { directory: root, commit: await head(), apps: [], changes: [], sources: undefined, now: NOW };
+  const at = {
+    git: new GitHistory(root),
+    commit: await head(),
+    apps: [],
+    changes: [],
+    sources: undefined,
+    now: NOW,
+  };
   const expected = await readStatus(at);
   expect(expected.rows.find(({ app, env }) => app === "web" && env === "live")).toMatchObject({ behind: 0 });
   onTestFinished(() => void vi.unstubAllEnvs());
@@ -265,7 +274,13 @@ it("is the same in a hook of another repository, and whatever a person has set f
 });
 
 it("refuses an app that the catalogue does not have", async () => {
-  const query = { directory: root, commit: await head(), changes: [], sources: undefined, now: NOW };
+  const query = {
+    git: new GitHistory(root),
+    commit: await head(),
+    changes: [],
+    sources: undefined,
+    now: NOW,
+  };
   await expect(readStatus({ ...query, apps: ["users"] })).rejects.toMatchObject({
     exitCode: 2,
     message: "there is no app users",
@@ -284,7 +299,7 @@ it("says how many commits of its own repository an app is behind, or why not", a
         : { kind: "unreadable", reason: "no such commit" };
     },
   };
-  const query = { directory: root, commit: await head(), apps: [], changes: [], now: NOW };
+  const query = { git: new GitHistory(root), commit: await head(), apps: [], changes: [], now: NOW };
   const { rows, notes } = await readStatus({ ...query, sources });
   expect(asked).toEqual([
     ["shop/web", B, SHA],

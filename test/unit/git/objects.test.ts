@@ -2,7 +2,6 @@ import { lstat, mkdir, readdir, readFile, readlink, symlink, writeFile } from "n
 import { join } from "node:path";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { run } from "../../../scripts/lib/exec.ts";
-import { withTreeAt } from "../../../scripts/lib/git/git.ts";
 import { GitObjects } from "../../../scripts/lib/git/objects.ts";
 import { commit, git, temporary, write } from "../../support/tree.ts";
 
@@ -32,7 +31,7 @@ describe("a tree as a commit has it", () => {
     await git(root, "add", "--all");
     await git(root, "update-index", "--chmod=+x", "run");
     await git(root, "commit", "--quiet", "--message", "x");
-    await withTreeAt(root, "HEAD", [], async (tree) => {
+    await new GitObjects(root).withTree("HEAD", [], async (tree) => {
       expect((await readdir(tree)).toSorted()).toEqual(["a", "bytes", "link", "run"]);
       expect(await readFile(join(tree, "a/text"), "utf8")).toBe("one\ntwo\r\n");
       expect(await readFile(join(tree, "a/é"), "utf8")).toBe("é");
@@ -54,7 +53,7 @@ describe("a tree as a commit has it", () => {
       "b/one": "",
       "b/one2": "",
     });
-    await withTreeAt(root, head, paths, async (tree) => {
+    await new GitObjects(root).withTree(head, paths, async (tree) => {
       const found = await readdir(tree, { recursive: true, withFileTypes: true });
       const files = found.filter((entry) => entry.isFile());
       expect(
@@ -65,7 +64,7 @@ describe("a tree as a commit has it", () => {
 
   it.each(["c", "a/x", ":(glob)a/*.yml"])("does not do without what is asked for: %s", async (path) => {
     const { root, head } = await repository({ "a/x.yaml": "" });
-    await expect(withTreeAt(root, head, ["a", path], async () => {})).rejects.toMatchObject({
+    await expect(new GitObjects(root).withTree(head, ["a", path], async () => {})).rejects.toMatchObject({
       exitCode: 5,
       message: `${head.slice(0, 7)} has no ${path}`,
     });
@@ -78,7 +77,7 @@ describe("a tree as a commit has it", () => {
   ])("is the same where a person has set %s to %s", async (key, value) => {
     const { root, head } = await repository({ ".gitattributes": "* text\n", "a/é": "one\ntwo\n" });
     configure(key, value);
-    await withTreeAt(root, head, ["a"], async (tree) => {
+    await new GitObjects(root).withTree(head, ["a"], async (tree) => {
       expect(await readFile(join(tree, "a/é"), "utf8")).toBe("one\ntwo\n");
     });
   });
@@ -88,7 +87,7 @@ describe("a tree as a commit has it", () => {
     const other = await repository({ a: "another one's" });
     vi.stubEnv("GIT_DIR", join(other.root, ".git"));
     vi.stubEnv("GIT_INDEX_FILE", join(other.root, ".git/index"));
-    await withTreeAt(root, head, ["a"], async (tree) => {
+    await new GitObjects(root).withTree(head, ["a"], async (tree) => {
       expect(await readFile(join(tree, "a"), "utf8")).toBe("mine");
     });
   });

@@ -1,7 +1,7 @@
 /** Old private keys leave the place where they stood beside the new one. */
 
 import { RefusedError, UsageError } from "../../errors.ts";
-import { wasEver } from "../../git/git.ts";
+import { wasEver } from "../../git/checkout.ts";
 import type { Target } from "../../kubectl.ts";
 import { openCluster, openKeyFile } from "../key-store.ts";
 import { readKeyring, withoutKeys } from "../keyring.ts";
