@@ -30,6 +30,7 @@ import { toolPath } from "./lib/tools/path.ts";
 import { allOverlays, changedOverlays, environmentOverlays } from "./lib/tree/overlays.ts";
 import { readSettings } from "./lib/tree/settings.ts";
 import { shapeFindings } from "./lib/tree/shape.ts";
+import { trackedFindings } from "./lib/tree/tracked.ts";
 
 interface Options {
   base?: string;
@@ -58,6 +59,7 @@ async function check({ base, all, root }: Options): Promise<void> {
   const findings = [
     ...held,
     ...(await shapeFindings(root)),
+    ...(await trackedFindings(root)),
     ...(await checkOverlays(root, looked, await firstEnvironment(root, scope))),
     ...(await checkSecrets(root, looked)),
   ];

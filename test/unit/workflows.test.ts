@@ -251,19 +251,3 @@ describe("the login to the registry", () => {
     expect(stdout).toBe(`login\n${host}\n--username\nme\n--password-stdin\nsecret`);
   });
 });
-
-describe("the code owners", () => {
-  it("are asked about what is there", async () => {
-    const text = await readFile(join(ROOT, ".github/CODEOWNERS"), "utf8");
-    const rules = text.split("\n").filter((line) => line !== "" && !line.startsWith("#"));
-    const gone = await Promise.all(
-      rules.map(async (rule) => {
-        const [, pattern = "", owner = ""] = /^\/(\S+) +(@\S+\/\S+)$/.exec(rule) ?? [];
-        const found = await glob(pattern.replace(/\/$/, "/**"), { cwd: ROOT, dot: true });
-        return owner !== "" && found.length > 0 ? [] : [rule];
-      }),
-    );
-    expect(rules.length).toBeGreaterThan(0);
-    expect(gone.flat()).toEqual([]);
-  });
-});

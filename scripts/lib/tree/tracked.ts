@@ -1,0 +1,59 @@
+/**
+ * Whether Git tracks files that programs read for themselves: npm, Node, Git, linters and others look for files of certain names,
+ * in the root and in every directory, and some of those run programs.
+ */
+import { type Finding, findingIn } from "../finding.ts";
+import { GitObjects } from "../git/objects.ts";
+
+/** All that may stand in the root. Programs look there first, so nothing stands there that nobody has listed here. */
+const ROOT_ENTRIES: ReadonlySet<string> = new Set([
+  ".ci",
+  ".editorconfig",
+  ".gitattributes",
+  ".github",
+  ".gitignore",
+  ".oxlintrc.json",
+  ".sops.yaml",
+  "CONTRIBUTING.md",
+  "LICENSE",
+  "README.md",
+  "apps",
+  "argocd",
+  "base",
+  "biome.json",
+  "docs",
+  "lefthook.yml",
+  "mise.toml",
+  "overlays",
+  "package-lock.json",
+  "package.json",
+  "sandbox",
+  "scripts",
+  "test",
+  "tools",
+  "tsconfig.json",
+  "vitest.config.ts",
+]);
+
+/** Looks at the paths of all tracked files, committed or not; it reads none of them. */
+export async function trackedFindings(root: string): Promise<Finding[]> {
+  const git = new GitObjects(root);
+  const list = async (...options: string[]) =>
+    (await git.git(["ls-files", "-z", ...options])).split("\0").filter((path) => path !== "");
+  // The files .gitignore of the repository only: what a person's own configuration ignores is no fault.
+  const ignored = new Set(await list("--cached", "--ignored", "--exclude-per-directory=.gitignore"));
+  return (await list()).flatMap((path) => {
+    const [top = "", ...below] = path.split("/");
+    if (!ROOT_ENTRIES.has(top)) {
+      const way = "move it into a directory, or first merge its name in scripts/lib/tree/tracked.ts";
+      return [findingIn(path, `the root has no ${top}`, way)];
+    }
+    if (ignored.has(path))
+      return [
+        findingIn(path, "Git tracks it although .gitignore names it", `remove it: git rm --cached ${path}`),
+      ];
+    if (below.some((name) => name.startsWith(".")))
+      return [findingIn(path, "programs read hidden files for themselves", "rename or remove it")];
+    return [];
+  });
+}
