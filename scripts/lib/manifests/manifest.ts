@@ -1,6 +1,6 @@
 /** Rendered manifests as data. The shapes name the fields that this repository reads; the API server checks the rest. */
 import { parseAllDocuments } from "yaml";
-import { ExternalError } from "../errors.ts";
+import { ExternalError, RefusedError } from "../errors.ts";
 
 export interface Metadata {
   name: string;
@@ -63,6 +63,7 @@ export interface Volume {
   name: string;
   configMap?: { name: string };
   secret?: { secretName: string };
+  emptyDir?: { medium?: string; sizeLimit?: string };
   [source: string]: unknown;
 }
 
@@ -195,6 +196,61 @@ export function ofKind<K extends keyof Kinds>(manifests: readonly Manifest[], ki
 /** The Deployments and StatefulSets. */
 export function workloads(manifests: readonly Manifest[]): Workload[] {
   return [...ofKind(manifests, "Deployment"), ...ofKind(manifests, "StatefulSet")];
+}
+
+/** A pod as an object describes it. */
+export interface PodTemplate {
+  owner: Manifest;
+  labels: Record<string, string>;
+  spec: PodSpec;
+}
+
+/** Where the kinds that have pods describe them. */
+const POD_AT: Readonly<Record<string, readonly string[]>> = {
+  Pod: [],
+  Deployment: ["spec", "template"],
+  StatefulSet: ["spec", "template"],
+  DaemonSet: ["spec", "template"],
+  ReplicaSet: ["spec", "template"],
+  ReplicationController: ["spec", "template"],
+  Job: ["spec", "template"],
+  CronJob: ["spec", "jobTemplate", "spec", "template"],
+};
+
+/**
+ * The pods that manifests describe, whatever their kind.
+ * @throws RefusedError for a kind that has containers in a place that nobody here knows
+ */
+export function podTemplates(manifests: readonly Manifest[]): PodTemplate[] {
+  return manifests.flatMap((owner) => {
+    const path = POD_AT[owner.kind];
+    const template = path?.reduce<unknown>(fieldOf, owner);
+    if (isTemplate(template))
+      return [{ owner, labels: template.metadata?.labels ?? {}, spec: template.spec }];
+    if (path === undefined && !hasContainers(owner)) return [];
+    throw new RefusedError(`${idOf(owner)} has its containers in a place that is not known here`);
+  });
+}
+
+function fieldOf(node: unknown, key: string): unknown {
+  if (typeof node !== "object" || node === null) return undefined;
+  return Object.entries(node).find(([name]) => name === key)?.[1];
+}
+
+function isTemplate(value: unknown): value is { metadata?: Partial<Metadata>; spec: PodSpec } {
+  return Array.isArray(fieldOf(fieldOf(value, "spec"), "containers"));
+}
+
+function hasContainers(node: unknown): boolean {
+  if (typeof node !== "object" || node === null) return false;
+  return Object.entries(node).some(
+    ([key, child]) => /^(initC|c)ontainers$/.test(key) || hasContainers(child),
+  );
+}
+
+/** The containers of a pod, those that only begin it among them. */
+export function containersOf({ spec }: Pick<PodTemplate, "spec">): Container[] {
+  return [...(spec.initContainers ?? []), ...spec.containers];
 }
 
 /** A manifest's identity in a cluster, to compare and to print: `apps/Deployment microservices/user-service`. */
