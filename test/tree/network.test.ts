@@ -1,9 +1,9 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { type Manifest, ofKind, parseManifests, workloads } from "../../scripts/lib/manifests/manifest.ts";
+import { type Manifest, ofKind, parseManifests, podTemplates } from "../../scripts/lib/manifests/manifest.ts";
 import { parseRelease, releasePath } from "../../scripts/lib/release/release.ts";
-import { allowed, type Endpoint, isClosed } from "./network.ts";
+import { allowed, describePort, type Endpoint, isClosed, readNetwork, strangers } from "./network.ts";
 import { manifestsOf, ROOT, renderTree } from "./support.ts";
 
 const tree = await renderTree();
@@ -15,6 +15,9 @@ const named = (name: string, namespace: string): Endpoint => ({
 });
 
 const DNS: Endpoint = { name: "kube-dns", namespace: "kube-system", labels: { "k8s-app": "kube-dns" } };
+
+/** One of each range of addresses that nobody on the internet has. */
+const PRIVATE = ["10.1.2.3", "172.16.1.2", "192.168.1.2"];
 
 /** What is not in the tree, but at the other end of a flow. */
 const OTHERS: Endpoint[] = [
@@ -29,11 +32,9 @@ const OTHERS: Endpoint[] = [
   DNS,
   { name: "other-in-kube-system", namespace: "kube-system", labels: {} },
   { name: "internet", address: "203.0.113.10" },
-  { name: "private", address: "10.1.2.3" },
+  ...PRIVATE.map((address) => ({ name: address, address })),
   { name: "metadata", address: "169.254.169.254" },
 ];
-
-const PORTS = [22, 53, 80, 443, 5432, 6379, 6443, 8080, 8081, 8082, 8083, 9090, 9121, 9187, 10250];
 
 /** Every flow there is, besides DNS. Anything that is not here is closed. */
 const FLOWS = [
@@ -62,7 +63,7 @@ const FLOWS = [
   "monitoring/prometheus -> microservices/payment-service: 8083",
   "monitoring/prometheus -> data/postgresql: 9187",
   "monitoring/prometheus -> data/redis: 9121",
-  "monitoring/prometheus -> private: 443 6443 10250",
+  ...PRIVATE.map((address) => `monitoring/prometheus -> ${address}: 443 6443 10250`),
 ];
 
 /** What the monitoring namespace needs from and for the API server, which has no selector. */
@@ -74,14 +75,14 @@ const API_SERVER = [
     `monitoring/${name} -> kube-system/other-in-kube-system: 443 6443`,
     `monitoring/${name} -> kube-system/kube-dns: 443 6443`,
   ]),
-  "monitoring/grafana -> private: 443 6443",
+  ...PRIVATE.map((address) => `monitoring/grafana -> ${address}: 443 6443`),
   ...["prometheus", "grafana"].flatMap((name) =>
     [
       "default/apisix",
       "kube-system/other-in-kube-system",
       "kube-system/kube-dns",
       "internet",
-      "private",
+      ...PRIVATE,
       "metadata",
     ].map((source) => `${source} -> monitoring/${name}: 6443 10250`),
   ),
@@ -91,24 +92,31 @@ const label = ({ name, namespace }: Endpoint) => (namespace === undefined ? name
 
 /** The other ends, and the pods of some manifests. */
 function endpointsOf(manifests: readonly Manifest[]): Endpoint[] {
-  const pods = workloads(manifests).map(({ metadata, spec }) => ({
+  const pods = podTemplates(manifests).map(({ owner: { metadata }, labels }) => ({
     name: metadata.name,
     namespace: metadata.namespace ?? "",
-    labels: spec.template.metadata.labels,
+    labels,
   }));
   return [...pods, ...OTHERS];
 }
 
-/** Every flow that manifests allow to or from a namespace that is closed, besides DNS. */
+/**
+ * Every flow that manifests allow to or from a namespace that is closed, besides DNS.
+ * @throws Error for a policy about somebody who is at no end of a flow here
+ */
 function flowsOf(manifests: readonly Manifest[]): string[] {
   const endpoints = endpointsOf(manifests);
+  const network = readNetwork(manifests);
+  const unknown = strangers(network, endpoints);
+  if (unknown.length > 0) throw new Error(`about nobody that is known here: ${unknown.join(", ")}`);
   return endpoints.flatMap((source) =>
     endpoints
-      .filter((target) => source !== target && (isClosed(manifests, source) || isClosed(manifests, target)))
+      .filter((target) => source !== target && (isClosed(network, source) || isClosed(network, target)))
       .flatMap((target) => {
-        const ports = PORTS.filter((port) => allowed(manifests, source, target, port)).filter(
-          (port) => !(target === DNS && port === 53),
-        );
+        const ports = network.ports
+          .filter((port) => allowed(network, source, target, port))
+          .map(describePort)
+          .filter((port) => !(target === DNS && ["53", "UDP/53"].includes(port)));
         return ports.length === 0 ? [] : [`${label(source)} -> ${label(target)}: ${ports.join(" ")}`];
       }),
   );
@@ -129,9 +137,13 @@ describe.each(tree.environments)("the network of $name", ({ name: env }) => {
   });
 
   it("lets DNS through from everywhere, and nothing else to kube-system but the API", () => {
+    const network = readNetwork(manifests);
     const own = endpointsOf(manifests).filter(({ namespace = "" }) => namespaces.includes(namespace));
-    expect(own.filter((endpoint) => !isClosed(manifests, endpoint))).toEqual([]);
-    expect(own.filter((endpoint) => !allowed(manifests, endpoint, DNS, 53))).toEqual([]);
+    expect(own.filter((endpoint) => !isClosed(network, endpoint))).toEqual([]);
+    for (const protocol of ["TCP", "UDP"]) {
+      const port = { protocol, port: 53 };
+      expect(own.filter((endpoint) => !allowed(network, endpoint, DNS, port))).toEqual([]);
+    }
   });
 });
 
@@ -146,6 +158,73 @@ it(`the network of ${first?.name} allows the declared flows and not one more`, (
     "monitoring/grafana -> monitoring/prometheus",
   ]);
   expect(found.filter((flow) => !within.includes(flow)).sort()).toEqual([...FLOWS, ...API_SERVER].sort());
+});
+
+describe(`in ${first?.name}`, () => {
+  const manifests = manifestsOf(tree, first?.name ?? "");
+  const policy = (namespace: string, spec: object): Manifest => {
+    const metadata = { name: "more", namespace };
+    return Object.assign({ apiVersion: "networking.k8s.io/v1", kind: "NetworkPolicy", metadata }, { spec });
+  };
+  /** Lets redis be reached in another way, too. */
+  const toRedis = (rule: object) => [
+    policy("data", {
+      podSelector: { matchLabels: { "app.kubernetes.io/name": "redis" } },
+      policyTypes: ["Ingress"],
+      ingress: [rule],
+    }),
+    policy("microservices", { podSelector: {}, policyTypes: ["Egress"], egress: [{}] }),
+  ];
+  const from = [{ namespaceSelector: { matchLabels: { "kubernetes.io/metadata.name": "microservices" } } }];
+  const agent = (kind: string, path: (template: object) => object): Manifest[] => {
+    const metadata = { name: "agent", namespace: "data", labels: {} };
+    const template = {
+      metadata: { labels: { "app.kubernetes.io/name": "redis" } },
+      spec: { containers: [{ name: "app", image: "x" }] },
+    };
+    return [Object.assign({ apiVersion: "apps/v1", kind, metadata }, path(template))];
+  };
+
+  it.each<[string, Manifest[]]>([
+    ["a port that no other flow has", toRedis({ from, ports: [{ port: 4711 }] })],
+    ["another protocol", toRedis({ from, ports: [{ protocol: "UDP", port: 6379 }] })],
+    ["a range of ports", toRedis({ from, ports: [{ port: 6000, endPort: 7000 }] })],
+    ["every port", toRedis({ from })],
+    ["every port of a list that is empty", toRedis({ from, ports: [] })],
+    ["everybody", toRedis({ ports: [{ port: 6379 }] })],
+    [
+      "namespaces by another label",
+      toRedis({
+        from: [{ namespaceSelector: { matchLabels: { "app.kubernetes.io/part-of": "ecommerce" } } }],
+        ports: [{ port: 6379 }],
+      }),
+    ],
+    ["the pods of a DaemonSet", agent("DaemonSet", (template) => ({ spec: { template } }))],
+    [
+      "the pods of a CronJob",
+      agent("CronJob", (template) => ({ spec: { jobTemplate: { spec: { template } } } })),
+    ],
+  ])("a flow that is too wide shows: %s", (_, more) => {
+    expect(flowsOf([...manifests, ...more])).not.toEqual(flowsOf(manifests));
+  });
+
+  it.each<[string, RegExp, Manifest[]]>([
+    ["a port by its name", /port/, toRedis({ from, ports: [{ port: "redis" }] })],
+    [
+      "pods that are not there",
+      /data\/more$/,
+      toRedis({ from: [{ podSelector: { matchLabels: { a: "b" } } }] }),
+    ],
+    [
+      "another operator",
+      /operator/,
+      toRedis({ from: [{ podSelector: { matchExpressions: [{ key: "a", operator: "Exists" }] } }] }),
+    ],
+    ["an address of IPv6", /cidr/, toRedis({ from: [{ ipBlock: { cidr: "::/0" } }] })],
+    ["a kind of workload", /Rollout data\/agent/, agent("Rollout", (template) => ({ spec: { template } }))],
+  ])("what this test does not know is an error: %s", (_, message, more) => {
+    expect(() => flowsOf([...manifests, ...more])).toThrow(message);
+  });
 });
 
 // Those may be older than the list; they were compared with it when they were new.

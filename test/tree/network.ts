@@ -1,5 +1,9 @@
-/** Who may talk to whom under a set of NetworkPolicies, as a network plugin would decide it. */
-import { type Manifest, selects } from "../../scripts/lib/manifests/manifest.ts";
+/**
+ * Who may talk to whom under a set of NetworkPolicies, as a network plugin would decide it. What it does not understand is an
+ * error: a flow that is not seen would be a flow that nobody has allowed.
+ */
+import { z } from "zod";
+import { idOf, type Manifest, ofKind } from "../../scripts/lib/manifests/manifest.ts";
 
 /** A pod, or (without a namespace) an address outside of the cluster. */
 export interface Endpoint {
@@ -9,101 +13,193 @@ export interface Endpoint {
   address?: string;
 }
 
-interface Selector {
-  matchLabels?: Record<string, string>;
-  matchExpressions?: { key: string; operator: string; values: string[] }[];
+const labels = z.record(z.string(), z.string());
+const Selector = z.strictObject({
+  matchLabels: labels.default({}),
+  matchExpressions: z
+    .array(z.strictObject({ key: z.string(), operator: z.literal("In"), values: z.array(z.string()) }))
+    .default([]),
+});
+const Peer = z.strictObject({
+  namespaceSelector: Selector.optional(),
+  podSelector: Selector.optional(),
+  ipBlock: z.strictObject({ cidr: z.cidrv4(), except: z.array(z.cidrv4()).default([]) }).optional(),
+});
+const ports = z
+  .array(
+    z.strictObject({
+      protocol: z.enum(["TCP", "UDP", "SCTP"]).default("TCP"),
+      // Not by name: that would be another port in each pod.
+      port: z.int().optional(),
+      endPort: z.int().optional(),
+    }),
+  )
+  .default([]);
+const peers = z.array(Peer).default([]);
+const Spec = z.strictObject({
+  podSelector: Selector,
+  policyTypes: z.array(z.enum(["Ingress", "Egress"])),
+  ingress: z.array(z.strictObject({ from: peers, ports })).default([]),
+  egress: z.array(z.strictObject({ to: peers, ports })).default([]),
+});
+type Selector = z.infer<typeof Selector>;
+type Peer = z.infer<typeof Peer>;
+type Ports = z.infer<typeof ports>;
+
+interface Policy {
+  id: string;
+  namespace: string;
+  podSelector: Selector;
+  /** By direction; undefined: the policy says nothing about it. */
+  Ingress: Rule[] | undefined;
+  Egress: Rule[] | undefined;
 }
 
-interface Peer {
-  namespaceSelector?: Selector;
-  podSelector?: Selector;
-  ipBlock?: { cidr: string; except?: string[] };
-}
-
+/** Empty lists mean everybody, and every port. */
 interface Rule {
-  from?: Peer[];
-  to?: Peer[];
-  ports?: { port: number }[];
+  peers: Peer[];
+  ports: Ports;
 }
 
-interface NetworkPolicy extends Manifest {
-  spec: { podSelector: Selector; policyTypes: string[]; ingress?: Rule[]; egress?: Rule[] };
+export interface Port {
+  protocol: string;
+  /** `ANY` stands for all that no policy names. */
+  port: number;
+}
+
+const ANY = 0;
+
+export interface Network {
+  policies: Policy[];
+  namespaces: Map<string, Record<string, string>>;
+  /** Every port that makes a difference. */
+  ports: Port[];
+}
+
+/**
+ * Reads what manifests say.
+ * @throws ZodError for a policy with a field or a value that is not understood here
+ */
+export function readNetwork(manifests: readonly Manifest[]): Network {
+  const policies = manifests
+    .filter(({ kind }) => kind === "NetworkPolicy")
+    .map((manifest): Policy => {
+      const { spec } = z.looseObject({ spec: Spec }).parse(manifest);
+      const rules = (direction: "Ingress" | "Egress", found: Rule[]) =>
+        spec.policyTypes.includes(direction) ? found : undefined;
+      return {
+        id: idOf(manifest),
+        namespace: manifest.metadata.namespace ?? "",
+        podSelector: spec.podSelector,
+        Ingress: rules(
+          "Ingress",
+          spec.ingress.map(({ from, ports: named }) => ({ peers: from, ports: named })),
+        ),
+        Egress: rules(
+          "Egress",
+          spec.egress.map(({ to, ports: named }) => ({ peers: to, ports: named })),
+        ),
+      };
+    });
+  const namespaces = new Map(
+    ofKind(manifests, "Namespace").map(({ metadata }) => [metadata.name, metadata.labels ?? {}]),
+  );
+  const rules = policies.flatMap(({ Ingress = [], Egress = [] }) => [...Ingress, ...Egress]);
+  const named = rules.flatMap((rule) =>
+    rule.ports.flatMap(({ protocol, port, endPort }) =>
+      [port, endPort].flatMap((number) => (number === undefined ? [] : [{ protocol, port: number }])),
+    ),
+  );
+  const all = [...["TCP", "UDP", "SCTP"].map((protocol) => ({ protocol, port: ANY })), ...named];
+  const once = new Map(all.map((entry) => [describePort(entry), entry]));
+  return { policies, namespaces, ports: [...once.values()].toSorted((one, other) => one.port - other.port) };
+}
+
+/** `8080`, `UDP/53`, or `*` for all that no policy names. */
+export function describePort({ protocol, port }: Port): string {
+  return `${protocol === "TCP" ? "" : `${protocol}/`}${port === ANY ? "*" : port}`;
 }
 
 /** Whether the policies let a connection through, at both of its ends. */
-export function allowed(
-  manifests: readonly Manifest[],
-  source: Endpoint,
-  target: Endpoint,
-  port: number,
-): boolean {
-  const policies = manifests.filter(
-    (manifest): manifest is NetworkPolicy => manifest.kind === "NetworkPolicy",
-  );
-  return (
-    passes(policies, "Egress", source, target, port) && passes(policies, "Ingress", target, source, port)
-  );
+export function allowed(network: Network, source: Endpoint, target: Endpoint, port: Port): boolean {
+  return passes(network, "Egress", source, target, port) && passes(network, "Ingress", target, source, port);
 }
 
 /** Whether any policy applies to an endpoint in both directions. */
-export function isClosed(manifests: readonly Manifest[], { namespace }: Endpoint): boolean {
-  return manifests.some(({ kind, metadata }) => kind === "NetworkPolicy" && metadata.namespace === namespace);
+export function isClosed({ policies }: Network, endpoint: Endpoint): boolean {
+  return policies.some((policy) => policy.namespace === endpoint.namespace);
+}
+
+/** The policies that name somebody who is none of some endpoints: what they allow shows in no flow between those. */
+export function strangers(network: Network, endpoints: readonly Endpoint[]): string[] {
+  return network.policies
+    .filter(({ namespace, podSelector, Ingress = [], Egress = [] }) => {
+      const isSomebody = (matches: (endpoint: Endpoint) => boolean) => endpoints.some(matches);
+      const subject = (endpoint: Endpoint) =>
+        endpoint.namespace === namespace && fits(podSelector, endpoint.labels);
+      const named = [...Ingress, ...Egress].flatMap((rule) => rule.peers);
+      return !(
+        isSomebody(subject) &&
+        named.every((peer) => isSomebody((endpoint) => isPeer(network, peer, namespace, endpoint)))
+      );
+    })
+    .map(({ id }) => id);
 }
 
 function passes(
-  policies: readonly NetworkPolicy[],
+  network: Network,
   direction: "Ingress" | "Egress",
   subject: Endpoint,
   other: Endpoint,
-  port: number,
+  port: Port,
 ): boolean {
   if (subject.namespace === undefined) return true;
-  const mine = policies.filter(
-    ({ metadata, spec }) =>
-      metadata.namespace === subject.namespace &&
-      spec.policyTypes.includes(direction) &&
-      matches(spec.podSelector, subject.labels),
+  const mine = network.policies.filter(
+    (policy) =>
+      policy.namespace === subject.namespace &&
+      policy[direction] !== undefined &&
+      fits(policy.podSelector, subject.labels),
   );
   if (mine.length === 0) return true;
-  return mine.some(({ metadata, spec }) =>
-    (direction === "Ingress" ? (spec.ingress ?? []) : (spec.egress ?? [])).some((rule) => {
-      const peers = direction === "Ingress" ? rule.from : rule.to;
-      const there = peers === undefined || peers.some((peer) => isPeer(peer, metadata.namespace, other));
-      return there && (rule.ports === undefined || rule.ports.some((entry) => entry.port === port));
-    }),
+  return mine.some((policy) =>
+    (policy[direction] ?? []).some(
+      (rule) =>
+        (rule.peers.length === 0 ||
+          rule.peers.some((peer) => isPeer(network, peer, policy.namespace, other))) &&
+        (rule.ports.length === 0 || rule.ports.some((entry) => covers(entry, port))),
+    ),
   );
+}
+
+function covers(
+  { protocol, port: first, endPort: last = first }: Ports[number],
+  { port, ...other }: Port,
+): boolean {
+  if (protocol !== other.protocol) return false;
+  return first === undefined || (port >= first && port <= (last ?? first));
 }
 
 function isPeer(
+  { namespaces }: Network,
   { ipBlock, namespaceSelector, podSelector }: Peer,
-  home: string | undefined,
+  home: string,
   other: Endpoint,
 ): boolean {
   if (ipBlock !== undefined) {
-    if (other.address === undefined) return false;
-    return (
-      within(other.address, ipBlock.cidr) &&
-      !(ipBlock.except ?? []).some((cidr) => within(other.address ?? "", cidr))
-    );
+    const { address } = other;
+    if (address === undefined) return false;
+    return within(address, ipBlock.cidr) && !ipBlock.except.some((cidr) => within(address, cidr));
   }
   if (other.namespace === undefined) return false;
-  const near =
-    namespaceSelector === undefined
-      ? other.namespace === home
-      : matches(namespaceSelector, { "kubernetes.io/metadata.name": other.namespace });
-  return near && matches(podSelector ?? {}, other.labels);
+  const own = { ...namespaces.get(other.namespace), "kubernetes.io/metadata.name": other.namespace };
+  const near = namespaceSelector === undefined ? other.namespace === home : fits(namespaceSelector, own);
+  return near && (podSelector === undefined || fits(podSelector, other.labels));
 }
 
-function matches(
-  { matchLabels = {}, matchExpressions = [] }: Selector,
-  labels: Record<string, string> = {},
-): boolean {
+function fits({ matchLabels, matchExpressions }: Selector, found: Record<string, string> = {}): boolean {
   return (
-    selects(matchLabels, labels) &&
-    matchExpressions.every(({ key, operator, values }) => {
-      if (operator !== "In") throw new Error(`operator ${operator} is not understood`);
-      return values.includes(labels[key] ?? "");
-    })
+    Object.entries(matchLabels).every(([key, value]) => found[key] === value) &&
+    matchExpressions.every(({ key, values }) => values.includes(found[key] ?? ""))
   );
 }
 
