@@ -10,6 +10,7 @@ import { peakDemand } from "../../scripts/lib/manifests/quota.ts";
 import { makeSource, readSources } from "../../scripts/lib/sandbox/sources.ts";
 import { credentialsOf } from "../../scripts/lib/secrets/credential.ts";
 import { temporary } from "../support/tree.ts";
+import { evictable, replicaCounts } from "./budgets.ts";
 import { configurationOf, manifestsOf, ROOT, renderTree } from "./support.ts";
 
 const tree = await renderTree();
@@ -106,7 +107,7 @@ describe.each(environments)("in %s", (env) => {
   ])("%s has the sizes and times", (app, cpu, memory, cpuLimit, memoryLimit, live, ready, grace, sleep) => {
     const pod = workload(app)?.spec.template.spec;
     const [main] = pod?.containers ?? [];
-    expect(main?.resources).toEqual({
+    expect(main?.resources).toMatchObject({
       requests: { cpu, memory },
       limits: { cpu: cpuLimit, memory: memoryLimit },
     });
@@ -177,6 +178,19 @@ describe("prod", () => {
       spec.replicas,
     ]);
     expect(Object.fromEntries(replicas)).toEqual({ "payment-service": 2, "product-service": 3 });
+  });
+
+  it.each<[string, (pods: number, gone: number) => boolean]>([
+    ["user-service", (pods, gone) => pods - gone >= 2],
+    // Of an odd number the disruption controller rounds up.
+    ["order-service", (pods, gone) => gone <= Math.ceil(pods / 2)],
+    ["payment-service", (pods, gone) => pods - gone >= 1],
+  ])("keeps as many pods of %s as it has to during a drain, however many run", (app, isEnough) => {
+    const budget = ofKind(manifests, "PodDisruptionBudget").find(({ metadata }) => metadata.name === app);
+    const workload = workloads(manifests).find(({ metadata }) => metadata.name === app);
+    if (budget === undefined || workload === undefined) throw new Error(`prod has no ${app}`);
+    const counts = replicaCounts(workload, manifests);
+    expect(counts.filter((pods) => !isEnough(pods, evictable(budget, pods)))).toEqual([]);
   });
 
   it("adds up to 58 CPU and 55 pods, 63 and 59 with a surge pod each", () => {
