@@ -1,11 +1,11 @@
 import { describe, expect, it } from "vitest";
 import {
   type Autoscaler,
-  autoscalerOf,
   type ConfigMap,
+  containersOf,
   idOf,
-  type Manifest,
   ofKind,
+  podTemplates,
   selects,
   type Workload,
   workloads,
@@ -15,23 +15,15 @@ import {
   peakDemand,
   peakPods,
   quotaUse,
+  RESOURCES,
   rangeFaults,
   thousandths,
 } from "../../scripts/lib/manifests/quota.ts";
+import { evictable, replicaCounts } from "./budgets.ts";
 import { manifestsOf, renderTree } from "./support.ts";
 
 const tree = await renderTree();
 const HEADROOM = 0.2;
-
-/** The fewest pods a workload runs with. */
-function fewestPods(workload: Workload, manifests: readonly Manifest[]): number {
-  return autoscalerOf(workload, manifests)?.spec.minReplicas ?? workload.spec.replicas ?? 1;
-}
-
-/** A number or percentage of a budget; percentages are rounded up, as the disruption controller does. */
-function scaled(value: number | string, total: number): number {
-  return typeof value === "number" ? value : Math.ceil((Number.parseFloat(value) / 100) * total);
-}
 
 describe.each(tree.environments)("the capacity of $name", ({ name: env }) => {
   const manifests = manifestsOf(tree, env);
@@ -43,10 +35,12 @@ describe.each(tree.environments)("the capacity of $name", ({ name: env }) => {
     (_, { hard }) => {
       expect(Object.keys(hard).sort()).toEqual([
         "limits.cpu",
+        "limits.ephemeral-storage",
         "limits.memory",
         "persistentvolumeclaims",
         "pods",
         "requests.cpu",
+        "requests.ephemeral-storage",
         "requests.memory",
         "services",
       ]);
@@ -68,10 +62,8 @@ describe.each(tree.environments)("the capacity of $name", ({ name: env }) => {
     const ranges = ofKind(manifests, "LimitRange");
     const inRange = (namespace: string | undefined) =>
       ranges.filter(({ metadata }) => metadata.namespace === namespace);
-    const faults = workloads(manifests).flatMap(({ metadata, spec }) =>
-      spec.template.spec.containers.flatMap((container) =>
-        rangeFaults(container, inRange(metadata.namespace)),
-      ),
+    const faults = podTemplates(manifests).flatMap((pod) =>
+      containersOf(pod).flatMap((container) => rangeFaults(container, inRange(pod.owner.metadata.namespace))),
     );
     expect(faults).toEqual([]);
     const namespaces = [...new Set(ranges.map(({ metadata }) => metadata.namespace))];
@@ -83,10 +75,10 @@ describe.each(tree.environments)("the capacity of $name", ({ name: env }) => {
   });
 
   it("asks for no more than it may use", () => {
-    const wrong = workloads(manifests).flatMap(({ spec }) =>
-      spec.template.spec.containers.filter((container) => {
+    const wrong = podTemplates(manifests).flatMap((pod) =>
+      containersOf(pod).filter((container) => {
         const amounts = containerAmounts(container, []);
-        return ["cpu", "memory"].some(
+        return RESOURCES.some(
           (name) => (amounts[`requests.${name}`] ?? 0) > (amounts[`limits.${name}`] ?? 0),
         );
       }),
@@ -130,12 +122,13 @@ describe.each(tree.environments)("the capacity of $name", ({ name: env }) => {
     expect(autoscalers.filter(({ spec }) => spec.minReplicas >= spec.maxReplicas)).toEqual([]);
   });
 
-  it("has one disruption budget for each Deployment, and none of them blocks a drain", () => {
+  it("has one disruption budget for each Deployment, and none of them blocks a drain, however many pods run", () => {
     const budgets = ofKind(manifests, "PodDisruptionBudget");
     expect(budgets.map(({ metadata }) => metadata.name).sort()).toEqual(
       deployments.map(({ metadata }) => metadata.name).sort(),
     );
-    const left = budgets.map(({ metadata, spec }) => {
+    const blocked = budgets.flatMap((budget) => {
+      const { metadata, spec } = budget;
       const targets = workloads(manifests).filter(
         (workload) =>
           workload.metadata.namespace === metadata.namespace &&
@@ -143,14 +136,13 @@ describe.each(tree.environments)("the capacity of $name", ({ name: env }) => {
       );
       expect(targets.map((target) => target.metadata.name)).toEqual([metadata.name]);
       expect(spec.unhealthyPodEvictionPolicy).toBe("AlwaysAllow");
-      const pods = targets.reduce((sum, target) => sum + fewestPods(target, manifests), 0);
-      const may =
-        spec.maxUnavailable === undefined
-          ? pods - scaled(spec.minAvailable ?? 0, pods)
-          : scaled(spec.maxUnavailable, pods);
-      return [metadata.name, may] as const;
+      return targets.flatMap((target) =>
+        replicaCounts(target, manifests)
+          .filter((pods) => evictable(budget, pods) < 1)
+          .map((pods) => `${metadata.name} with ${pods}`),
+      );
     });
-    expect(left.filter(([, may]) => may < 1)).toEqual([]);
+    expect(blocked).toEqual([]);
   });
 
   it("gives the stores disks of a class that is there", () => {

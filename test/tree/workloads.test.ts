@@ -1,17 +1,21 @@
+import { readFile } from "node:fs/promises";
+import { glob } from "tinyglobby";
 import { describe, expect, it } from "vitest";
 import { SYNC_SECONDS } from "../../scripts/lib/argocd/sync-plan.ts";
 import {
   autoscalerOf,
   type ConfigMap,
   type Container,
+  containersOf,
   idOf,
   type Manifest,
   ofKind,
   type Probe,
+  podTemplates,
   selects,
-  type Workload,
   workloads,
 } from "../../scripts/lib/manifests/manifest.ts";
+import { RESOURCES, thousandths } from "../../scripts/lib/manifests/quota.ts";
 import { readSettings } from "../../scripts/lib/tree/settings.ts";
 import { configurationOf, manifestsOf, ROOT, renderTree } from "./support.ts";
 
@@ -31,13 +35,19 @@ const VOLUMES = [
   "secret",
 ];
 
+const pods = tree.environments.flatMap(({ name: env }) => {
+  const manifests = manifestsOf(tree, env);
+  return podTemplates(manifests).map(({ owner, spec }) => {
+    const { name: app, namespace = "" } = owner.metadata;
+    return { env, id: idOf(owner), app, namespace, pod: spec, containers: containersOf({ spec }), manifests };
+  });
+});
+
+/** Those that run until they are told to end. */
 const cases = tree.environments.flatMap(({ name: env }) => {
   const manifests = manifestsOf(tree, env);
   return workloads(manifests).map((workload) => {
-    const containers = [
-      ...workload.spec.template.spec.containers,
-      ...(workload.spec.template.spec.initContainers ?? []),
-    ];
+    const { containers } = workload.spec.template.spec;
     return { env, id: idOf(workload), app: workload.metadata.name, workload, containers, manifests };
   });
 });
@@ -53,9 +63,9 @@ function sameAction(a: Probe | undefined, b: Probe | undefined): boolean {
   return action(a) === action(b);
 }
 
-function configMap(manifests: readonly Manifest[], workload: Workload, name: string): ConfigMap | undefined {
+function configMap(manifests: readonly Manifest[], namespace: string, name: string): ConfigMap | undefined {
   return ofKind(manifests, "ConfigMap").find(
-    ({ metadata }) => metadata.name === name && metadata.namespace === workload.metadata.namespace,
+    ({ metadata }) => metadata.name === name && metadata.namespace === namespace,
   );
 }
 
@@ -67,10 +77,7 @@ it("every service and every store has a workload of its name, and no other has o
   expect(names(cases)).toEqual(names(wanted));
 });
 
-describe.each(cases)("$env $id", ({ app, workload, containers, manifests }) => {
-  const pod = workload.spec.template.spec;
-  const namespace = workload.metadata.namespace ?? "";
-
+describe.each(pods)("the pods of $env $id", ({ app, namespace, pod, containers, manifests }) => {
   it("meets the restricted Pod Security Standard", () => {
     expect([pod.hostNetwork, pod.hostPID, pod.hostIPC]).toEqual([undefined, undefined, undefined]);
     expect(pod.securityContext?.runAsNonRoot).toBe(true);
@@ -114,10 +121,23 @@ describe.each(cases)("$env $id", ({ app, workload, containers, manifests }) => {
 
   it("says what every container may use", () => {
     const amounts = ({ resources }: Container) =>
-      ["cpu", "memory"].every(
+      RESOURCES.every(
         (name) => resources?.requests?.[name] !== undefined && resources.limits?.[name] !== undefined,
       );
     expect(without(containers, amounts)).toEqual([]);
+  });
+
+  it("may write as much as its directories hold, and the logs that the kubelet keeps", () => {
+    const onDisk = (pod.volumes ?? []).flatMap(({ emptyDir }) =>
+      emptyDir === undefined || emptyDir.medium === "Memory" ? [] : [emptyDir.sizeLimit ?? "unlimited"],
+    );
+    // 5 files of 10Mi, by default: kubernetes.io, concepts/cluster-administration/logging.
+    const needed = [...onDisk, ...containers.map(() => "50Mi")].map(thousandths);
+    const limits = containers.map(({ resources }) =>
+      thousandths(resources?.limits?.["ephemeral-storage"] ?? 0),
+    );
+    const sum = (amounts: readonly number[]) => amounts.reduce((one, other) => one + other, 0);
+    expect(sum(limits)).toBeGreaterThanOrEqual(sum(needed));
   });
 
   it("pins every image", () => {
@@ -126,25 +146,10 @@ describe.each(cases)("$env $id", ({ app, workload, containers, manifests }) => {
       fact?.kind === "service" && name === "app"
         ? image.startsWith(`${registry}/${fact.image}:`) &&
           /:[0-9a-f]{40}(@sha256:[0-9a-f]{64})?$/.test(image)
-        : /^[a-z0-9.-]+\.[a-z]+\/[a-z0-9_./-]+:v?\d+\.\d+(\.\d+)?(-[a-z]+)?$/.test(image);
+        : /^[a-z0-9.-]+\.[a-z]+\/[a-z0-9_./-]+:v?\d+\.\d+(\.\d+)?(-[a-z]+)?(@sha256:[0-9a-f]{64})?$/.test(
+            image,
+          );
     expect(without(containers, pinned)).toEqual([]);
-  });
-
-  it("has a liveness probe everywhere, another one for readiness, and up to 300 s to start", () => {
-    expect(without(containers, ({ livenessProbe }) => livenessProbe !== undefined)).toEqual([]);
-    expect(without(containers, (c) => !sameAction(c.livenessProbe, c.readinessProbe))).toEqual([]);
-    const [main] = pod.containers;
-    expect(main?.readinessProbe).toBeDefined();
-    const { periodSeconds = 0, failureThreshold = 0 } = main?.startupProbe ?? {};
-    expect([periodSeconds, periodSeconds * failureThreshold]).toEqual([10, 300]);
-    const times = [main?.livenessProbe, main?.readinessProbe].map((probe) => [
-      probe?.periodSeconds,
-      probe?.timeoutSeconds,
-    ]);
-    expect(times).toEqual([
-      [15, 5],
-      [10, 3],
-    ]);
   });
 
   it("probes a port that the container has", () => {
@@ -164,6 +169,50 @@ describe.each(cases)("$env $id", ({ app, workload, containers, manifests }) => {
       lifecycle,
     ]);
     expect(JSON.stringify(commands)).not.toMatch(/\$\(\w+\)/);
+  });
+
+  it("refers to ConfigMaps that are there, by a name that changes with their content", () => {
+    const names = [
+      ...containers.flatMap(({ envFrom = [] }) => envFrom.map((source) => source.configMapRef?.name)),
+      ...containers
+        .flatMap((container) => container.env ?? [])
+        .map((entry) => entry.valueFrom?.configMapKeyRef?.name),
+      ...(pod.volumes ?? []).map((volume) => volume.configMap?.name),
+    ].filter((name) => name !== undefined);
+    expect(names.filter((name) => configMap(manifests, namespace, name) === undefined)).toEqual([]);
+    expect(names.filter((name) => !/-[a-z0-9]{10}$/.test(name))).toEqual([]);
+    expect(names.length).toBeGreaterThan(0);
+  });
+
+  it("keeps credentials out of commands and plain values", () => {
+    const plain = containers.map((container) => [
+      container.command,
+      container.args,
+      container.env?.map(({ value }) => value),
+    ]);
+    expect(JSON.stringify(plain)).not.toMatch(/requirepass|PGPASSWORD|:\/\/[^/"]*:[^/"]*@/i);
+  });
+});
+
+describe.each(cases)("$env $id", ({ workload, containers, manifests }) => {
+  const pod = workload.spec.template.spec;
+  const namespace = workload.metadata.namespace ?? "";
+
+  it("has a liveness probe everywhere, another one for readiness, and up to 300 s to start", () => {
+    expect(without(containers, ({ livenessProbe }) => livenessProbe !== undefined)).toEqual([]);
+    expect(without(containers, (c) => !sameAction(c.livenessProbe, c.readinessProbe))).toEqual([]);
+    const [main] = pod.containers;
+    expect(main?.readinessProbe).toBeDefined();
+    const { periodSeconds = 0, failureThreshold = 0 } = main?.startupProbe ?? {};
+    expect([periodSeconds, periodSeconds * failureThreshold]).toEqual([10, 300]);
+    const times = [main?.livenessProbe, main?.readinessProbe].map((probe) => [
+      probe?.periodSeconds,
+      probe?.timeoutSeconds,
+    ]);
+    expect(times).toEqual([
+      [15, 5],
+      [10, 3],
+    ]);
   });
 
   it("has time to stop", () => {
@@ -189,28 +238,23 @@ describe.each(cases)("$env $id", ({ app, workload, containers, manifests }) => {
     );
     expect(selected.map(idOf)).toEqual([idOf(workload)]);
   });
+});
 
-  it("refers to ConfigMaps that are there, by a name that changes with their content", () => {
-    const names = [
-      ...containers.flatMap(({ envFrom = [] }) => envFrom.map((source) => source.configMapRef?.name)),
-      ...containers
-        .flatMap((container) => container.env ?? [])
-        .map((entry) => entry.valueFrom?.configMapKeyRef?.name),
-      ...(pod.volumes ?? []).map((volume) => volume.configMap?.name),
-    ].filter((name) => name !== undefined);
-    expect(names.filter((name) => configMap(manifests, workload, name) === undefined)).toEqual([]);
-    expect(names.filter((name) => !/-[a-z0-9]{10}$/.test(name))).toEqual([]);
-    expect(names.length).toBeGreaterThan(0);
-  });
-
-  it("keeps credentials out of commands and plain values", () => {
-    const plain = containers.map((container) => [
-      container.command,
-      container.args,
-      container.env?.map(({ value }) => value),
-    ]);
-    expect(JSON.stringify(plain)).not.toMatch(/requirepass|PGPASSWORD|:\/\/[^/"]*:[^/"]*@/i);
-  });
+it("every image of others in base has a digest, or says why not and how to get it", async () => {
+  const files = await glob("base/**/*.yaml", { cwd: ROOT });
+  const bare: string[] = [];
+  for (const file of files) {
+    const lines = (await readFile(`${ROOT}/${file}`, "utf8")).split("\n");
+    for (const [index, line] of lines.entries()) {
+      const image = /^\s*(?:- )?image: (\S+)$/.exec(line)?.[1] ?? "registry/";
+      const isPinned = image.startsWith("registry/") || /@sha256:[0-9a-f]{64}$/.test(image);
+      const [reason, way] = lines.slice(Math.max(index - 2, 0), index);
+      const isExplained =
+        /^\s*# By tag only: /.test(reason ?? "") && way?.trim() === `# crane digest ${image}`;
+      if (!isPinned && !isExplained) bare.push(`${file}: ${image}`);
+    }
+  }
+  expect(bare).toEqual([]);
 });
 
 describe.each(cases.filter(({ workload }) => workload.kind === "Deployment"))(

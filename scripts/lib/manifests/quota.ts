@@ -108,14 +108,17 @@ function podAmounts(pod: PodSpec, ranges: readonly LimitRange[]): Amounts {
   return sum;
 }
 
+/** What a container says how much it may use of. */
+export const RESOURCES = ["cpu", "memory", "ephemeral-storage"];
+
 /**
  * What a container counts for, with the defaults of the namespace's limit ranges.
- * @returns `requests.cpu`, `requests.memory`, `limits.cpu`, `limits.memory`, as far as they are known
+ * @returns `requests.<resource>` and `limits.<resource>`, as far as they are known
  */
 export function containerAmounts({ resources }: Container, ranges: readonly LimitRange[]): Amounts {
   const defaults = ranges.flatMap(({ spec }) => spec.limits).filter(({ type }) => type === "Container");
   const amounts: Amounts = {};
-  for (const resource of ["cpu", "memory"]) {
+  for (const resource of RESOURCES) {
     const first = (field: "default" | "defaultRequest"): string | number | undefined =>
       defaults.map((range) => range[field]?.[resource]).find((value) => value !== undefined);
     const limit = resources?.limits?.[resource] ?? first("default");

@@ -265,7 +265,7 @@ function kwokConfigs(layout: Layout, assets: string): string[] {
 export function clusterObjects(state: State, { name: cluster, size }: Cluster): object[] {
   const machines = Array.from({ length: size.nodes }, (_, index) => {
     const name = `${cluster}-${index + 1}`;
-    const capacity = { cpu: "32", memory: "128Gi", pods: "110" };
+    const capacity = { cpu: "32", memory: "128Gi", "ephemeral-storage": "100Gi", pods: "110" };
     return {
       apiVersion: "v1",
       kind: "Node",
