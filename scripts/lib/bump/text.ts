@@ -1,4 +1,5 @@
 /** What a bump writes to be read again: the branch, the commit's message; and the pull request's title and body. */
+import { inert } from "../cli/markdown.ts";
 import type { ImageValue } from "../tree/kustomization.ts";
 
 /** Where an image was bumped. */
@@ -54,13 +55,12 @@ export function bumpText(
   const { source, unverified } = options;
   const before = options.before.split("@")[0] ?? "";
   const title = `${app}: ${image.tag.slice(0, 7)} in ${environment}`;
-  const compared = /^[0-9a-f]{40}$/.test(before)
-    ? `${source}/compare/${before}...${image.tag}`
-    : `${source}/commit/${image.tag}`;
+  const isCommit = /^[0-9a-f]{40}$/.test(before);
+  const compared = isCommit ? `${source}/compare/${before}...${image.tag}` : `${source}/commit/${image.tag}`;
   const lines = [
     compared,
     "",
-    `From: ${before}`,
+    `From: ${isCommit ? before : inert(before)}`,
     `To: ${image.tag}`,
     ...(image.digest === undefined ? [] : [`Digest: ${image.digest}`]),
     `Image in the registry: ${unverified === undefined ? "found" : `not verified, ${unverified}`}`,

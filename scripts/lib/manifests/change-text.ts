@@ -2,6 +2,7 @@
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { inert } from "../cli/markdown.ts";
 import { ExternalError } from "../errors.ts";
 import { tryRun } from "../exec.ts";
 import { ownEnvironment } from "../git/environment.ts";
@@ -35,7 +36,7 @@ const LISTED = 20;
  */
 export function describeChanges(changes: readonly ObjectChange[], style: "text" | "markdown"): string {
   const isMarkdown = style === "markdown";
-  const code = isMarkdown ? codeSpan : (text: string) => text;
+  const code = isMarkdown ? inert : (text: string) => text;
   return RISKS.flatMap((risk) => {
     const lines = changes.flatMap((change) => linesOf(change, risk, code));
     if (lines.length === 0) return [];
@@ -64,14 +65,6 @@ function values({ before, after }: FieldChange, code: (text: string) => string):
   if (before !== undefined && before === after) return " changes";
   if (before === undefined) return `: added ${code(after ?? "")}`;
   return after === undefined ? `: removed ${code(before)}` : `: ${code(before)} → ${code(after)}`;
-}
-
-/** Text that Markdown shows as it is. */
-function codeSpan(text: string): string {
-  const longest = Math.max(0, ...[...text.matchAll(/`+/g)].map(([run]) => run.length));
-  const fence = "`".repeat(longest + 1);
-  const pad = text === "" || /^`|`$|^ .* $/.test(text) ? " " : "";
-  return `${fence}${pad}${text}${pad}${fence}`;
 }
 
 /** Whatever somebody has configured, the text is the same. */

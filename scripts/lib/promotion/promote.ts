@@ -1,6 +1,6 @@
 /** A promotion from beginning to end: review, gates, and the pull request that is kept for it. */
 import type { Argocd } from "../argocd/argocd.ts";
-import { escape } from "../cli/markdown.ts";
+import { inert } from "../cli/markdown.ts";
 import { ExternalError, RefusedError } from "../errors.ts";
 import type { Forge, PullRequest } from "../forge/forge.ts";
 import type { Author, FileChange, Remote } from "../git/remote.ts";
@@ -91,7 +91,7 @@ export async function promote(
 
 /** Why there is no pull request any more. */
 function noReasonFor({ from, to, base, refusals }: Review): string {
-  const held = refusals.map(({ fact }) => ` ${escape(fact)}.`).join("");
+  const held = refusals.map(({ fact }) => ` ${inert(fact)}.`).join("");
   return `Nothing is left to promote from ${from} to ${to} as of ${base.slice(0, 7)}.${held}`;
 }
 

@@ -1,6 +1,6 @@
 /** What a promotion writes to be read again: its branch; and the title and body of its pull request. */
 import { createHash } from "node:crypto";
-import { escape, LONGEST_BODY } from "../cli/markdown.ts";
+import { inert, LONGEST_BODY, tableRow } from "../cli/markdown.ts";
 import { RefusedError } from "../errors.ts";
 import type { Forge } from "../forge/forge.ts";
 import { describeChanges } from "../manifests/change-text.ts";
@@ -98,11 +98,11 @@ function sections(
     table(review, address, detail),
     override === undefined
       ? ""
-      : `## Overridden\n\n${quote(override)}\n\n${list(review.refusals.map(({ fact }) => escape(fact)))}`,
-    review.warnings.length === 0 ? "" : `## Mind\n\n${list(review.warnings)}`,
+      : `## Overridden\n\n${quote(override)}\n\n${list(review.refusals.map(({ fact }) => inert(fact)))}`,
+    review.warnings.length === 0 ? "" : `## Mind\n\n${list(review.warnings.map(inert))}`,
     review.heldBack.length === 0
       ? ""
-      : `## Held back\n\n${list(review.heldBack.map(({ app, hold }) => `${app}: ${escape(`${hold.reason} (${hold.by})`)}; \`npm run unhold ${to} ${app}\` lifts it`))}`,
+      : `## Held back\n\n${list(review.heldBack.map(({ app, hold }) => `${app}: ${inert(`${hold.reason} (${hold.by})`)}; \`npm run unhold ${to} ${app}\` lifts it`))}`,
     `## What changes in ${to}, once rendered\n\n${changes(review, detail)}`,
     commits(steps, detail),
     `## Evidence\n\n${evidence(review, detail)}`,
@@ -112,11 +112,15 @@ function sections(
 
 function table({ steps, to }: Review, { web }: Forge["address"], detail: Detail): string {
   const link = (text: string, url: string) => (detail === "bare" ? text : `[${text}](${web}/${url})`);
-  const rows = steps.map((step) => {
-    const [before, after] = [step.before, step.after].map((release) => image(step, release, link));
-    return `| ${step.app} | ${before} | ${after} | ${comparison(step, link)} |`;
-  });
-  return [`| app | ${to} has | gets | |`, "|---|---|---|---|", ...rows].join("\n");
+  const rows = steps.map((step) =>
+    tableRow([
+      step.app,
+      image(step, step.before, link),
+      image(step, step.after, link),
+      comparison(step, link),
+    ]),
+  );
+  return [tableRow(["app", `${to} has`, "gets", ""]), "|---|---|---|---|", ...rows].join("\n");
 }
 
 type Link = (text: string, path: string) => string;
@@ -158,9 +162,9 @@ function commits(steps: readonly ReviewedStep[], detail: Detail): string {
     if (found === undefined) return [];
     if (detail === "bare") return [];
     if (found.kind === "unreadable")
-      return [`### ${app}\n\n${source} cannot be read: ${escape(found.reason)}`];
+      return [`### ${app}\n\n${source} cannot be read: ${inert(found.reason)}`];
     const shown = found.commits.slice(0, LISTED[detail]);
-    const lines = shown.map(({ sha, subject }) => `\`${sha.slice(0, 7)}\` ${escape(subject)}`);
+    const lines = shown.map(({ sha, subject }) => `\`${sha.slice(0, 7)}\` ${inert(subject)}`);
     const more = found.total - shown.length;
     if (more > 0) lines.push(`… and ${more} more that are not listed here`);
     return lines.length === 0 ? [] : [`### ${app}\n\n${bullets(lines)}`];
@@ -173,7 +177,7 @@ function evidence({ steps, from }: Review, detail: Detail): string {
   return bullets(
     steps.map(({ app, evidence: verdict }) => {
       if (verdict === undefined) return `${app}: the same content, nothing to prove`;
-      if (verdict.kind === "unproven") return `${app}: **not proven**: ${escape(verdict.reason)}`;
+      if (verdict.kind === "unproven") return `${app}: **not proven**: ${inert(verdict.reason)}`;
       const clusters = verdict.clusters.map(({ cluster }) => cluster).join(", ");
       return `${app}: healthy in ${from} (${clusters}) since ${verdict.since.toISOString()}`;
     }),
@@ -196,6 +200,6 @@ function bullets(lines: readonly string[]): string {
 function quote(text: string): string {
   return text
     .split("\n")
-    .map((line) => `> ${escape(line)}`)
+    .map((line) => (line.trim() === "" ? ">" : `> ${inert(line)}`))
     .join("\n");
 }

@@ -1,6 +1,6 @@
 /** What a rollback, and the lifting of its hold, say: on the terminal and in their pull requests. */
 
-import { escape, LONGEST_BODY } from "../cli/markdown.ts";
+import { inert, LONGEST_BODY, tableRow } from "../cli/markdown.ts";
 import { table } from "../cli/table.ts";
 import { inWords, moment } from "../duration.ts";
 import { describeChanges } from "../manifests/change-text.ts";
@@ -37,16 +37,16 @@ function rollbackBody(plan: RollbackPlan, web: string, difference: string): stri
   const { environment, app } = namesOf(place);
   const compared = comparison(plan, web);
   const rows = [from, to].map((version, index) => {
-    const cells = [nameOf(version), moment(version.date), version.commit.slice(0, 7), escape(version.author)];
-    return `| ${[index === 0 ? "from" : "to", ...cells].join(" | ")} |`;
+    const cells = [nameOf(version), moment(version.date), version.commit.slice(0, 7), inert(version.author)];
+    return tableRow([index === 0 ? "from" : "to", ...cells]);
   });
   const parts = [
     `Puts \`${releasePath(environment, app)}\` back as commit ${to.commit} brought it, byte for byte.`,
     [`| | release | in ${environment} since | commit | by |`, "|---|---|---|---|---|", ...rows].join("\n"),
-    `Why: ${escape(reason)}`,
+    `Why: ${inert(reason)}`,
     compared === undefined ? "" : `What this takes back: ${compared}`,
     plan.difference.length === 0 ? "" : `## What changes\n\n${difference}`,
-    `## Hold\n\n${[...holdLines(plan), ...notes.map(escape)].map((line) => `- ${line}`).join("\n")}`,
+    `## Hold\n\n${[...holdLines(plan), ...notes.map(inert)].map((line) => `- ${line}`).join("\n")}`,
     `## After the merge\n\n${nextStep(place, "markdown")}`,
   ];
   return `${parts.filter((part) => part !== "").join("\n\n")}\n`;
@@ -56,7 +56,7 @@ function rollbackBody(plan: RollbackPlan, web: string, difference: string): stri
       hold === undefined
         ? `nothing new is held: \`npm run promote\` may bring ${nameOf(from)} back`
         : `${nameOf(from)} does not come back to ${environment} ${untilOf(hold)}: \`${holdPath({ environment, app })}\` names it. \`npm run unhold ${environment} ${app}\` lifts it`,
-      ...lifted.map((other) => `${nameOf(to)} is not held any more; it was: ${escape(other.reason)}`),
+      ...lifted.map((other) => `${nameOf(to)} is not held any more; it was: ${inert(other.reason)}`),
     ];
   }
 }
@@ -100,14 +100,14 @@ export function unholdProposal({ place, branch, lifted, changes, notes }: Unhold
   const { environment, app } = namesOf(place);
   const held = lifted.map(
     (hold) =>
-      `- ${heldName(hold)}: ${escape(hold.reason)} (${escape(hold.by)}, ${moment(hold.since)}${hold.until === undefined ? "" : `, until ${moment(hold.until)}`})`,
+      `- ${heldName(hold)}: ${inert(hold.reason)} (${inert(hold.by)}, ${moment(hold.since)}${hold.until === undefined ? "" : `, until ${moment(hold.until)}`})`,
   );
   return {
     branch,
     base: place.base,
     changes,
     title: `${environment}: nothing of ${app} is held any more`,
-    body: `Removes \`${holdPath({ environment, app })}\`: \`npm run promote\` may bring back to ${environment}:\n\n${[...held, ...notes.map((note) => `- ${escape(note)}`)].join("\n")}\n`,
+    body: `Removes \`${holdPath({ environment, app })}\`: \`npm run promote\` may bring back to ${environment}:\n\n${[...held, ...notes.map((note) => `- ${inert(note)}`)].join("\n")}\n`,
     trailers: [`Unhold: ${environment} ${app}`],
     labels: ["unhold", `env/${environment}`],
     reviewers: place.app.owners,

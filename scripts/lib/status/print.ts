@@ -1,6 +1,6 @@
 /** What is where, for people: a table for a terminal, and one in Markdown. */
 import type { Application } from "../argocd/argocd.ts";
-import { escape } from "../cli/markdown.ts";
+import { inert, tableRow } from "../cli/markdown.ts";
 import { table } from "../cli/table.ts";
 import { moment } from "../duration.ts";
 import { imageCommit } from "../release/release.ts";
@@ -36,15 +36,14 @@ export function statusMarkdown(status: Status, { source, changes, now }: Below):
     const [name = "", ...others] = cell(row, status, now);
     return [`\`${name}\``, ...others].join(" ");
   });
-  const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |`;
-  const grids = [line(headings), line(headings.map(() => "---")), ...rows.map(line)].join("\n");
-  const pulls = changes.map(({ number, title, url }) => `[#${number}](${url}) ${escape(title)}`);
+  const grids = [headings, headings.map(() => "---"), ...rows].map(tableRow).join("\n");
+  const pulls = changes.map(({ number, title, url }) => `[#${number}](${url}) ${inert(title)}`);
   const below = [
     ...legend(status, now),
     ...pulls,
-    ...held(status).map(escape),
+    ...held(status).map(inert),
     source,
-    ...status.notes.map(escape),
+    ...status.notes.map(inert),
   ];
   return `${grids}\n\n${below.map((text) => `- ${text.replaceAll(/ +/g, " ")}`).join("\n")}\n`;
 }

@@ -626,7 +626,7 @@ image
       "- removed `policy/PodDisruptionBudget microservices/user-service`",
     ]);
     expect(lines).toContain(
-      "- `ConfigMap microservices/user-service-config` `data.LOG_LEVEL`: `info` → `` `debug` @here ``",
+      "- `ConfigMap microservices/user-service-config` `data.LOG_LEVEL`: `info` → `` `debug` @\u200Bhere ``",
     );
   });
 

@@ -153,11 +153,11 @@ describe("the status table", () => {
       "- ↓? the environment before never had this release, as far as Git knows",
       "- ↓ so many releases behind the environment before",
       "- ↺ rolled back, so long ago",
-      `- [#11](${URL}/pulls/11) web: 4b1f0c2 in dev`,
-      `- [#12](${URL}/pulls/12) Promote 2 apps from staging to prod`,
-      "- hold web in prod: leaks \\*memory\\* (Ann; npm run unhold prod web lifts it)",
+      `- [#11](${URL}/pulls/11) \`web: 4b1f0c2 in dev\``,
+      `- [#12](${URL}/pulls/12) \`Promote 2 apps from staging to prod\``,
+      "- `hold web in prod: leaks *memory* (Ann; npm run unhold prod web lifts it)`",
       "- main at 1234567",
-      "- without sync and health: there is no Argo CD to ask",
+      "- `without sync and health: there is no Argo CD to ask`",
       "",
     ]);
   });
