@@ -7,6 +7,7 @@ import { imageDigest } from "./lib/bump/registry.ts";
 import { command, main, onInterrupt } from "./lib/cli/command.ts";
 import { RefusedError } from "./lib/errors.ts";
 import { connectRepository } from "./lib/forge/connection.ts";
+import type { Need } from "./lib/forge/preflight.ts";
 import { withForge } from "./lib/forge/session.ts";
 import { authorOf } from "./lib/git/checkout.ts";
 import { describeProposal, type ProposalOutcome } from "./lib/proposal/proposal.ts";
@@ -48,7 +49,8 @@ async function bump(app: string, sha: string, options: Options): Promise<void> {
   const { branch } = connection;
   const { web } = connection.address;
   const registry = connectRegistry(connection.registry, options.verify);
-  const session = { env: process.env, onInterrupt, pullRequests: !direct };
+  const needs: Need[] = options.dryRun ? [] : direct ? ["commits"] : ["commits", "pull requests"];
+  const session = { env: process.env, onInterrupt, needs };
   await withForge(connection, session, async (remote, forge) => {
     const plan = await planBump(remote, { app, image, askedAt, direct, web, registry });
     process.stdout.write(describe(plan, branch, direct));

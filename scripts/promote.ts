@@ -4,6 +4,7 @@ import { connectArgocd } from "./lib/argocd/connection.ts";
 import { command, main, onInterrupt } from "./lib/cli/command.ts";
 import { UsageError } from "./lib/errors.ts";
 import { connectRepository } from "./lib/forge/connection.ts";
+import { PROPOSING } from "./lib/forge/preflight.ts";
 import { withForge } from "./lib/forge/session.ts";
 import { authorOf } from "./lib/git/checkout.ts";
 import { applyPromotion, checkoutHistory, planPromotion } from "./lib/promotion/plan.ts";
@@ -52,7 +53,8 @@ async function run(from: string, to: string, apps: string[], options: Options): 
   }
   const now = new Date();
   const connection = await connectRepository(root, process.env);
-  const session = { env: process.env, onInterrupt, pullRequests: true, history: PROMOTIONS };
+  const needs = options.dryRun ? [] : PROPOSING;
+  const session = { env: process.env, onInterrupt, needs, history: PROMOTIONS };
   await withForge(connection, session, async (remote, forge) => {
     const outcome = await promote(remote, forge, {
       from,

@@ -2,6 +2,7 @@
 import { command, main, onInterrupt } from "./lib/cli/command.ts";
 import { UsageError } from "./lib/errors.ts";
 import { connectRepository } from "./lib/forge/connection.ts";
+import { PROPOSING } from "./lib/forge/preflight.ts";
 import { withForge } from "./lib/forge/session.ts";
 import { authorOf } from "./lib/git/checkout.ts";
 import { momentOption } from "./lib/moment.ts";
@@ -59,7 +60,8 @@ async function rollback(environment: string, app: string, options: Options): Pro
 
   const connection = await connectRepository(root, process.env);
   const { address } = connection;
-  const session = { env: process.env, onInterrupt, pullRequests: options.list !== true };
+  const needs = options.list || options.dryRun ? [] : PROPOSING;
+  const session = { env: process.env, onInterrupt, needs };
   await withForge(connection, session, async (remote, forge) => {
     if (options.list === true) {
       const versions = await listVersions(remote, { environment, app, now }, LISTED);

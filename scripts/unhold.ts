@@ -1,6 +1,7 @@
 /** `npm run unhold <env> <app>`: lets releases come back that a rollback has held, by pull request. docs/rollback.md. */
 import { command, main, onInterrupt } from "./lib/cli/command.ts";
 import { connectRepository } from "./lib/forge/connection.ts";
+import { PROPOSING } from "./lib/forge/preflight.ts";
 import { withForge } from "./lib/forge/session.ts";
 import { authorOf } from "./lib/git/checkout.ts";
 import { describeProposal, propose } from "./lib/proposal/proposal.ts";
@@ -33,7 +34,7 @@ await main(program);
 async function unhold(environment: string, app: string, { root, dryRun }: Options): Promise<void> {
   const now = new Date();
   const connection = await connectRepository(root, process.env);
-  const session = { env: process.env, onInterrupt, pullRequests: true };
+  const session = { env: process.env, onInterrupt, needs: dryRun ? [] : PROPOSING };
   await withForge(connection, session, async (remote, forge) => {
     const plan = await planUnhold(remote, { environment, app });
     process.stdout.write(describeUnhold(plan, now));

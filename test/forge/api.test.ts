@@ -649,14 +649,14 @@ describe("a comparison", () => {
       seen.push(request.headers.authorization);
       response
         .writeHead(200, { "content-type": "application/json" })
-        .end('{"commits":[],"total_commits":0,"full_name":"shop/x"}');
+        .end('{"commits":[],"total_commits":0,"commit":{"sha":"a"}}');
     });
     const address = forgeAddress({
       repoURL: `${forge.url}/${OWNER}/x.git`,
       forgeAPI: `${forge.url}/api/v3`,
     });
-    const connected = connectForge(address, "ours", "theirs");
-    await connected.checkRepository({ pullRequests: false });
+    const connected = connectForge(address, "ours", { sourcesToken: "theirs" });
+    await connected.branchTip("main");
     await connected.compare("shop/web", "a", "b");
     expect(seen).toEqual(["token ours", "token theirs"]);
   });

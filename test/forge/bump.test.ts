@@ -41,7 +41,7 @@ async function bumpAt(
 ): Promise<void> {
   const connection = await connectRepository(root, environment({ FORGE_TOKEN: inject("token") }));
   const { web } = connection.address;
-  const session = { env: environment(), onInterrupt: () => {}, pullRequests: true };
+  const session = { env: environment(), onInterrupt: () => {}, needs: [] };
   await withForge(connection, session, async (remote, forge) => {
     const registry = { unverified: "a test" };
     const plan = await planBump(remote, { app: "web", image: { tag }, ...asked, web, registry });

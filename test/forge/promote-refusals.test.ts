@@ -18,7 +18,6 @@ import {
   pod,
   promotable,
   promote,
-  reader,
   release,
   service,
   TWO,
@@ -29,6 +28,7 @@ import {
   commandLine,
   deadPort,
   fileAt,
+  makePerson,
   NEW,
   OLD,
   personCommits,
@@ -490,7 +490,7 @@ describe("the token", () => {
   });
 
   it("may only read: exit code 3", async () => {
-    const env = environmentOf({ FORGE_TOKEN: await reader(shared) });
+    const env = environmentOf({ FORGE_TOKEN: (await makePerson(shared, "read")).token });
     expect(await attempt(shared, await callerOf(shared, {}), ["test", "live"], env)).toEqual(
       refusal(
         3,

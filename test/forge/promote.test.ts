@@ -2,9 +2,11 @@
 import { symlink } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, inject, it } from "vitest";
+import { z } from "zod";
 import { parseRelease, releasePath } from "../../scripts/lib/release/release.ts";
 import { repositoryRoot } from "../../scripts/lib/repository.ts";
 import { resolveTool } from "../../scripts/lib/tools/resolve.ts";
+import { waitFor } from "../../scripts/lib/wait.ts";
 import { listed, standInForArgocd } from "../support/argocd.ts";
 import { git, temporary, write } from "../support/tree.ts";
 import {
@@ -31,13 +33,16 @@ import {
   commandLine,
   fileAt,
   history,
+  makePerson,
   NEW,
   NEWER,
   OLD,
+  OWNER,
   personCommits,
   pullRequests,
   push,
   references,
+  repository,
   type TestRepository,
   withToken,
 } from "./support.ts";
@@ -152,9 +157,64 @@ describe("the pull request", () => {
     const [pull, merged] = await pullRequests(repo);
     expect([pull?.state, merged?.state]).toEqual(["open", "closed"]);
     expect(pull?.body).toContain(
-      `- \`${tag.slice(0, 7)}\` Ask @\u200Bada about #\u200B7 \\| \\[x\\](http://y) \\<b\\>\n`,
+      `- \`${tag.slice(0, 7)}\` \`Ask @\u200Bada about #\u200B7 | [x](http:\u200B//y) <b>\`\n`,
     );
     expect(pull?.body).toContain(`/compare/${old}...${tag}) |`);
+  });
+
+  it("does nothing with what a commit of a service says, and its merge does not either", async () => {
+    const [repo, service] = [await promotable(), await repository()];
+    const { user } = await makePerson(repo, "write");
+    const asPerson = `sudo=${user}`;
+    const catalogue = await fileAt(repo.root, "main", "apps/web.yaml");
+    const old = await history(service.root, "rev-parse", "origin/main");
+    const issue = async (number: number, title: string) => {
+      expect(await ask(`${repo.api}/issues`, "POST", { title })).toMatchObject({ number });
+    };
+    // The service's repository is read when the issue is not there yet: what a push of it does is that repository's own.
+    const [url, path] = [`${inject("forge")}/${OWNER}/${repo.name}/issues/1`, `${OWNER}/${repo.name}`];
+    const subject = `Fixes #1, closes ${path}#1, resolves ${url} and !1; thanks, @${user} (@${user})`;
+    await git(service.root, "commit", "--quiet", "--allow-empty", "--message", subject);
+    await push(service.root, "main");
+    const tag = (await git(service.root, "rev-parse", "HEAD")).trim();
+    await release(
+      repo,
+      { web: old },
+      { "apps/web.yaml": catalogue.replace("shop/web", `${OWNER}/${service.name}`) },
+    );
+    await issue(1, "The one that is meant");
+    await promote(repo, "test", "live");
+    await merge(repo, 2);
+    await release(repo, { web: tag });
+    // From now on there are notifications of mentions only.
+    await ask(`${repo.api}/subscription?${asPerson}`, "DELETE");
+    await ask(`${inject("forge")}/api/v1/notifications?${asPerson}`, "PUT");
+    await promote(repo, "test", "live", "--override", subject);
+    const [pull] = await pullRequests(repo);
+    expect(pull).toMatchObject({ number: 3, body: expect.stringContaining("`Fixes #\u200B1, closes ") });
+    await merge(repo, 3, "merge", `${pull?.title}\n\n${pull?.body}`);
+
+    // What is done after it shows that the forge has come that far.
+    await issue(4, "The control");
+    await ask(`${repo.api}/issues/4/comments`, "POST", { body: `@${user}` });
+    await history(repo.root, "checkout", "--quiet", "--force", "--detach", "origin/main");
+    await git(repo.root, "commit", "--quiet", "--allow-empty", "--message", "Fixes #4");
+    await push(repo.root, "main");
+    const Issue = z.object({ state: z.string() });
+    const stateOf = async (number: number) => Issue.parse(await ask(`${repo.api}/issues/${number}`)).state;
+    const isDone = async () => (await stateOf(4)) === "closed" || undefined;
+    await waitFor("the control is closed", isDone, { timeoutMs: 60_000 });
+    const Threads = z.array(z.object({ subject: z.object({ title: z.string() }) }));
+    const notified = async () => {
+      const threads = Threads.parse(await ask(`${inject("forge")}/api/v1/notifications?${asPerson}`));
+      return threads.map((thread) => thread.subject.title);
+    };
+    const isNotified = async () => ((await notified()).includes("The control") ? true : undefined);
+    await waitFor("the control has notified", isNotified, { timeoutMs: 60_000 });
+
+    expect(await notified()).toEqual(["The control"]);
+    expect(await stateOf(1)).toBe("open");
+    expect(await ask(`${repo.api}/issues/1/timeline`)).toEqual([]);
   });
 
   it("is a new one after a squash merge, too", async () => {
@@ -520,9 +580,9 @@ describe("a gate", () => {
     });
     const [pull] = await pullRequests(repo);
     expect(pull?.body).toMatch(
-      /## Overridden\n\n> Orders fail, @\u200Bada agrees: \\<b\\>now\\<\/b\\>\n\n- web: healthy on test since /,
+      /## Overridden\n\n> `Orders fail, @\u200Bada agrees: <b>now<\/b>`\n\n- `web: healthy on test since /,
     );
-    expect(pull?.body).toMatch(/## Evidence\n\n- web: \*\*not proven\*\*: healthy on test since/);
+    expect(pull?.body).toMatch(/## Evidence\n\n- web: \*\*not proven\*\*: `healthy on test since/);
     expect(await labelsOf(repo, 1)).toEqual(["env/live", "override", "promotion"]);
     expect((await promote(repo, "test", "live", "--override", reason)).stdout).toMatch(/\nunchanged: #1 /);
 

@@ -179,17 +179,20 @@ export async function promote({ root }: TestRepository, ...args: string[]): Prom
   return commandLine("promote", root, args, environmentOf());
 }
 
-/** Merges a pull request as a person does; its branch stays. */
+/** Merges a pull request as a person does, with the forge's own message where none is given; its branch stays. */
 export async function merge(
   { api }: TestRepository,
   number: number,
   how: "merge" | "squash" = "merge",
+  message = "",
 ): Promise<void> {
   const merged = async () => {
     // The forge finds out first whether it can be merged.
-    await ask(`${api}/pulls/${number}/merge`, "POST", { Do: how }).catch((error: unknown) => {
-      if (!String(error).includes("try again later")) throw error;
-    });
+    await ask(`${api}/pulls/${number}/merge`, "POST", { Do: how, MergeMessageField: message }).catch(
+      (error: unknown) => {
+        if (!String(error).includes("try again later")) throw error;
+      },
+    );
     const Pull = z.object({ merged: z.boolean() });
     return Pull.parse(await ask(`${api}/pulls/${number}`)).merged || undefined;
   };
@@ -255,22 +258,3 @@ spec:
       applications: ["*"]
 `,
 };
-
-/** The token of a person who may read the repository, and nothing more. */
-export async function reader({ api, name }: TestRepository): Promise<string> {
-  const forge = inject("forge");
-  const user = `reader-${name}`;
-  const password = "correct horse battery staple";
-  const account = { username: user, email: `${user}@shop.test`, password, must_change_password: false };
-  await ask(`${forge}/api/v1/admin/users`, "POST", account);
-  await ask(`${api}/collaborators/${user}`, "PUT", { permission: "read" });
-  const response = await fetch(`${forge}/api/v1/users/${user}/tokens`, {
-    method: "POST",
-    headers: {
-      authorization: `Basic ${Buffer.from(`${user}:${password}`).toString("base64")}`,
-      "content-type": "application/json",
-    },
-    body: JSON.stringify({ name: "t", scopes: ["write:repository"] }),
-  });
-  return z.object({ sha1: z.string() }).parse(await response.json()).sha1;
-}

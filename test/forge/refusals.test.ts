@@ -4,7 +4,6 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeAll, describe, expect, inject, it } from "vitest";
-import { z } from "zod";
 import { git, settings, temporary, write } from "../support/tree.ts";
 import {
   ask,
@@ -12,6 +11,7 @@ import {
   bump as call,
   deadPort,
   FILE,
+  makePerson,
   NEW,
   OLD,
   OWNER,
@@ -108,24 +108,10 @@ describe("a token", () => {
   });
 
   it.each([[[]], [["--direct"]]])("that may only read, %j: exit code 3", async (options) => {
-    const forge = inject("forge");
     const repo = await repository();
-    const name = `reader-${repo.name}`;
-    const password = "correct horse battery staple";
-    const user = { username: name, email: `${name}@shop.test`, password, must_change_password: false };
-    await ask(`${forge}/api/v1/admin/users`, "POST", user);
-    await ask(`${repo.api}/collaborators/${name}`, "PUT", { permission: "read" });
-    const response = await fetch(`${forge}/api/v1/users/${name}/tokens`, {
-      method: "POST",
-      headers: {
-        authorization: `Basic ${Buffer.from(`${name}:${password}`).toString("base64")}`,
-        "content-type": "application/json",
-      },
-      body: JSON.stringify({ name: "t", scopes: ["write:repository"] }),
-    });
-    const { sha1 } = z.object({ sha1: z.string() }).parse(await response.json());
+    const { token } = await makePerson(repo, "read");
     const line = /^bump: the forge refuses a push to \S+: User permission denied for writing; /;
-    expect(await attempt(repo, ["web", NEW, ...options], { FORGE_TOKEN: sha1 })).toEqual(refusal(3, line));
+    expect(await attempt(repo, ["web", NEW, ...options], { FORGE_TOKEN: token })).toEqual(refusal(3, line));
   });
 });
 

@@ -183,6 +183,31 @@ export async function ask(url: string, method?: string, body?: unknown): Promise
   return askForge(forge, url.slice(`${forge.url}/api/v1`.length), method, body);
 }
 
+/** Another person with a right to the repository, and a token that is good for so much. */
+export async function makePerson(
+  { api, name }: TestRepository,
+  permission: "read" | "write",
+  scopes: readonly string[] = ["write:repository", "write:issue"],
+): Promise<{ user: string; token: string }> {
+  const forge = inject("forge");
+  count += 1;
+  const user = `person-${name}-${count}`;
+  const password = "correct horse battery staple";
+  const account = { username: user, email: `${user}@shop.test`, password, must_change_password: false };
+  await ask(`${forge}/api/v1/admin/users`, "POST", account);
+  await ask(`${api}/collaborators/${user}`, "PUT", { permission });
+  const response = await globalThis.fetch(`${forge}/api/v1/users/${user}/tokens`, {
+    method: "POST",
+    headers: {
+      authorization: `Basic ${Buffer.from(`${user}:${password}`).toString("base64")}`,
+      "content-type": "application/json",
+    },
+    body: JSON.stringify({ name: "t", scopes }),
+  });
+  const { sha1: token } = z.object({ sha1: z.string() }).parse(await response.json());
+  return { user, token };
+}
+
 export interface StandIn {
   readonly url: string;
   /** Method and path of every request. */

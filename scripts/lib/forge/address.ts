@@ -1,6 +1,6 @@
 /** Where a forge has this repository: its API, its pages and its Git, from the settings. */
 import { RefusedError } from "../errors.ts";
-import type { Settings } from "../tree/settings.ts";
+import { SETTINGS_FILE, type Settings } from "../tree/settings.ts";
 
 export interface Repository {
   readonly owner: string;
@@ -8,7 +8,7 @@ export interface Repository {
 }
 
 export interface ForgeAddress extends Repository {
-  /** Base of the REST API: GitHub's, or one that ends in /api/v3 (GitHub Enterprise) or /api/v1 (Gitea, Forgejo). */
+  /** Base of the REST API. */
   readonly api: string;
   /** Base of the pages for people, without a slash at its end. */
   readonly web: string;
@@ -18,7 +18,7 @@ export interface ForgeAddress extends Repository {
 
 /**
  * Reads the addresses out of the settings.
- * @throws RefusedError when repoURL does not end in <owner>/<name>
+ * @throws RefusedError when repoURL does not end in <owner>/<name>, or forgeAPI is not a forge's that is known here
  */
 export function forgeAddress({ repoURL, forgeAPI }: Pick<Settings, "repoURL" | "forgeAPI">): ForgeAddress {
   const { owner, name } = repositoryOf(repoURL);
@@ -35,10 +35,16 @@ function overHTTP(repoURL: string): string | undefined {
   return url.href;
 }
 
-/** GitHub has its API on a host of its own; the others, GitHub Enterprise too, below a path. */
+/** GitHub has its API on a host of its own; GitHub Enterprise Server has it at /api/v3, Gitea and Forgejo at /api/v1. */
 function pages(forgeAPI: string): string {
-  if (forgeAPI === "https://api.github.com") return "https://github.com";
-  return forgeAPI.replace(/\/api\/v[13]$/, "");
+  const [, cloud] = /^https:\/\/api\.(github\.com|[\w-]+\.ghe\.com)$/.exec(forgeAPI) ?? [];
+  if (cloud !== undefined) return `https://${cloud}`;
+  const [, web] = /^(.+)\/api\/v[13]$/.exec(forgeAPI) ?? [];
+  if (web !== undefined) return web;
+  throw new RefusedError(
+    `forgeAPI ${forgeAPI} of ${SETTINGS_FILE} is no API of GitHub, Gitea or Forgejo`,
+    "it is https://api.github.com, https://api.<name>.ghe.com, https://<host>/api/v3 (GitHub Enterprise Server) or https://<host>/api/v1 (Gitea, Forgejo)",
+  );
 }
 
 /** The repository that `owner/name` names; undefined for anything else. */
@@ -54,7 +60,7 @@ export function repositoryNamed(text: string): Repository | undefined {
 export function repositoryOf(url: string): Repository {
   const [, owner, name] = /[/:]([^/:]+)\/([^/]+?)(?:\.git)?\/?$/.exec(url) ?? [];
   if (owner === undefined || name === undefined) {
-    throw new RefusedError(`repoURL ${url} of argocd/settings/settings.yaml is not <host>/<owner>/<name>`);
+    throw new RefusedError(`repoURL ${url} of ${SETTINGS_FILE} is not <host>/<owner>/<name>`);
   }
   return { owner, name };
 }

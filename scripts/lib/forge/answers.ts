@@ -1,8 +1,18 @@
 /** The forges' answers: of everything they say, what is used, in one shape. */
 import { z } from "zod";
 
-/** Of a forge where pull requests cannot be switched off, there is no `has_pull_requests`. */
-export const Repository = z.object({ full_name: z.string(), has_pull_requests: z.boolean().optional() });
+/** What is optional is not told by every forge, nor to every token. */
+export const Repository = z.object({
+  full_name: z.string(),
+  clone_url: z.string(),
+  default_branch: z.string(),
+  archived: z.boolean(),
+  permissions: z.object({ pull: z.boolean(), push: z.boolean() }).optional(),
+  has_pull_requests: z.boolean().optional(),
+  // GitHub's and Gitea's.
+  allow_merge_commit: z.boolean().optional(),
+  allow_merge_commits: z.boolean().optional(),
+});
 
 const Team = z.object({ slug: z.string().optional(), name: z.string() });
 const Teams = z.array(Team).nullish();
@@ -23,7 +33,7 @@ export const Pull = z
     title: z.string(),
     body: z.string().nullish(),
     state: z.string(),
-    head: z.object({ ref: z.string(), sha: z.string(), repo: Repository.nullish() }),
+    head: z.object({ ref: z.string(), sha: z.string(), repo: z.object({ full_name: z.string() }).nullish() }),
     base: z.object({ ref: z.string() }),
     merged: z.boolean().optional(),
     mergeable: z.boolean().nullish(),

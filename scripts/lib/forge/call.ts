@@ -2,9 +2,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { Octokit } from "@octokit/rest";
 import { z } from "zod";
-import { CommandError, ExternalError, messageOf, RefusedError } from "../errors.ts";
+import { CommandError, codeOf, ExternalError, messageOf, RefusedError } from "../errors.ts";
+import type { Way } from "../git/network.ts";
 import type { ForgeAddress } from "./address.ts";
 import { dialectOf, type ForgeDialect } from "./dialect.ts";
+import { sender } from "./transport.ts";
 
 export interface CallOptions {
   /** Another repository of the same forge. */
@@ -35,16 +37,35 @@ const PAUSES_MS = [500, 1000, 2000];
 const LONGEST_WAIT_MS = 30_000;
 /** How long one call may take. A forge under load answers within seconds; 30 is what GitHub's own clients allow. */
 const CALL_TIMEOUT_MS = 30_000;
+/** A call is not tried again this long after it was sent first. */
+const PATIENCE_MS = 60_000;
+
+export interface ConnectOptions {
+  /** Through the network, to the API; by default nothing is in between. */
+  way?: Way;
+  /** How long one call may take. */
+  timeoutMs?: number;
+}
 
 /**
  * Prepares calls; nothing is sent yet.
  * @param address where the forge is, and the repository
  * @param token sent to the API at the address, and to nobody else
  */
-export function forgeCalls(address: ForgeAddress, token: string): ForgeCalls {
+export function forgeCalls(
+  address: ForgeAddress,
+  token: string,
+  { way, timeoutMs = CALL_TIMEOUT_MS }: ConnectOptions = {},
+): ForgeCalls {
   // octokit prints a line for each failure; here one line says what it means.
   const log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
-  const octokit = new Octokit({ baseUrl: address.api, auth: token, log, userAgent: "ecommerce-gitops" });
+  const octokit = new Octokit({
+    baseUrl: address.api,
+    auth: token,
+    log,
+    userAgent: "ecommerce-gitops",
+    request: { fetch: sender(way, timeoutMs) },
+  });
   const dialect = dialectOf(address.api);
 
   const send = async <T>(
@@ -55,11 +76,10 @@ export function forgeCalls(address: ForgeAddress, token: string): ForgeCalls {
   ) => {
     const { owner, name: repo } = options.repository ?? address;
     const isRepeatable = options.repeatable ?? !route.startsWith("POST ");
-    const request = () => ({ signal: AbortSignal.timeout(CALL_TIMEOUT_MS) });
     const response = await retried(isRepeatable, async () =>
-      octokit.request(route, { owner, repo, ...parameters, request: request() }),
+      octokit.request(route, { owner, repo, ...parameters }),
     ).catch((error: unknown) => {
-      throw explain(error, address.api, `${owner}/${repo}`, route, parameters);
+      throw explain(error, { api: address.api, way, timeoutMs }, `${owner}/${repo}`, route, parameters);
     });
     const parsed = schema.safeParse(response.data);
     if (parsed.success) return { data: parsed.data, headers: response.headers };
@@ -106,13 +126,15 @@ export function isRefusal(error: unknown): boolean {
 }
 
 async function retried<T>(isRepeatable: boolean, call: () => Promise<T>): Promise<T> {
+  const end = Date.now() + PATIENCE_MS;
   for (let attempt = 0; ; attempt += 1) {
     try {
       return await call();
     } catch (error) {
       const pause = PAUSES_MS[attempt];
       const wait = Math.max(askedPauseMs(error), pause ?? 0);
-      if (pause === undefined || wait > LONGEST_WAIT_MS || !mayRepeat(error, isRepeatable)) throw error;
+      const isOver = pause === undefined || wait > LONGEST_WAIT_MS || Date.now() + wait > end;
+      if (isOver || !mayRepeat(error, isRepeatable)) throw error;
       await sleep(wait);
     }
   }
@@ -120,7 +142,9 @@ async function retried<T>(isRepeatable: boolean, call: () => Promise<T>): Promis
 
 /** A call that was one too many has not been carried out, so any may be sent again. */
 function mayRepeat(error: unknown, isRepeatable: boolean): boolean {
-  return isRateLimit(error) || (isRepeatable && (statusOf(error) ?? 0) >= 500);
+  return (
+    isRateLimit(error) || (isRepeatable && (statusOf(error) ?? 0) >= 500 && refusalIn(error) === undefined)
+  );
 }
 
 /** GitHub answers 403 as well as 429 when there were too many calls. */
@@ -145,19 +169,20 @@ function askedPauseMs(error: unknown): number {
 }
 
 /** One line for what a forge answered, or did not. */
-function explain(error: unknown, api: string, repository: string, route: string, parameters: object): Error {
+function explain(
+  error: unknown,
+  connection: Connection,
+  repository: string,
+  route: string,
+  parameters: object,
+): Error {
+  const refusal = refusalIn(error);
+  if (refusal !== undefined) return refusal;
   const status = statusOf(error);
-  const { host } = new URL(api);
+  const { host } = new URL(connection.api);
   const options = { cause: error };
   if (status === undefined) return error instanceof Error ? error : new Error(String(error));
-  if (headersOf(error)["date"] === undefined && isUnanswered(error)) {
-    const reason = messageOf(error);
-    return new ExternalError(
-      `${host} does not answer: ${reason}`,
-      "is forgeAPI in the settings right?",
-      options,
-    );
-  }
+  if (isUnanswered(error)) return unanswered(error, connection);
   if (status === 401)
     return new RefusedError(
       `${host} does not accept the token`,
@@ -175,9 +200,7 @@ function explain(error: unknown, api: string, repository: string, route: string,
   if (status === 403)
     return new RefusedError(
       `${host} does not let this token do that to ${repository}: ${brief(error)}`,
-      route.includes("/labels")
-        ? "it needs to write issues, too: labels are theirs"
-        : "it needs to write contents and pull requests",
+      rightFor(route),
       options,
     );
   // GitHub answers 422 when it is asked about a commit that it does not have.
@@ -190,9 +213,62 @@ function explain(error: unknown, api: string, repository: string, route: string,
   return new ExternalError(`${host} answers ${status}: ${brief(error)}`, hint, options);
 }
 
+interface Connection {
+  api: string;
+  way: Way | undefined;
+  timeoutMs: number;
+}
+
+/** A redirect that is not followed: octokit takes it for a connection that failed. */
+function refusalIn(error: unknown): RefusedError | undefined {
+  return error instanceof Error && error.cause instanceof RefusedError ? error.cause : undefined;
+}
+
+/** What a certificate is not accepted for, by the names of OpenSSL and Node. */
+const DISTRUST = /CERT|SIGNATURE|ISSUER/;
+
+/** One line for a connection that was not made, or broke off. */
+function unanswered(error: unknown, { api, way, timeoutMs }: Connection): ExternalError {
+  const { host } = new URL(api);
+  const options = { cause: error };
+  const by = way?.said === undefined ? "" : ` ${way.said}`;
+  const cause = rootOf(error);
+  if (cause.name === "TimeoutError")
+    return new ExternalError(
+      `${host} does not answer${by} within ${timeoutMs / 1000} s`,
+      "try again later",
+      options,
+    );
+  const line = `${host} does not answer${by}: ${messageOf(cause) || codeOf(cause)}`;
+  if (DISTRUST.test(codeOf(cause) ?? ""))
+    return new ExternalError(
+      line,
+      "put the file of who signs its certificates into NODE_EXTRA_CA_CERTS, or into http.sslCAInfo of Git",
+      options,
+    );
+  const hint = `${way?.said === undefined ? "is" : "are that proxy and"} forgeAPI in the settings right?`;
+  return new ExternalError(line, hint, options);
+}
+
+/** What went wrong first, below what octokit and undici say about it; of several addresses that were tried, for the last. */
+function rootOf(error: unknown): Error {
+  const [last] = error instanceof AggregateError ? error.errors.slice(-1) : [];
+  const inner: unknown = last ?? (error instanceof Error ? error.cause : undefined);
+  if (inner instanceof Error) return rootOf(inner);
+  return error instanceof Error ? error : new Error(String(error));
+}
+
 /** What a repository whose pull requests are switched off is refused with: what, and what to do. */
 export function withoutPullRequests(host: string, repository: string): [message: string, hint: string] {
   return [`${host} has no pull requests for ${repository}`, "switch them on in its settings"];
+}
+
+/** The right that a token lacks. */
+function rightFor(route: string): string {
+  if (/\/(labels|comments)$/.test(route))
+    return "it needs to write issues, too: labels and comments are theirs";
+  if (route.endsWith("/statuses")) return "it needs to read commit statuses, too";
+  return "it needs to write contents and pull requests";
 }
 
 /** What is not there, and what to do. */

@@ -3,9 +3,10 @@ import { z } from "zod";
 import { CommandError, messageOf, RefusedError } from "../errors.ts";
 import { waitFor } from "../wait.ts";
 import { type ForgeAddress, repositoryNamed } from "./address.ts";
-import { Branch, ComparisonAnswer, type Label, Pull, Repository, Status } from "./answers.ts";
-import { answerOf, forgeCalls, withoutPullRequests } from "./call.ts";
+import { Branch, ComparisonAnswer, type Label, Pull, Status } from "./answers.ts";
+import { answerOf, type ConnectOptions, forgeCalls } from "./call.ts";
 import { changeLabels, type LabelChange, repositoryLabels } from "./labels.ts";
+import { checkRepository, type Need } from "./preflight.ts";
 import { requestReviewers } from "./reviewers.ts";
 
 export interface PullRequest {
@@ -48,10 +49,10 @@ export type Comparison =
 export interface Forge {
   readonly address: ForgeAddress;
   /**
-   * Asks for the repository, so that what is wrong with the token, the address or the forge is said before anything is done.
-   * @param needs.pullRequests whether it is to have pull requests, too
+   * Asks for the repository, so that what is wrong with the token, the settings or the forge is said before anything is done.
+   * @param branch the one that is deployed
    */
-  checkRepository(needs: { pullRequests: boolean }): Promise<void>;
+  checkRepository(branch: string, needs: readonly Need[]): Promise<void>;
   /** The newest commit of a branch. */
   branchTip(branch: string): Promise<string>;
   readPullRequest(number: number): Promise<PullRequest>;
@@ -101,11 +102,16 @@ const NOT_YET = /try again later|merge push out of date|base branch was modified
  * Connects to a forge; nothing is sent yet.
  * @param address where it is, and the repository
  * @param token sent to the API at the address, and to nobody else
- * @param sourcesToken the same, and used for comparisons only: they are of other repositories
+ * @param options.sourcesToken the same, and used for comparisons only: they are of other repositories
+ * @param options.way through the network, to the API
  */
-export function connectForge(address: ForgeAddress, token: string, sourcesToken = token): Forge {
-  const calls = forgeCalls(address, token);
-  const sources = forgeCalls(address, sourcesToken);
+export function connectForge(
+  address: ForgeAddress,
+  token: string,
+  { sourcesToken = token, ...connecting }: { sourcesToken?: string | undefined } & ConnectOptions = {},
+): Forge {
+  const calls = forgeCalls(address, token, connecting);
+  const sources = sourcesToken === token ? calls : forgeCalls(address, sourcesToken, connecting);
   const { call, list, dialect } = calls;
   const { host } = new URL(address.api);
 
@@ -121,10 +127,8 @@ export function connectForge(address: ForgeAddress, token: string, sourcesToken 
 
   return {
     address,
-    async checkRepository({ pullRequests }) {
-      const found = await call("GET /repos/{owner}/{repo}", {}, Repository);
-      if (!pullRequests || found.has_pull_requests !== false) return;
-      throw new RefusedError(...withoutPullRequests(host, found.full_name));
+    async checkRepository(branch, needs) {
+      await checkRepository(calls, branch, needs);
     },
     async branchTip(branch) {
       return (await call("GET /repos/{owner}/{repo}/branches/{branch}", { branch }, Branch)).tip;

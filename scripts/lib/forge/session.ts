@@ -3,10 +3,11 @@
 import { type Remote, type RemoteOptions, withRemote } from "../git/remote.ts";
 import type { RepositoryConnection } from "./connection.ts";
 import { connectForge, type Forge } from "./forge.ts";
+import type { Need } from "./preflight.ts";
 
 export interface SessionOptions extends Pick<RemoteOptions, "env" | "onInterrupt"> {
-  /** Whether one is to be opened, so that there must be such a thing. */
-  pullRequests: boolean;
+  /** What is going to be written; nothing by a dry run. */
+  needs: readonly Need[];
   /** Branches that are fetched with the whole history, while the forge is asked; none by default. */
   history?: string;
 }
@@ -17,14 +18,14 @@ export interface SessionOptions extends Pick<RemoteOptions, "env" | "onInterrupt
  */
 export async function withForge<T>(
   { root, address, token, sourcesToken, branch }: RepositoryConnection,
-  { pullRequests, history, ...options }: SessionOptions,
+  { needs, history, ...options }: SessionOptions,
   use: (remote: Remote, forge: Forge) => Promise<T>,
 ): Promise<T> {
-  const forge = connectForge(address, token, sourcesToken);
-  return withRemote({ root, url: address.git, token, branch, ...options }, async (remote) => {
+  return withRemote({ root, url: address.git, token, branch, ...options }, async (remote, wayTo) => {
+    const forge = connectForge(address, token, { sourcesToken, way: await wayTo(address.api) });
     const fetch = history === undefined ? [] : [remote.fetch(history, { history: true })];
     const fetched = Promise.allSettled(fetch);
-    await forge.checkRepository({ pullRequests });
+    await forge.checkRepository(branch, needs);
     for (const result of await fetched) if (result.status === "rejected") throw result.reason;
     return use(remote, forge);
   });

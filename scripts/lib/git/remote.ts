@@ -11,6 +11,7 @@ import { type Author, keptSettings } from "./checkout.ts";
 import { ownEnvironment, type Setting } from "./environment.ts";
 import { failure, firstError, lastLine } from "./failure.ts";
 import { GitHistory } from "./history.ts";
+import { findWay, type Way } from "./network.ts";
 import type { GitFile } from "./objects.ts";
 
 export interface RemoteOptions {
@@ -44,16 +45,25 @@ const PAUSES_MS = [500, 1000, 2000];
 /** How far back history is fetched to find where a branch left main; then all of it. */
 const DEEPEN = [50, 500];
 
-/** Calls a function with a temporary clone, and removes it afterwards. */
-export async function withRemote<T>(options: RemoteOptions, use: (remote: Remote) => Promise<T>): Promise<T> {
+/** Calls a function with a temporary clone, and with what finds the way to another address; removes the clone afterwards. */
+export async function withRemote<T>(
+  options: RemoteOptions,
+  use: (remote: Remote, wayTo: (url: string) => Promise<Way>) => Promise<T>,
+): Promise<T> {
   const directory = await temporaryDirectory("remote-");
   // A git that is still running may write once more.
   const remove = async () => rm(directory, { recursive: true, force: true, maxRetries: 5 });
   options.onInterrupt(remove);
   try {
-    const remote = new Remote(directory, options, await keptSettings(options.root, options.env));
+    const kept = await keptSettings(options.root, options.env);
+    const wayTo = async (url: string) => findWay(url, kept, { ...options, directory });
+    const way = await wayTo(options.url);
+    const remote = new Remote(directory, { ...options, env: { ...options.env, ...way.environment } }, [
+      ...kept,
+      ...way.settings,
+    ]);
     await remote.git(["init", "--quiet", "--bare", "--template=", directory]);
-    return await use(remote);
+    return await use(remote, wayTo);
   } finally {
     await remove();
   }

@@ -58,7 +58,7 @@ async function connect({
 async function fromForge(request: StatusRequest, connection: RepositoryConnection): Promise<FoundStatus> {
   const { apps, commits, now } = request;
   const { address, branch } = connection;
-  const session = { ...request, pullRequests: false, history: PROMOTIONS };
+  const session = { ...request, needs: [], history: PROMOTIONS };
   return withForge(connection, session, async (remote, forge) => {
     const commit = (await remote.tip(branch)) ?? "";
     const changes = await openChanges(remote, forge);

@@ -1,6 +1,7 @@
 /** What is sent to GitHub is what GitHub describes, and what GitHub describes as its answers is understood. */
 import { describe, expect, it } from "vitest";
 import { connectForge, type Forge } from "../../../scripts/lib/forge/forge.ts";
+import { type Need, PROPOSING } from "../../../scripts/lib/forge/preflight.ts";
 import { type GitHub, githubDescription, type Options, standInForGitHub } from "../../support/github.ts";
 
 const description = githubDescription();
@@ -12,8 +13,9 @@ const REPO = "/repos/{owner}/{repo}";
 const PULL = `${REPO}/pulls/{pull_number}`;
 const ISSUE = `${REPO}/issues/{issue_number}`;
 
-function connect(api: string): Forge {
-  return connectForge({ api, web: "", git: "", ...REPOSITORY }, "a-token");
+function connect(api: string, web = "https://github.com"): Forge {
+  const git = `https://github.com/${REPOSITORY.owner}/${REPOSITORY.name}.git`;
+  return connectForge({ api, web, git, ...REPOSITORY }, "a-token");
 }
 
 /** Every method of a forge: what it does with the examples, and which operations that takes. */
@@ -22,7 +24,7 @@ const CALLS: Record<
   { call: (forge: Forge) => Promise<unknown>; operations: string[]; result: unknown } & Options
 > = {
   checkRepository: {
-    call: async (forge) => forge.checkRepository({ pullRequests: true }),
+    call: async (forge) => forge.checkRepository("master", []),
     operations: [`GET ${REPO}`],
     result: undefined,
   },
@@ -144,6 +146,79 @@ describe("GitHub's description", () => {
     });
     await expect(connect(github.api).mergePullRequest(1347, head)).rejects.toThrow(line);
     expect(github).toMatchObject({ operations: [`PUT ${PULL}/merge`, `GET ${PULL}`], faults: [] });
+  });
+});
+
+describe("a repository, before anything is written to it", () => {
+  const check = async (change: object, needs: readonly Need[]) => {
+    const github = await standInForGitHub(description, {
+      answers: { [`GET ${REPO}`]: repositoryOf({ permissions: WRITER, ...change }) },
+    });
+    return { github, checked: connect(github.api).checkRepository("master", needs) };
+  };
+  const WRITER = { pull: true, push: true, admin: false };
+
+  it.each<[string, object]>([
+    ["a person's token", {}],
+    ["an App's token, which is told nothing", { permissions: { pull: false, push: false, admin: false } }],
+    ["another spelling", { full_name: "Octocat/hello-world" }],
+  ])("is asked for the rights that are needed: %s", async (_, change) => {
+    const { github, checked } = await check(change, PROPOSING);
+    await checked;
+    expect(github.operations.toSorted()).toEqual([
+      `GET ${REPO}`,
+      `POST ${ISSUE}/labels`,
+      `POST ${REPO}/pulls`,
+    ]);
+    expect(github.faults).toEqual([]);
+  });
+
+  it.each<[string, object, readonly Need[], RegExp]>([
+    ["renamed", { full_name: "octocat/Hi" }, [], /^octocat\/Hello-World is octocat\/Hi now on 127/],
+    ["moved", { full_name: "hubot/Hello-World" }, [], /^octocat\/Hello-World is hubot\/Hello-World now on/],
+    ["archived", { archived: true }, ["commits"], /^octocat\/Hello-World is archived$/],
+    [
+      "with another default branch",
+      { default_branch: "trunk" },
+      ["commits"],
+      /^the default branch of octocat\/Hello-World is trunk, and the settings deploy master$/,
+    ],
+    [
+      "that the token may only read",
+      { permissions: { ...WRITER, push: false } },
+      ["commits"],
+      /does not let this token write to octocat\/Hello-World$/,
+    ],
+    [
+      "without merge commits",
+      { allow_merge_commit: false },
+      PROPOSING,
+      /^octocat\/Hello-World does not allow merge commits$/,
+    ],
+    ["without pull requests", { has_pull_requests: false }, PROPOSING, /has no pull requests for octocat/],
+  ])("is refused, with exit code 3 and no other call: %s", async (_, change, needs, message) => {
+    const { github, checked } = await check(change, needs);
+    await expect(checked).rejects.toMatchObject({ exitCode: 3, message: expect.stringMatching(message) });
+    expect(github).toMatchObject({ operations: [`GET ${REPO}`], faults: [] });
+  });
+
+  it("is refused when repoURL and forgeAPI are not of one forge", async () => {
+    const clone_url = "https://git.shop.test/octocat/Hello-World.git";
+    const github = await standInForGitHub(description, {
+      answers: { [`GET ${REPO}`]: repositoryOf({ clone_url }) },
+    });
+    await expect(connect(github.api, "https://api.shop.test").checkRepository("master", [])).rejects.toThrow(
+      /^repoURL in the settings is on github\.com, and forgeAPI belongs to git\.shop\.test$/,
+    );
+  });
+
+  it.each<[string, object]>([
+    ["archived", { archived: true }],
+    ["with another default branch", { default_branch: "trunk" }],
+    ["without merge commits", { allow_merge_commit: false }],
+  ])("may be read: %s", async (_, change) => {
+    const { checked } = await check(change, []);
+    await expect(checked).resolves.toBeUndefined();
   });
 });
 
@@ -270,9 +345,26 @@ describe("held against GitHub's description", () => {
 
 /** The example of a pull request with something changed; its teams lack a field that the description requires. */
 function pullRequest(change: object): object {
-  const example = description.components["examples"]?.["pull-request"];
-  if (typeof example !== "object" || example === null || !("value" in example)) throw new Error("no example");
-  return { ...Object(example.value), requested_teams: [], ...change };
+  return { ...exampleOf("pull-request"), requested_teams: [], ...change };
+}
+
+/** The example of a repository with something changed. */
+function repositoryOf(change: object): object {
+  const git = "https://github.com/octocat/Hello-World.git";
+  // The example's own source lacks a field that the description requires.
+  return {
+    ...exampleOf("full-repository-default-response"),
+    source: undefined,
+    language: "C",
+    clone_url: git,
+    ...change,
+  };
+}
+
+function exampleOf(name: string): object {
+  const found = description.components["examples"]?.[name];
+  if (typeof found !== "object" || found === null || !("value" in found)) throw new Error("no example");
+  return Object(found.value);
 }
 
 /** The stand-in under the path that Gitea has its API at. */
