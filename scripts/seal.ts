@@ -8,7 +8,7 @@ import { type Credential, type SecretValues, suppliedKeys } from "./lib/secrets/
 import { chooseEditor, editSealed } from "./lib/secrets/edit.ts";
 import { planEdit } from "./lib/secrets/edit-plan.ts";
 import { isExample, parseEnvironments } from "./lib/secrets/keys.ts";
-import { removeLeftovers } from "./lib/secrets/memory.ts";
+import { removeTexts } from "./lib/secrets/memory.ts";
 import {
   askTwice,
   hasStrayNewline,
@@ -83,7 +83,7 @@ With npm, options come after --:
   )
   .action(async (environments: string, app: string, names: string[], options: Options) => {
     refuseTogether(names, options);
-    for (const directory of await removeLeftovers())
+    for (const directory of await removeTexts())
       note(`removed ${directory}, with the text of an --edit that was killed`);
     return whileAlone(options.root, async () => seal(environments, app, names, options));
   });

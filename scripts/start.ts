@@ -5,7 +5,13 @@ import { type Progress, runSteps } from "./lib/cli/steps.ts";
 import { resolveInSteps } from "./lib/cli/tools.ts";
 import { repositoryRoot } from "./lib/repository.ts";
 import { type Layout, layoutOf } from "./lib/sandbox/layout.ts";
-import { holdSandbox, refuseUnfitMachine, removeFailedStart, sandboxExists } from "./lib/sandbox/lifetime.ts";
+import {
+  holdSandbox,
+  refuseFullDisk,
+  refuseUnfitMachine,
+  removeFailedStart,
+  sandboxExists,
+} from "./lib/sandbox/lifetime.ts";
 import { SANDBOX_TOOLS, Sandbox } from "./lib/sandbox/sandbox.ts";
 import { statusTable } from "./lib/status/print.ts";
 import { type Environment, readEnvironments } from "./lib/tree/environment.ts";
@@ -35,8 +41,10 @@ async function start(options: { keep?: true }): Promise<void> {
       `The loop runs (${seconds} s).${whoWaits(environments, applications)}\n\n${whatNext(sandbox)}\n`,
     );
   } catch (error) {
+    // Before the undoing makes room.
+    const full = await refuseFullDisk(layout).catch((reason: unknown) => reason);
     undo();
-    throw error;
+    throw full ?? error;
   } finally {
     await release();
   }

@@ -1,46 +1,62 @@
 /** Files and directories that nobody needs afterwards. */
 import { rmSync } from "node:fs";
-import { access, constants, mkdtemp, rm, statfs } from "node:fs/promises";
+import { lstat, mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { isGone, ownName } from "./owner.ts";
 
-/** Where Linux keeps files in memory for everybody. */
-export const MEMORY = "/dev/shm";
-/** What statfs says of tmpfs and ramfs: linux/magic.h. */
-const MEMORY_TYPES = [0x01021994, 0x858458f6];
-/** A tree of 300 apps and the clone that it comes from take a fifth of this. */
-const ENOUGH_BYTES = 256 * 1024 * 1024;
+const PREFIX = "ecommerce-gitops-";
 
-/** How many bytes are free in a file system in memory; undefined when it is none. */
-export async function freeMemory(path: string = MEMORY): Promise<number | undefined> {
-  const found = await statfs(path).catch(() => undefined);
-  return found !== undefined && MEMORY_TYPES.includes(found.type) ? found.bavail * found.bsize : undefined;
+/**
+ * Makes a directory, readable by its owner only, in the system's place for temporary files. What killed runs have left there is
+ * removed first.
+ * @param prefix of its name, such as `tree-`
+ */
+export async function temporaryDirectory(prefix: string): Promise<string> {
+  await removeLeftovers(tmpdir(), PREFIX);
+  return mkdtemp(join(tmpdir(), `${PREFIX}${ownName()}-${prefix}`));
+}
+
+/** Calls a function with such a directory, which is removed afterwards, also when the process ends meanwhile. */
+export async function withTemporaryDirectory<T>(
+  prefix: string,
+  use: (directory: string) => Promise<T>,
+): Promise<T> {
+  return untilExit(await temporaryDirectory(prefix), use);
 }
 
 /**
- * Makes a directory, readable by its owner only: in memory where there is room, since thousands of small files take seconds on
- * a disk; else, or where TMPDIR says so, in the system's place for temporary files.
- * @param prefix of its name
+ * Removes this user's directories whose process is gone.
+ * @param prefix of their names; the name of their process follows it
+ * @param isUsed whether one is needed all the same
+ * @returns what was removed
  */
-export async function temporaryDirectory(
+export async function removeLeftovers(
+  place: string,
   prefix: string,
-  env: NodeJS.ProcessEnv = process.env,
-  memory: string = MEMORY,
-): Promise<string> {
-  const hasRoom = env["TMPDIR"] === undefined && ((await freeMemory(memory)) ?? 0) >= ENOUGH_BYTES;
-  const mayWrite =
-    hasRoom &&
-    (await access(memory, constants.W_OK).then(
-      () => true,
-      () => false,
-    ));
-  return mkdtemp(join(mayWrite ? memory : tmpdir(), prefix));
+  isUsed: (directory: string) => Promise<boolean> = async () => false,
+): Promise<string[]> {
+  const removed: string[] = [];
+  for (const name of await readdir(place).catch(() => [])) {
+    if (!name.startsWith(prefix) || isGone(name.slice(prefix.length)) !== true) continue;
+    const directory = join(place, name);
+    if (!(await isOurs(directory)) || (await isUsed(directory))) continue;
+    await rm(directory, { recursive: true, force: true, maxRetries: 5 });
+    removed.push(directory);
+  }
+  return removed;
+}
+
+/** Everybody may put things into a place for temporary files. */
+async function isOurs(path: string): Promise<boolean> {
+  const about = await lstat(path).catch(() => undefined);
+  return about?.isDirectory() === true && about.uid === process.getuid?.();
 }
 
 /** What a process that ends at once, as an interrupted one does, still has to remove. */
 const leftovers = new Set<string>();
 process.on("exit", () => {
-  for (const path of leftovers) rmSync(path, { recursive: true, force: true });
+  for (const path of leftovers) rmSync(path, { recursive: true, force: true, maxRetries: 5 });
 });
 
 /** Calls a function with a path that is removed afterwards, also when the process ends meanwhile. */

@@ -65,6 +65,16 @@ export async function waitFor<T>(
 }
 
 /**
+ * Lets some time pass before the next try; a long one is told.
+ * @param what is hoped for then
+ * @param word what the other side said
+ */
+export async function pause(what: string, ms: number, word: string): Promise<void> {
+  if (ms > FIRST_LINE_MS) process.stderr.write(`waiting ${seconds(ms)} until ${what}: ${word}\n`);
+  await sleep(ms);
+}
+
+/**
  * How long something may stand still. What has been heard before is nothing new, so that what fails, starts again and fails
  * the same way comes to an end. On a machine that has more to do than it can, time passes slower: everything takes longer there.
  */
@@ -124,8 +134,8 @@ function teller(tell: (line: string) => void): (tookMs: number, said: string, li
   let toldMs = 0;
   let told = "";
   return (tookMs, said, line) => {
-    const pause = said === told ? SAME_LINE_MS : FIRST_LINE_MS;
-    if (tookMs - toldMs < pause) return;
+    const after = said === told ? SAME_LINE_MS : FIRST_LINE_MS;
+    if (tookMs - toldMs < after) return;
     toldMs = tookMs;
     told = said;
     tell(line);

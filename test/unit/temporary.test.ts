@@ -1,30 +1,38 @@
-import { existsSync } from "node:fs";
-import { rm } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { dirname } from "node:path";
-import { describe, expect, it, onTestFinished } from "vitest";
-import { freeMemory, MEMORY, temporaryDirectory } from "../../scripts/lib/temporary.ts";
+import { basename, dirname, join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { ownName } from "../../scripts/lib/owner.ts";
+import { temporaryDirectory, withTemporaryDirectory } from "../../scripts/lib/temporary.ts";
+import { endedProcess } from "../support/processes.ts";
 
 describe("a temporary directory", () => {
-  async function parentOf(env: NodeJS.ProcessEnv, memory?: string): Promise<string> {
-    const directory = await temporaryDirectory("try-", env, memory);
-    onTestFinished(async () => rm(directory, { recursive: true }));
-    return dirname(directory);
-  }
-
-  it.runIf(existsSync(MEMORY))("is in memory where there is room", async () => {
-    const isThere = ((await freeMemory()) ?? 0) >= 256 * 1024 * 1024;
-    expect(await parentOf({})).toBe(isThere ? MEMORY : tmpdir());
+  let place = "";
+  beforeEach(async () => {
+    place = await mkdtemp(join(tmpdir(), "unit-"));
+    vi.stubEnv("TMPDIR", place);
+  });
+  afterEach(async () => {
+    vi.unstubAllEnvs();
+    await rm(place, { recursive: true });
   });
 
-  it("is where TMPDIR says, when it says something", async () => {
-    expect(await parentOf({ TMPDIR: tmpdir() })).toBe(tmpdir());
+  it("is in the system's place, and gone afterwards", async () => {
+    const directory = await withTemporaryDirectory("try-", async (made) => made);
+    expect(dirname(directory)).toBe(place);
+    expect(await readdir(place)).toEqual([]);
   });
 
-  it.each([
-    ["no memory", "/proc"],
-    ["not there", "/nowhere"],
-  ])("is in the system's place when that place is %s", async (_, memory) => {
-    expect(await parentOf({}, memory)).toBe(tmpdir());
+  it("takes the place of what a killed process has left, and of nothing else", async () => {
+    const own = await temporaryDirectory("try-");
+    const { name } = await endedProcess();
+    const [space] = ownName().split("-");
+    const [left, others] = [
+      [`ecommerce-gitops-${name}-try-a`, `ecommerce-gitops-${space}-${process.pid}-1-try-b`],
+      [`ecommerce-gitops-ffffffff-1-1-try-c`, "ecommerce-gitops-notes", `other-${name}-try-d`],
+    ];
+    for (const entry of [...left, ...others]) await mkdir(join(place, entry, "inner"), { recursive: true });
+    const next = await temporaryDirectory("try-");
+    expect(await readdir(place)).toEqual([...others, basename(own), basename(next)].toSorted());
   });
 });

@@ -1,8 +1,6 @@
 /** A forge for a while: a real Gitea with an empty database in a temporary directory, on a port of its own. */
 
-import { mkdir, mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { mkdir, rm } from "node:fs/promises";
 import { z } from "zod";
 import { isAlive } from "../alive.ts";
 import { run } from "../exec.ts";
@@ -20,6 +18,7 @@ import {
 import { layoutOf } from "../sandbox/layout.ts";
 import { isReady, killGroup, lastLines, startProcess } from "../sandbox/process.ts";
 import { ensureState } from "../sandbox/state.ts";
+import { temporaryDirectory } from "../temporary.ts";
 import { resolveTool } from "../tools/resolve.ts";
 import { waitFor } from "../wait.ts";
 
@@ -48,7 +47,7 @@ export async function startForge(
   onInterrupt: (undo: () => Promise<unknown>) => void = () => {},
 ): Promise<StartedForge> {
   const { path, assets } = await resolveTool("gitea");
-  const root = await mkdtemp(join(tmpdir(), "forge-"));
+  const root = await temporaryDirectory("forge-");
   const layout = layoutOf(root);
   const state = await ensureState(layout, FORGE_PORTS, FORGE_CREDENTIALS);
   await mkdir(layout.home, { recursive: true });

@@ -1,8 +1,8 @@
 /** The figures of releases: many bumps at once, and how long a promotion takes; against a real forge that nobody else uses. */
-import { mkdir, mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { RemoteOptions } from "../git/remote.ts";
+import { temporaryDirectory } from "../temporary.ts";
 import { resolveTool } from "../tools/resolve.ts";
 import { type Figure, median } from "./figures.ts";
 import { gitUrl, publish, startForge } from "./forge.ts";
@@ -41,7 +41,7 @@ export async function benchRelease(
   options: { runs: number; say: (line: string) => void; onInterrupt: RemoteOptions["onInterrupt"] },
 ): Promise<ReleaseReport> {
   const { runs, say, onInterrupt } = options;
-  const directory = await mkdtemp(join(tmpdir(), "bench-"));
+  const directory = await temporaryDirectory("bench-");
   const clear = async () => rm(directory, { recursive: true, force: true, maxRetries: 5 });
   onInterrupt(clear);
   try {

@@ -1,6 +1,5 @@
 /** The figures of Secrets: how long the audit of many sealed files takes without a key, and how long sealing one value does. */
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { mkdir, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import pLimit from "p-limit";
 import { ExternalError } from "../errors.ts";
@@ -10,6 +9,7 @@ import { credentialsOf, generateValue } from "../secrets/credential.ts";
 import { formatRules } from "../secrets/recipients.ts";
 import { sealCredential, writeSealed } from "../secrets/seal.ts";
 import { connectSops, type Sops } from "../secrets/sops.ts";
+import { temporaryDirectory } from "../temporary.ts";
 import { resolveTool } from "../tools/resolve.ts";
 import { readCatalogue } from "../tree/catalogue.ts";
 import { lastWord, runCommand } from "./command.ts";
@@ -48,7 +48,7 @@ export async function benchSecrets(
   options: { runs: number; say: (line: string) => void; onInterrupt: (undo: () => Promise<unknown>) => void },
 ): Promise<SecretsReport> {
   const { runs, say, onInterrupt } = options;
-  const tree = await mkdtemp(join(tmpdir(), "bench-"));
+  const tree = await temporaryDirectory("bench-");
   const clear = async () => rm(tree, { recursive: true, force: true, maxRetries: 5 });
   onInterrupt(clear);
   try {

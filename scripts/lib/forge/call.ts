@@ -1,9 +1,9 @@
 /** How a forge's REST API is called: which calls are tried again, every page of a list, and one line for what goes wrong. */
-import { setTimeout as sleep } from "node:timers/promises";
 import { Octokit } from "@octokit/rest";
 import { z } from "zod";
 import { CommandError, codeOf, ExternalError, messageOf, RefusedError } from "../errors.ts";
 import type { Way } from "../git/network.ts";
+import { pause } from "../wait.ts";
 import type { ForgeAddress } from "./address.ts";
 import { dialectOf, type ForgeDialect } from "./dialect.ts";
 import { sender } from "./transport.ts";
@@ -76,7 +76,8 @@ export function forgeCalls(
   ) => {
     const { owner, name: repo } = options.repository ?? address;
     const isRepeatable = options.repeatable ?? !route.startsWith("POST ");
-    const response = await retried(isRepeatable, async () =>
+    const { host } = new URL(address.api);
+    const response = await retried(host, isRepeatable, async () =>
       octokit.request(route, { owner, repo, ...parameters }),
     ).catch((error: unknown) => {
       throw explain(error, { api: address.api, way, timeoutMs }, `${owner}/${repo}`, route, parameters);
@@ -125,17 +126,17 @@ export function isRefusal(error: unknown): boolean {
   return status >= 400 && status < 500 && status !== 401 && !isRateLimit(cause);
 }
 
-async function retried<T>(isRepeatable: boolean, call: () => Promise<T>): Promise<T> {
+async function retried<T>(host: string, isRepeatable: boolean, call: () => Promise<T>): Promise<T> {
   const end = Date.now() + PATIENCE_MS;
   for (let attempt = 0; ; attempt += 1) {
     try {
       return await call();
     } catch (error) {
-      const pause = PAUSES_MS[attempt];
-      const wait = Math.max(askedPauseMs(error), pause ?? 0);
-      const isOver = pause === undefined || wait > LONGEST_WAIT_MS || Date.now() + wait > end;
+      const own = PAUSES_MS[attempt];
+      const wait = Math.max(askedPauseMs(error), own ?? 0);
+      const isOver = own === undefined || wait > LONGEST_WAIT_MS || Date.now() + wait > end;
       if (isOver || !mayRepeat(error, isRepeatable)) throw error;
-      await sleep(wait);
+      await pause(`${host} takes calls again`, wait, brief(error));
     }
   }
 }
@@ -190,10 +191,10 @@ function explain(
       options,
     );
   if (isRateLimit(error)) {
-    const pause = Math.ceil(askedPauseMs(error) / 1000);
+    const asked = Math.ceil(askedPauseMs(error) / 1000);
     return new ExternalError(
       `${host} answers ${status}: too many calls`,
-      pause > 0 ? `try again in ${pause} s` : "try again later",
+      asked > 0 ? `try again in ${asked} s` : "try again later",
       options,
     );
   }

@@ -4,11 +4,10 @@
 import { isUtf8 } from "node:buffer";
 import { createHash } from "node:crypto";
 import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
-import { rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { ExternalError, RefusedError } from "../errors.ts";
 import { type RunResult, runBytes, tryRun } from "../exec.ts";
-import { temporaryDirectory } from "../temporary.ts";
+import { withTemporaryDirectory } from "../temporary.ts";
 import { checkoutEnvironment } from "./environment.ts";
 import { lastLine, setupRefusal } from "./failure.ts";
 
@@ -108,13 +107,10 @@ export class GitObjects {
     paths: readonly string[],
     use: (directory: string) => Promise<T>,
   ): Promise<T> {
-    const directory = await temporaryDirectory("tree-");
-    try {
+    return withTemporaryDirectory("tree-", async (directory) => {
       await this.writeTree(commit, paths, directory);
-      return await use(directory);
-    } finally {
-      await rm(directory, { recursive: true, force: true });
-    }
+      return use(directory);
+    });
   }
 
   /** All files, or those at and below some paths. @throws ExternalError for a path that no file can have */

@@ -1,11 +1,11 @@
 /** Changes of renderings as people read them: in short by risk, and in full as a unified difference. */
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { mkdir, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { inert } from "../cli/markdown.ts";
 import { ExternalError } from "../errors.ts";
 import { tryRun } from "../exec.ts";
 import { ownEnvironment } from "../git/environment.ts";
+import { withTemporaryDirectory } from "../temporary.ts";
 import type { FieldChange, ObjectChange } from "./change.ts";
 import { RISKS, type Risk, withoutPodPath } from "./risk.ts";
 
@@ -97,8 +97,7 @@ export interface Rendered {
  */
 export async function renderedDiffs(renderings: readonly Rendered[]): Promise<string[]> {
   if (renderings.length === 0) return [];
-  const directory = await mkdtemp(join(tmpdir(), "diff-"));
-  try {
+  return withTemporaryDirectory("diff-", async (directory) => {
     for (const { label, before, after } of renderings) {
       for (const [side, text] of [
         ["a", before],
@@ -119,7 +118,5 @@ export async function renderedDiffs(renderings: readonly Rendered[]): Promise<st
     return renderings.map(
       ({ label }) => parts.find((part) => part.startsWith(`diff --git a/${label} b/${label}\n`)) ?? "",
     );
-  } finally {
-    await rm(directory, { recursive: true, force: true });
-  }
+  });
 }

@@ -2,13 +2,13 @@
  * A release is a file: `overlays/<env>/<app>/release.yaml`, what an app is, rendered once and then carried from environment
  * to environment as it is. A head of comments says where it came from; docs/decisions/0001-a-release-is-a-file.md says why.
  */
-import { mkdtemp, readFile, realpath, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readFile, realpath, writeFile } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { stringify } from "yaml";
 import { DIGEST, sha256 } from "../digest.ts";
 import { RefusedError } from "../errors.ts";
 import type { GitObjects } from "../git/objects.ts";
+import { withTemporaryDirectory } from "../temporary.ts";
 import { type App, readCatalogue } from "../tree/catalogue.ts";
 import { build, type ImagePin, pinnedImage } from "../tree/kustomize.ts";
 
@@ -125,8 +125,8 @@ export async function renderRelease(options: {
 }): Promise<Release> {
   const { root, app, from, commit, kustomize } = options;
   const pin = await imageOf(root, app, from);
-  const directory = await realpath(await mkdtemp(join(tmpdir(), "release-")));
-  try {
+  return withTemporaryDirectory("release-", async (made) => {
+    const directory = await realpath(made);
     const kustomization = {
       resources: [relative(directory, join(await realpath(root), "base", app.app))],
       images:
@@ -137,9 +137,7 @@ export async function renderRelease(options: {
     await writeFile(join(directory, "kustomization.yaml"), stringify(kustomization));
     const body = await build(kustomize, directory);
     return { app: app.app, image: pin && imageText(pin), from, commit, body };
-  } finally {
-    await rm(directory, { recursive: true, force: true });
-  }
+  });
 }
 
 /**

@@ -1,9 +1,10 @@
 /** The beginning and the end of a sandbox: whether it may start, who holds it, and how it is removed. */
 import { spawnSync } from "node:child_process";
-import { chmod, mkdir, readdir, rm, statfs } from "node:fs/promises";
+import { chmod, mkdir, readdir, rm, rmdir, statfs } from "node:fs/promises";
 import { join } from "node:path";
-import { lock } from "proper-lockfile";
-import { codeOf, messageOf, RefusedError } from "../errors.ts";
+import { codeOf, ExternalError, messageOf, RefusedError } from "../errors.ts";
+import { exists } from "../file.ts";
+import { tryLock } from "../lock.ts";
 import { programLine, repositoryRoot } from "../repository.ts";
 import { onPath } from "../tools/go.ts";
 import { waitFor } from "../wait.ts";
@@ -13,6 +14,10 @@ import { readState, type State } from "./state.ts";
 
 /** A full sandbox writes about 0.5 GB; etcd and SQLite stop working on a full disk rather than failing cleanly. */
 const DISK_BYTES = 2 * 1024 ** 3;
+/** With less an etcd does not start: it takes 64 MB at once for its log. */
+const FULL_BYTES = 80 * 1024 ** 2;
+/** Of a file system that begins here, and its own. */
+const LOST_AND_FOUND = "lost+found";
 /** The longest path of a Unix socket on macOS; Linux allows 107. */
 const SOCKET_BYTES = 103;
 
@@ -29,19 +34,10 @@ export async function holdSandbox(layout: Layout): Promise<() => Promise<void>> 
   if (isWorkClone(layout.root)) {
     throw new RefusedError("this is the work clone of a sandbox", "start and stop it from its checkout");
   }
-  let release: () => Promise<void>;
-  try {
-    release = await lock(layout.dir, {
-      lockfilePath: layout.lock,
-      // What is locked need not exist yet.
-      realpath: false,
-      stale: 15_000,
-      update: 5_000,
-      // After a long sleep of the machine; going on is better than dying in the middle.
-      onCompromised: (error) => process.stderr.write(`${messageOf(error)}\n`),
-    });
-  } catch (error) {
-    if (codeOf(error) !== "ELOCKED") throw unwritable(layout, error);
+  const release = await tryLock(layout.lock).catch((error: unknown) => {
+    throw unwritable(layout, error);
+  });
+  if (release === undefined) {
     throw new RefusedError(
       "another `npm start` or `npm stop` of this checkout is running",
       "wait until it has ended",
@@ -74,10 +70,30 @@ export async function refuseUnfitMachine(layout: Layout): Promise<void> {
       "move the checkout to a shorter one",
     );
   }
-  const { bavail, bsize } = await statfs(layout.root);
-  if (bavail * bsize >= DISK_BYTES) return;
-  const free = Math.floor((bavail * bsize) / 1024 ** 2);
-  throw new RefusedError(`only ${free} MB are free below ${layout.root}`, "make room for at least 2 GB");
+  const free = await freeBytes(layout);
+  if (free >= DISK_BYTES) return;
+  const where = (await exists(layout.dir)) ? layout.dir : layout.root;
+  throw new RefusedError(`only ${megabytes(free)} are free below ${where}`, "make room for at least 2 GB");
+}
+
+/** Free space of the file system that the sandbox is on, or will be: `.sandbox` may be a link, or have one of its own. */
+async function freeBytes({ dir, root }: Layout): Promise<number> {
+  const { bavail, bsize } = await statfs(dir).catch(async () => statfs(root));
+  return bavail * bsize;
+}
+
+function megabytes(bytes: number): string {
+  return `${Math.floor(bytes / 1024 ** 2)} MB`;
+}
+
+/** @throws ExternalError when the disk has filled up, which programs tell of in many ways, or not at all */
+export async function refuseFullDisk(layout: Layout): Promise<void> {
+  const free = await freeBytes(layout);
+  if (free >= FULL_BYTES) return;
+  throw new ExternalError(
+    `the disk of ${layout.dir} is full: ${megabytes(free)} are free`,
+    "make room for at least 2 GB, and run `npm start` again",
+  );
 }
 
 /**
@@ -110,11 +126,18 @@ export async function removeSandbox(layout: Layout, keep: readonly string[] = []
   const entries = await readdir(layout.dir).catch(() => []);
   await Promise.all(
     entries
-      .filter((entry) => !keep.includes(entry))
+      .filter((entry) => !keep.includes(entry) && entry !== LOST_AND_FOUND)
       .map((entry) => rm(join(layout.dir, entry), { recursive: true, force: true, maxRetries: 3 })),
   );
-  if (keep.length === 0) await rm(layout.dir, { recursive: true, force: true });
+  if (keep.length === 0) await removeIfPossible(layout.dir);
   return ended.size;
+}
+
+/** A mount point stays, and so does a link to another disk: their owner has put them there. */
+async function removeIfPossible(directory: string): Promise<void> {
+  await rmdir(directory).catch((error: unknown) => {
+    if (!["EBUSY", "ENOTDIR", "ENOENT"].includes(codeOf(error) ?? "")) throw error;
+  });
 }
 
 /**

@@ -47,7 +47,7 @@ import {
 import { ensureKeys, keyFile, sealAnew } from "./keys.ts";
 import { writeKubeconfig } from "./kubeconfig.ts";
 import type { Layout } from "./layout.ts";
-import { refuseTakenPorts } from "./lifetime.ts";
+import { refuseFullDisk, refuseTakenPorts } from "./lifetime.ts";
 import { declareProcess, isReady, lastLines, type ProcessSpec } from "./process.ts";
 import type { OperatorWork } from "./secrets-operator-process.ts";
 import { untilSettled } from "./settled.ts";
@@ -343,7 +343,11 @@ export class Sandbox {
   async #untilReady(name: string, tell: Tell): Promise<void> {
     const spec = this.#specs.find((candidate) => candidate.name === name);
     if (spec === undefined) throw new Error(`${name} was not declared`);
-    await waitFor(`${name} answers`, async () => ((await isReady(spec.ready)) ? true : undefined), {
+    const look = async () => {
+      await refuseFullDisk(this.layout);
+      return (await isReady(spec.ready)) || undefined;
+    };
+    await waitFor(`${name} answers`, look, {
       quietMs: READY_QUIET_MS,
       lastWord: async () => lastLines(this.layout, name),
       tell,

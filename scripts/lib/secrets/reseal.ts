@@ -1,11 +1,10 @@
 /** Who can read an environment changes: its sealed files and `.sops.yaml` go from one state to the other. */
-import { mkdtemp, readFile, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { RefusedError } from "../errors.ts";
 import { replaceFile } from "../file.ts";
 import { uncommitted } from "../git/checkout.ts";
-import { untilExit } from "../temporary.ts";
+import { withTemporaryDirectory } from "../temporary.ts";
 import { environmentOf, sealedFiles } from "./credential.ts";
 import { nameOf, RULES_FILE, type Rule } from "./recipients.ts";
 import { resealFile, type SealedChange, writeSealed } from "./seal.ts";
@@ -28,7 +27,7 @@ export async function withRules<T>(
   rules: string,
   use: (sops: Sops) => Promise<T>,
 ): Promise<T> {
-  return untilExit(await mkdtemp(join(tmpdir(), "rules-")), async (directory) => {
+  return withTemporaryDirectory("rules-", async (directory) => {
     await writeFile(join(directory, RULES_FILE), rules);
     return use(connectSops(program.path, directory, program.env));
   });

@@ -1,9 +1,10 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdir, open, readdir, readFile, utimes, writeFile } from "node:fs/promises";
+import { mkdir, open, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { tryRun } from "../../../scripts/lib/exec.ts";
+import { tryLock } from "../../../scripts/lib/lock.ts";
 import { repositoryRoot } from "../../../scripts/lib/repository.ts";
 import { parseSealed } from "../../../scripts/lib/secrets/sealed.ts";
 import { waitFor } from "../../../scripts/lib/wait.ts";
@@ -397,10 +398,9 @@ it("two at the same moment leave copies that are alike", { timeout: 60_000 }, as
 
 it("one that waits for a value lets no other change anything meanwhile", { timeout: 60_000 }, async () => {
   const repository = await sealRepository();
-  const lock = join(repository.root, ".cache/secrets.lock");
-  await mkdir(lock, { recursive: true });
-  const touch = setInterval(() => void utimes(lock, new Date(), new Date()), 500);
-  onTestFinished(() => clearInterval(touch));
+  await mkdir(join(repository.root, ".cache"));
+  const release = await tryLock(join(repository.root, ".cache/secrets.lock"));
+  onTestFinished(async () => release?.());
   const { exitCode, output } = await run(repository, ON_PASS, "w");
   expect(output).toBe(
     "seal: another `npm run seal`, `keys` or `init` of this checkout is running; wait until it has ended; it may be one that waits for a value\n",

@@ -4,10 +4,9 @@ import { once } from "node:events";
 import { mkdir, mkdtemp, readdir, rm, symlink } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { describe, expect, it, onTestFinished } from "vitest";
-import { startOf } from "../../../scripts/lib/alive.ts";
 import { repositoryRoot } from "../../../scripts/lib/repository.ts";
-import { memoryDirectory, removeLeftovers } from "../../../scripts/lib/secrets/memory.ts";
-import { MEMORY } from "../../../scripts/lib/temporary.ts";
+import { MEMORY, memoryDirectory, removeTexts } from "../../../scripts/lib/secrets/memory.ts";
+import { endedProcess } from "../../support/processes.ts";
 
 /** A place in memory that no other test looks at. */
 async function memory(): Promise<string> {
@@ -20,17 +19,8 @@ async function memory(): Promise<string> {
 async function mine(place: string): Promise<{ space: string; pid: string; start: string }> {
   const directory = await memoryDirectory(place);
   await rm(directory, { recursive: true });
-  const [, space = "", pid = "", start = ""] = /^seal-(\d+)-(\d+)-(\d+)-\w+$/.exec(basename(directory)) ?? [];
+  const [, space = "", pid = "", start = ""] = /^seal-(\w+)-(\d+)-(\d+)-\w+$/.exec(basename(directory)) ?? [];
   return { space, pid, start };
-}
-
-async function endedProcess(): Promise<{ pid: number; start: string | undefined }> {
-  const child = spawn("sleep", ["600"]);
-  const pid = child.pid ?? 0;
-  const start = startOf(pid);
-  child.kill("SIGKILL");
-  await once(child, "exit");
-  return { pid, start };
 }
 
 describe("a directory in memory", () => {
@@ -45,52 +35,45 @@ describe("a directory in memory", () => {
     const place = await memory();
     const { space, pid, start } = await mine(place);
     const ended = await endedProcess();
-    const left = [
-      `seal-${space}-${ended.pid}-${ended.start}-a`,
-      `seal-${space}-${pid}-${Number(start) - 1}-b`,
-    ];
+    const left = [`seal-${ended.name}-a`, `seal-${space}-${pid}-${Number(start) - 1}-b`];
     for (const name of left) await mkdir(join(place, name, "inner"), { recursive: true });
-    expect((await removeLeftovers(place)).toSorted()).toEqual(
-      left.map((name) => join(place, name)).toSorted(),
-    );
+    expect((await removeTexts(place)).toSorted()).toEqual(left.map((name) => join(place, name)).toSorted());
     expect(await readdir(place)).toEqual([]);
   });
 
   it("stays while its owner runs", async () => {
     const place = await memory();
     const directory = await memoryDirectory(place);
-    expect(await removeLeftovers(place)).toEqual([]);
+    expect(await removeTexts(place)).toEqual([]);
     expect(await readdir(place)).toEqual([basename(directory)]);
   });
 
   it("stays while a program runs that was started to put its files there", async () => {
     const place = await memory();
-    const { space } = await mine(place);
     const ended = await endedProcess();
-    const directory = join(place, `seal-${space}-${ended.pid}-${ended.start}-a`);
+    const directory = join(place, `seal-${ended.name}-a`);
     await mkdir(directory);
     const editor = spawn("sleep", ["600"], { env: { ...process.env, TMPDIR: directory } });
     onTestFinished(() => void editor.kill());
     await once(editor, "spawn");
-    expect(await removeLeftovers(place)).toEqual([]);
+    expect(await removeTexts(place)).toEqual([]);
     editor.kill();
     await once(editor, "exit");
-    expect(await removeLeftovers(place)).toEqual([directory]);
+    expect(await removeTexts(place)).toEqual([directory]);
   });
 
   it("stays when its owner cannot be known: of another container, of another program, or a link", async () => {
     const place = await memory();
-    const { space } = await mine(place);
-    const { pid, start } = await endedProcess();
-    const names = [`seal-${Number(space) + 1}-${pid}-${start}-a`, "seal-abc", `other-${pid}-${start}-a`];
+    const { name: own } = await endedProcess();
+    const names = [`seal-${own.replace(/^\w{8}/, "ffffffff")}-a`, "seal-abc", `other-${own}-a`];
     for (const name of names) await mkdir(join(place, name));
     const aside = await memory();
-    await symlink(aside, join(place, `seal-${space}-${pid}-${start}-link`));
-    expect(await removeLeftovers(place)).toEqual([]);
+    await symlink(aside, join(place, `seal-${own}-link`));
+    expect(await removeTexts(place)).toEqual([]);
     expect(await readdir(place)).toHaveLength(4);
   });
 
   it("is not looked for where there is no such place", async () => {
-    expect(await removeLeftovers("/nowhere")).toEqual([]);
+    expect(await removeTexts("/nowhere")).toEqual([]);
   });
 });
