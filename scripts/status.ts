@@ -1,7 +1,10 @@
 /** `npm run status`: which release of which app is where. docs/status.md. */
+import { dirname } from "node:path";
 import { command, main, onInterrupt } from "./lib/cli/command.ts";
 import { UsageError } from "./lib/errors.ts";
 import { repositoryRoot } from "./lib/repository.ts";
+import { isWorkClone, layoutOf } from "./lib/sandbox/layout.ts";
+import { isUnwatched } from "./lib/sandbox/supervisor.ts";
 import { describeStatus, statusMarkdown } from "./lib/status/print.ts";
 import { findStatus } from "./lib/status/sources.ts";
 
@@ -33,12 +36,19 @@ async function show(apps: string[], options: Options): Promise<void> {
   const now = new Date();
   const commits = options.commits === true;
   const found = await findStatus({ root, env: process.env, onInterrupt, apps, commits, now });
-  const { rows, notes } = found.status;
+  const status = { ...found.status, notes: [...found.status.notes, ...(await sandboxNotes(root))] };
+  const { rows, notes } = status;
   if (json) {
     process.stdout.write(`${JSON.stringify(rows, null, 2)}\n`);
     process.stderr.write(notes.map((note) => `${note}\n`).join(""));
     return;
   }
   const print = markdown ? statusMarkdown : describeStatus;
-  process.stdout.write(print(found.status, { ...found, now }));
+  process.stdout.write(print(status, { ...found, now }));
+}
+
+async function sandboxNotes(root: string): Promise<string[]> {
+  const layout = layoutOf(isWorkClone(root) ? dirname(dirname(root)) : root);
+  if (!(await isUnwatched(layout))) return [];
+  return ["nobody looks after the sandbox: what has ended in it stays ended until `npm start`"];
 }

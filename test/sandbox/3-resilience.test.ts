@@ -1,16 +1,19 @@
-import { readFile, writeFile } from "node:fs/promises";
+import { readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { tryRun } from "../../scripts/lib/exec.ts";
+import { run, tryRun } from "../../scripts/lib/exec.ts";
 import { layoutOf } from "../../scripts/lib/sandbox/layout.ts";
 import { declaredProcesses, isReady, running, startedProcesses } from "../../scripts/lib/sandbox/process.ts";
 import { newcomer } from "./setup.ts";
 import {
   applications,
+  env,
   home,
   kubectl,
   npm,
+  npmInWork,
   push,
+  revert,
   root,
   until,
   untilHealthy,
@@ -58,9 +61,60 @@ describe("a process that is killed", () => {
     await writeFile(USER_SERVICE, text.replace(/newTag: .*/, `newTag: "${tag}"`));
     await push("user-service after many deaths");
     await untilRuns("dev-user-service", tag);
-    for (const { name, env } of await applications()) {
-      if (env !== "prod") await untilHealthy(name, undefined, 60);
+    for (const application of await applications()) {
+      if (application.env !== "prod") await untilHealthy(application.name, undefined, 60);
     }
+  });
+});
+
+describe("a sync that cannot succeed", () => {
+  it("ends with Argo CD's reason as soon as that is known, and the next one with the commit that mends it", async () => {
+    const text = await readFile(USER_SERVICE, "utf8");
+    await writeFile(USER_SERVICE, text.replace(/path: (\S+)\.yaml/, "path: $1-missing.yaml"));
+    await push("a typo in an overlay");
+    // Longer than this whole test may take: it is not the limit that ends it.
+    const { exitCode, stderr } = await npmInWork(["sync", "dev", "user-service", "--", "--timeout", "900"]);
+    expect(stderr).toMatch(
+      /^sync: dev-user-service: it does not sync: ComparisonError: .*-missing\.yaml.*; no retry mends that: push a commit that does$/m,
+    );
+    expect(exitCode).toBe(5);
+    await revert();
+    const mended = await npmInWork(["sync", "dev", "user-service"]);
+    expect(mended.stderr).toBe("");
+    expect(mended.exitCode).toBe(0);
+  });
+});
+
+describe("a sandbox that nobody looks after", () => {
+  it("says so, and is looked after again by npm start", async () => {
+    const NOTE = "nobody looks after the sandbox: what has ended in it stays ended until `npm start`";
+    expect((await npmInWork(["status"])).stdout).not.toContain(NOTE);
+    const started = await startedProcesses(layout);
+    for (const name of ["watchdog", "supervisor", "dev-scheduler"])
+      process.kill(Number(started.get(name)?.pid), "SIGKILL");
+    expect((await npmInWork(["status"])).stdout).toContain(NOTE);
+    expect((await npm("start")).exitCode).toBe(0);
+    expect((await npmInWork(["status"])).stdout).not.toContain(NOTE);
+    expect(await running(await startedProcesses(layout))).toContain("dev-scheduler");
+  });
+});
+
+describe("a clone of the forge", () => {
+  it("passes its own check, as does one elsewhere on the machine, where the commands find the sandbox, too", async () => {
+    const directory = join(home, "elsewhere");
+    const credentials = `store --file='${join(layout.home, ".git-credentials")}'`;
+    const url = `${env["FORGE_URL"]}/example/ecommerce-gitops.git`;
+    await run("git", ["clone", "--quiet", "-c", `credential.helper=${credentials}`, url, directory]);
+    await symlink(join(root, "node_modules"), join(directory, "node_modules"));
+    for (const cwd of [work, directory]) {
+      const check = await tryRun("npm", ["--silent", "run", "check"], { cwd, env });
+      expect(check.stdout + check.stderr).not.toMatch(/placeholder/);
+      expect(check.exitCode).toBe(0);
+    }
+    const status = await tryRun("npm", ["--silent", "run", "status"], { cwd: directory, env });
+    expect(status.stdout).toContain(`of ${url}\n`);
+    expect(status.stdout).toContain("Synced Healthy");
+    await rm(directory, { recursive: true });
   });
 });
 

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { inject } from "vitest";
 import { type Application, listApplications } from "../../scripts/lib/argocd/argocd.ts";
 import { type RunResult, run, tryRun } from "../../scripts/lib/exec.ts";
-import { readVariables } from "../../scripts/lib/sandbox/variables.ts";
+import { findSandbox } from "../../scripts/lib/sandbox/variables.ts";
 import { waitFor } from "../../scripts/lib/wait.ts";
 import { newcomer, startSandbox } from "./setup.ts";
 
@@ -14,7 +14,7 @@ const crds = inject("crds");
 export const startOutput = await startSandbox({ root, home, crds });
 export const work = join(root, ".sandbox/work");
 
-const variables = await readVariables(root);
+const variables = (await findSandbox(root, {}))?.variables;
 if (variables === undefined) throw new Error("the sandbox has no .sandbox/env");
 export const env: NodeJS.ProcessEnv = { ...newcomer(home), ...variables };
 

@@ -1,7 +1,7 @@
 /** Which Argo CD a command talks to: the one in its environment, else the sandbox's. */
 
 import { RefusedError } from "../errors.ts";
-import { readVariables } from "../sandbox/variables.ts";
+import { findSandbox } from "../sandbox/variables.ts";
 import { toolPath } from "../tools/path.ts";
 import type { Argocd } from "./argocd.ts";
 
@@ -13,7 +13,7 @@ import type { Argocd } from "./argocd.ts";
  */
 export async function connectArgocd(root: string, env: NodeJS.ProcessEnv): Promise<Argocd> {
   const given = env["ARGOCD_SERVER"] !== undefined && env["ARGOCD_AUTH_TOKEN"] !== undefined;
-  const variables = given ? {} : await readVariables(root);
+  const variables = given ? {} : (await findSandbox(root, env))?.variables;
   if (variables === undefined) {
     throw new RefusedError(
       "there is no Argo CD to ask",

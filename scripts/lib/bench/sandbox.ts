@@ -9,7 +9,7 @@ import { type Layout, layoutOf } from "../sandbox/layout.ts";
 import { sandboxExists } from "../sandbox/lifetime.ts";
 import { isPortOpen, running, startedProcesses } from "../sandbox/process.ts";
 import { readState } from "../sandbox/state.ts";
-import { readVariables } from "../sandbox/variables.ts";
+import { findSandbox } from "../sandbox/variables.ts";
 import { readCatalogue } from "../tree/catalogue.ts";
 import { readEnvironments } from "../tree/environment.ts";
 import { readSettings } from "../tree/settings.ts";
@@ -206,8 +206,8 @@ async function measureIdle(layout: Layout): Promise<number> {
 async function measureMerges(layout: Layout, runs: number, say: (line: string) => void): Promise<Merge[]> {
   const [environment] = await readEnvironments(layout.root);
   const services = (await readCatalogue(layout.root)).filter((app) => app.kind === "service");
-  const variables = await readVariables(layout.root);
-  const { FORGE_TOKEN, ARGOCD_SERVER: server, ARGOCD_AUTH_TOKEN } = variables ?? {};
+  const sandbox = await findSandbox(layout.root, {});
+  const { FORGE_TOKEN, ARGOCD_SERVER: server, ARGOCD_AUTH_TOKEN } = sandbox?.variables ?? {};
   if (!environment || !FORGE_TOKEN || !server || !ARGOCD_AUTH_TOKEN) {
     throw new ExternalError(".sandbox/env does not say where the forge and Argo CD are");
   }

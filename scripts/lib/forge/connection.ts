@@ -1,7 +1,6 @@
 /** Which repository a command writes to, and with which token: the settings', or the sandbox's. */
 import { RefusedError } from "../errors.ts";
-import { isWorkClone, layoutOf } from "../sandbox/layout.ts";
-import { readVariables } from "../sandbox/variables.ts";
+import { findSandbox } from "../sandbox/variables.ts";
 import { exampleSettings, readSettings, SETTINGS_FILE, type Settings } from "../tree/settings.ts";
 import { type ForgeAddress, forgeAddress } from "./address.ts";
 
@@ -22,17 +21,18 @@ export interface RepositoryConnection {
  * Finds the repository. FORGE_TOKEN comes first and is for the repository of the settings; else a sandbox, where there is one;
  * else GITHUB_TOKEN, which is for the repository of the settings, too, as SOURCES_TOKEN is for the services' repositories beside
  * it. No token is ever sent to the other one's forge.
- * @param root the checkout, or the work clone of a sandbox
+ * @param root the checkout, or a clone of a sandbox's forge
  * @param env the environment
  * @throws RefusedError when there is no token, or the settings are still the example's
  */
 export async function connectRepository(root: string, env: NodeJS.ProcessEnv): Promise<RepositoryConnection> {
   const given = env["FORGE_TOKEN"] || undefined;
-  const sandbox = (await readVariables(root))?.["FORGE_TOKEN"];
+  const sandbox = await findSandbox(root, env);
+  const local = sandbox?.variables["FORGE_TOKEN"];
   // After `. .sandbox/env` the token in the environment is the sandbox's.
-  if (sandbox !== undefined && (given === undefined || given === sandbox)) {
-    const settings = await readSettings(isWorkClone(root) ? root : layoutOf(root).work);
-    return { root, ...connection(settings, sandbox), sourcesToken: undefined, registry: undefined };
+  if (sandbox !== undefined && local !== undefined && (given === undefined || given === local)) {
+    const settings = await readSettings(sandbox.clone);
+    return { root, ...connection(settings, local), sourcesToken: undefined, registry: undefined };
   }
   const token = given ?? (env["GITHUB_TOKEN"] || undefined);
   if (token !== undefined) {

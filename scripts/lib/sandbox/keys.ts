@@ -56,6 +56,6 @@ export async function sealAnew(
   const { domain } = await readSettings(root);
   const program = connectSops(sops, root, env);
   for (const { environment } of rules) {
-    await writeSealed(root, await sealEnvironment(root, program, environment, domain));
+    await writeSealed(root, await sealEnvironment(root, program, environment, domain, true));
   }
 }

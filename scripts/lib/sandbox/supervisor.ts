@@ -20,6 +20,7 @@ import {
   startedProcesses,
   startProcess,
 } from "./process.ts";
+import { readState } from "./state.ts";
 
 const SUPERVISOR = "supervisor";
 const WATCHDOG = "watchdog";
@@ -34,6 +35,16 @@ export async function ensureSupervisor(layout: Layout): Promise<void> {
   const started = await startedProcesses(layout);
   if ((await running(started)).has(SUPERVISOR)) return;
   await startProcess(layout, supervisorSpec(layout));
+}
+
+/**
+ * Whether there is a sandbox that nobody looks after: supervisor and watchdog were killed together, or the machine was off.
+ * @param layout the checkout's
+ */
+export async function isUnwatched(layout: Layout): Promise<boolean> {
+  if ((await readState(layout)) === undefined) return false;
+  const alive = await running(await startedProcesses(layout));
+  return !alive.has(SUPERVISOR) && !alive.has(WATCHDOG);
 }
 
 /** The supervisor's work: returns only when another supervisor is at it already. */

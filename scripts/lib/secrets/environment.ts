@@ -10,6 +10,7 @@ import type { Sops } from "./sops.ts";
  * @param root the repository's root directory
  * @param sops seals for the recipients that its own `.sops.yaml` has
  * @param domain the shop's, as in the settings; certificates are for its API
+ * @param isThrowAway whether nobody will bring the real values, as in a sandbox: then these are it
  * @throws RefusedError when no rule of `.sops.yaml` is for the environment
  */
 export async function sealEnvironment(
@@ -17,11 +18,12 @@ export async function sealEnvironment(
   sops: Sops,
   environment: string,
   domain: string,
+  isThrowAway = false,
 ): Promise<SealedChange[]> {
   const changes: SealedChange[] = [];
   for (const credential of credentialsOf(await readCatalogue(root))) {
     const values = await placeholderValues(credential, `api.${domain}`);
-    const placeholders = [...suppliedKeys(credential).keys()];
+    const placeholders = isThrowAway ? [] : [...suppliedKeys(credential).keys()];
     changes.push(...(await sealCredential(root, sops, { credential, environment, values, placeholders })));
   }
   return changes;

@@ -74,6 +74,14 @@ describe("the repository that is written to, and the token for it", () => {
     expect(await connectRepository(work, {})).toMatchObject({ address: { api: GITEA }, token: "local" });
   });
 
+  it("are the sandbox's in a clone of its forge anywhere, in a shell that has read its variables", async () => {
+    const SANDBOX_ROOT = await checkout({ sandbox: true });
+    const clone = await checkout({ sandbox: false, repoURL: `${LOCAL}/example/gitops.git` });
+    const connection = await connectRepository(clone, { SANDBOX_ROOT, FORGE_TOKEN: "local" });
+    // No registry: a sandbox has none.
+    expect(connection).toMatchObject({ address: { owner: "example" }, token: "local", registry: undefined });
+  });
+
   it.each([[{}], [{ FORGE_TOKEN: "", GITHUB_TOKEN: "" }]])("are refused without one: %j", async (env) => {
     await expect(connectRepository(await checkout({ sandbox: false }), env)).rejects.toThrow(
       expect.objectContaining({ exitCode: 3, message: "there is no token for the forge" }),
