@@ -12,6 +12,7 @@ import { connectForge } from "../../scripts/lib/forge/forge.ts";
 import { createIdentity } from "../../scripts/lib/secrets/age.ts";
 import { sealedPath } from "../../scripts/lib/secrets/credential.ts";
 import { formatRules, RULES_FILE, readRules } from "../../scripts/lib/secrets/recipients.ts";
+import { UPDATE_ERROR } from "../../scripts/lib/secrets/secret-type.ts";
 import { connectSops, type Sops } from "../../scripts/lib/secrets/sops.ts";
 import { readSettings } from "../../scripts/lib/tree/settings.ts";
 import {
@@ -96,7 +97,7 @@ describe("from a clean start", () => {
       "--field-selector",
       "metadata.name=gateway-tls",
     );
-    expect(tls?.type).toBe("kubernetes.io/tls");
+    expect(tls?.type).toBe("Opaque");
     expect(tls?.metadata.labels["app.kubernetes.io/name"]).toBe("apisix");
     const certificate = new X509Certificate(Buffer.from(tls?.data?.["tls.crt"] ?? "", "base64"));
     expect(certificate.subjectAltName).toBe(`DNS:api.${(await readSettings(root)).domain}`);
@@ -236,18 +237,20 @@ describe("a Secret that belongs to a SopsSecret", () => {
 });
 
 describe("a SopsSecret", () => {
-  /** Of a Secret with one key, sealed for dev or by others' rules. */
-  async function sealed(name: string, by: Sops = sops): Promise<string> {
+  /** Of a Secret, sealed for dev or by others' rules. */
+  async function sealed(name: string, by: Sops = sops, type = "Opaque"): Promise<string> {
     const path = sealedPath("dev", { app: "redis", name });
     const secret = {
       name,
       namespace: "data",
       app: "redis",
-      type: "Opaque",
+      type,
       placeholders: [],
       made: new Map(),
     };
-    return by.seal(path, secret, new Map([["key", Buffer.from("value")]]));
+    // The second is a key that basic-auth requires.
+    const values = ["key", "password"].map((key) => [key, Buffer.from("value")] as const);
+    return by.seal(path, secret, new Map(values));
   }
   const withSpec = (text: string, fields: object) => {
     const { spec, ...rest } = Spec.parse(parse(text));
@@ -300,6 +303,13 @@ describe("a SopsSecret", () => {
     await apply(withSpec(await sealed("forced"), { enforceOwnership: true }));
     await untilSays("forced", "Healthy");
     expect(await value("forced")).toBe("value");
+  });
+
+  it("of a type with required keys makes its Secret, and says all the same that it did not", async () => {
+    clean("typed");
+    await apply(await sealed("typed", sops, "kubernetes.io/basic-auth"));
+    await untilSays("typed", UPDATE_ERROR);
+    expect(await value("typed")).toBe("value");
   });
 
   it("that is suspended does nothing", async () => {

@@ -22,6 +22,7 @@ import {
 import { isExample } from "./keys.ts";
 import { initCommand, nameOf, type Recipient, RULES_FILE, type Rule, readRules } from "./recipients.ts";
 import { daysOf, keysOf, MADE, parseSealed, pathOf, sopsSecretsIn } from "./sealed.ts";
+import { DEMANDING } from "./secret-type.ts";
 
 /** One Secret of one environment. What is not known because its file is missing or damaged is empty. */
 export interface AuditedSecret {
@@ -90,6 +91,7 @@ export async function auditSecrets(
     await Promise.all(files.map(async (path) => [path, await readFile(join(root, path), "utf8")] as const)),
   );
   const findings = [
+    ...credentials.flatMap(typeFindings),
     ...ruleFindings(rules, environments),
     ...strayFindings(files, wanted),
     ...(await hiddenFindings(root, new Set(files))),
@@ -132,6 +134,13 @@ async function wantedIn(
   return (await Promise.all(all))
     .flat()
     .toSorted((one, other) => (byEnvironment(one) < byEnvironment(other) ? -1 : 1));
+}
+
+function typeFindings({ id, type, places }: Credential): Finding[] {
+  if (!DEMANDING.includes(type)) return [];
+  const what = `${id} has the type ${type}, whose Secrets the operator may report as failed`;
+  const way = "leave its type out: docs/secrets.md#secrets-have-no-type";
+  return [findingIn(`apps/${places[0]?.app}.yaml`, what, way)];
 }
 
 function ruleFindings(rules: readonly Rule[], environments: readonly string[]): Finding[] {

@@ -7,7 +7,7 @@ const YEAR_MS = 365 * 24 * 60 * 60 * 1000;
 /**
  * Makes a key and a certificate, valid for a year.
  * @param host DNS name
- * @returns PEM texts as the keys of a Secret of the type `kubernetes.io/tls`
+ * @returns PEM texts as `tls.crt` and `tls.key`
  */
 export async function selfSigned(host: string): Promise<Map<string, Uint8Array>> {
   // Loaded only when there is a certificate to make: it takes longer than all else that a command loads.

@@ -20,7 +20,7 @@ export interface SecretPlace {
 export interface Credential {
   /** The Secret that the catalogue describes it at, `<app>/<secret>`. */
   id: string;
-  /** Of the Secrets, such as `kubernetes.io/tls`. */
+  /** Of the Secrets; most have none, which is `Opaque`. */
   type: string;
   keys: ReadonlyMap<string, SecretKey>;
   /** The first one is the one of the `id`. */
@@ -162,11 +162,11 @@ function randomText(length: number): Uint8Array {
 const PLACEHOLDER_LENGTH = 32;
 
 /**
- * Values for every key: what a person has to bring is random, or a self-signed certificate.
+ * Values for every key: what a person has to bring is random; a pair tls.crt and tls.key is a self-signed certificate.
  * @param host the DNS name for a certificate
  */
-export async function placeholderValues({ type, keys }: Credential, host: string): Promise<SecretValues> {
-  const pair = type === "kubernetes.io/tls" ? await selfSigned(host) : undefined;
+export async function placeholderValues({ keys }: Credential, host: string): Promise<SecretValues> {
+  const pair = keys.has("tls.crt") && keys.has("tls.key") ? await selfSigned(host) : undefined;
   const value = (name: string, key: SecretKey) =>
     pair?.get(name) ?? generateValue(key) ?? randomText(PLACEHOLDER_LENGTH);
   return new Map([...keys].map(([name, key]) => [name, value(name, key)]));

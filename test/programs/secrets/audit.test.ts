@@ -145,6 +145,14 @@ describe("without a key it finds", () => {
       /^spec\.secretTemplates\.0\.type is not what sealing writes/,
     ],
     [
+      "a type with required keys in the catalogue",
+      "apps/web.yaml",
+      (text: string) =>
+        text.replace("  - name: api\n", "  - name: api\n    type: kubernetes.io/basic-auth\n"),
+      "apps/web.yaml",
+      /^web\/api has the type kubernetes\.io\/basic-auth, whose Secrets the operator may report as failed$/,
+    ],
+    [
       "another namespace than the catalogue's",
       "apps/web.yaml",
       (text: string) => text.replace("namespace: shop", "namespace: market"),

@@ -37,7 +37,6 @@ secrets:
       username: { fixed: shop }
       password: { generate: 32 }
   - name: disk-tls
-    type: kubernetes.io/tls
     keys:
       tls.crt: { supply: "the authority" }
       tls.key: { supply: "the authority" }

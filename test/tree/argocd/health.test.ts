@@ -1,4 +1,5 @@
 import { afterAll, describe, expect, it } from "vitest";
+import { DEMANDING, UPDATE_ERROR } from "../../../scripts/lib/secrets/secret-type.ts";
 import { argocdAdmin, only, render } from "./support.ts";
 
 const admin = await argocdAdmin();
@@ -10,13 +11,19 @@ const config = await admin.file(
 
 let count = 0;
 
-async function healthOf(apiVersion: string, kind: string, status: object | undefined): Promise<string> {
+async function healthOf(
+  apiVersion: string,
+  kind: string,
+  status: object | undefined,
+  spec: object = {},
+): Promise<string> {
   count += 1;
   const metadata = { name: "x", namespace: "y", generation: 2 };
   const file = await admin.file(`${count}.yaml`, {
     apiVersion,
     kind,
     metadata,
+    spec,
     ...(status === undefined ? {} : { status }),
   });
   const { stdout } = await admin.run(
@@ -45,6 +52,31 @@ describe("the health of a SopsSecret", () => {
   ])("%s", async (_, status, health) => {
     expect(await healthOf("isindir.github.com/v1alpha3", "SopsSecret", status)).toMatch(health);
   });
+});
+
+describe("a SopsSecret whose Secret was not updated, as the operator says,", () => {
+  const health = async (template: object) =>
+    healthOf(
+      "isindir.github.com/v1alpha3",
+      "SopsSecret",
+      { message: UPDATE_ERROR },
+      { secretTemplates: [template] },
+    );
+
+  it.concurrent.each(DEMANDING)("is perhaps right when it has the type %s", async (type) => {
+    expect(await health({ name: "x", type })).toBe(
+      `Degraded: ${UPDATE_ERROR}: it may be right all the same, seal it without its type ${type}`,
+    );
+  });
+
+  it.concurrent.each([{ name: "x" }, { name: "x", type: "example.com/token" }])(
+    "is not right as %o",
+    async (template) => {
+      expect(await health(template)).toBe(
+        `Degraded: ${UPDATE_ERROR}: does its Secret have another type? Delete that, and the operator makes it anew`,
+      );
+    },
+  );
 });
 
 describe("the health of an autoscaler", () => {
