@@ -121,11 +121,13 @@ const CLOCK: Clock = { now: () => performance.now(), slowness };
 /** Times, process numbers and digests: what differs in a log from one try to the next. */
 const NO_NEWS = /[\d:.,TZ+-]{5,}|[0-9a-f]{7,}/g;
 
-/**
- * How many times longer than usual a program takes here at the moment: the processes that want to run, for each processor. For
- * limits on what this machine itself has to do.
- */
-export function slowness(): number {
+/** A limit for what this machine itself has to do, in whole milliseconds: longer while it has more to do than it can. */
+export function stretched(ms: number, factor: number = slowness()): number {
+  return Math.round(ms * factor);
+}
+
+/** How many times longer than usual a program takes here at the moment: the processes that want to run, for each processor. */
+function slowness(): number {
   return Math.max(1, (loadavg()[0] ?? 0) / availableParallelism());
 }
 

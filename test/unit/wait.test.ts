@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { RefusedError } from "../../scripts/lib/errors.ts";
-import { Patience, waitFor } from "../../scripts/lib/wait.ts";
+import { Patience, stretched, waitFor } from "../../scripts/lib/wait.ts";
 
 describe("waiting", () => {
   it("ends with the first answer", async () => {
@@ -30,6 +30,14 @@ describe("waiting", () => {
     await expect(waitFor("all are there", async () => undefined, options)).rejects.toThrow(
       /^waited 0 s until all are there: \d of 999$/,
     );
+  });
+});
+
+describe("a limit", () => {
+  it("is a whole number of milliseconds, whatever the machine has to do", () => {
+    expect(stretched(10_000, 1)).toBe(10_000);
+    // Nothing else is taken for a time-out.
+    expect(() => AbortSignal.timeout(stretched(10_000, 8.374_93))).not.toThrow();
   });
 });
 

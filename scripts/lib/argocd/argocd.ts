@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { ExternalError } from "../errors.ts";
 import { run } from "../exec.ts";
-import { slowness } from "../wait.ts";
+import { stretched } from "../wait.ts";
 
 /** Where Argo CD is and who asks; the client reads both from its environment. */
 export interface Argocd {
@@ -108,7 +108,7 @@ export async function readApplication(argocd: Argocd, name: string): Promise<App
 }
 
 async function ask({ program, env }: Argocd, args: readonly string[]): Promise<string> {
-  const limitMs = ANSWER_MS * slowness();
+  const limitMs = stretched(ANSWER_MS);
   const signal = AbortSignal.timeout(limitMs);
   try {
     return await run(program, args, { env, signal });

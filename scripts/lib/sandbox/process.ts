@@ -9,7 +9,7 @@ import { z } from "zod";
 import { codeOf } from "../errors.ts";
 import { tryRun } from "../exec.ts";
 import { replaceFile } from "../file.ts";
-import { slowness } from "../wait.ts";
+import { stretched } from "../wait.ts";
 import type { Layout } from "./layout.ts";
 
 const Probe = z.strictObject({
@@ -122,7 +122,7 @@ export async function isReady(probe: Probe | undefined): Promise<boolean> {
 /** Whether something listens on a loopback port. */
 export async function isPortOpen(port: number): Promise<boolean> {
   return new Promise((resolve) => {
-    const socket = connect({ host: "127.0.0.1", port, timeout: 1000 * slowness() });
+    const socket = connect({ host: "127.0.0.1", port, timeout: stretched(1000) });
     const answer = (isOpen: boolean) => () => {
       socket.destroy();
       resolve(isOpen);
@@ -137,7 +137,7 @@ async function answersOk(port: number, path: string): Promise<boolean> {
   return new Promise((resolve) => {
     // Only "does it answer" is asked, on loopback and without credentials; no certificate needs to be trusted for that.
     const call = request(
-      { host: "127.0.0.1", port, path, rejectUnauthorized: false, timeout: 2000 * slowness() },
+      { host: "127.0.0.1", port, path, rejectUnauthorized: false, timeout: stretched(2000) },
       (response) => {
         response.resume();
         resolve(response.statusCode === 200);

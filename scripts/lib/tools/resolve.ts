@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { ExternalError, UsageError } from "../errors.ts";
 import { tryRun } from "../exec.ts";
 import { repositoryRoot } from "../repository.ts";
-import { slowness } from "../wait.ts";
+import { stretched } from "../wait.ts";
 import { cacheDir, commitEntry, isIntact, secondsToMake, withLock } from "./cache.ts";
 import { TOOLS, type ToolSpec } from "./catalogue.ts";
 import { copyMatching } from "./copy.ts";
@@ -150,7 +150,7 @@ async function versionOf(path: string, spec: ToolSpec, context: Context): Promis
     const { stdout, stderr } = await tryRun(path, spec.versionArgs, {
       cwd: context.root,
       env: context.env,
-      signal: AbortSignal.timeout(VERSION_TIMEOUT_MS * slowness()),
+      signal: AbortSignal.timeout(stretched(VERSION_TIMEOUT_MS)),
     });
     return spec.versionPattern.exec(`${stdout}\n${stderr}`)?.[1]?.replace(/\+.*$/, "");
   } catch {
