@@ -1,4 +1,4 @@
-/** The workflows, as actionlint and this repository's own rules see them; their scripts are run, with a recorder for npm. */
+/** The workflows, as actionlint and this repository's own rules see them; their scripts are run, with a recorder for node. */
 import { chmod, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { glob } from "tinyglobby";
@@ -8,6 +8,7 @@ import { z } from "zod";
 import { tryRun } from "../../scripts/lib/exec.ts";
 import { repositoryRoot } from "../../scripts/lib/repository.ts";
 import { resolveTool } from "../../scripts/lib/tools/resolve.ts";
+import { jobsFor } from "../../scripts/lib/tree/jobs.ts";
 import { readSettings } from "../../scripts/lib/tree/settings.ts";
 import { temporary } from "../support/tree.ts";
 
@@ -28,10 +29,13 @@ const Workflow = z.object({
   on: z.record(z.string(), z.unknown()),
   permissions: Rights,
   concurrency: z.object({ group: z.string() }),
+  env: z.record(z.string(), z.string()).optional(),
   jobs: z.record(
     z.string(),
     z.object({
       if: z.string().optional(),
+      needs: z.union([z.string(), z.array(z.string())]).optional(),
+      outputs: z.record(z.string(), z.string()).optional(),
       permissions: Rights,
       "timeout-minutes": z.number().max(60),
       environment: z.string().optional(),
@@ -60,7 +64,7 @@ it("there are three workflows", () => {
 });
 
 describe.each(workflows)("$file", ({ text, workflow, steps }) => {
-  it("is what actionlint accepts", { timeout: 300_000 }, async () => {
+  it("is what actionlint accepts", async () => {
     expect(await lint(text)).toBe("");
     // By its version an action's inputs are known to actionlint; by its commit they are not.
     const named = text.replaceAll(/@[0-9a-f]{40} # (v\d+)\.\S+/g, "@$1");
@@ -82,7 +86,8 @@ describe.each(workflows)("$file", ({ text, workflow, steps }) => {
 
   it("has no rights by default, and each job names the least: to read the repository", () => {
     expect(workflow.permissions).toEqual({});
-    for (const job of Object.values(workflow.jobs)) expect(job.permissions).toEqual({ contents: "read" });
+    for (const { permissions, steps: own } of Object.values(workflow.jobs))
+      expect(permissions).toEqual(own.some(({ uses }) => uses !== undefined) ? { contents: "read" } : {});
   });
 
   it("leaves no credential in a checkout", () => {
@@ -142,26 +147,92 @@ describe.each(workflows.filter(({ file }) => !file.endsWith("checks.yaml")))(
   },
 );
 
-it("a pull request's releases and Secrets are checked by the branch that it goes to, with all of its history", () => {
-  const job = workflows.find(({ file }) => file.endsWith("checks.yaml"))?.workflow.jobs["check"];
-  expect(job?.if).toBe("github.event_name == 'pull_request'");
-  const [change, deployed] = job?.steps.filter(({ uses }) => uses?.startsWith("actions/checkout@")) ?? [];
-  expect(change?.with).toMatchObject({ path: "change", "fetch-depth": 0 });
-  expect(deployed?.with).toMatchObject({
-    path: "deployed",
-    ref: "${{ github.event.pull_request.base.sha }}",
+describe("checks", () => {
+  const { workflow } = workflows.find(({ file }) => file.endsWith("checks.yaml")) ?? {};
+  const jobs = workflow?.jobs ?? {};
+  const routed = jobsFor(["scripts/unknown.ts"]);
+  const always = jobsFor([]);
+
+  it("runs for main only, again when a pull request gets another base, and in its queue", async () => {
+    const branches = [(await readSettings(ROOT)).revision];
+    expect(workflow?.on).toEqual({
+      pull_request: { branches, types: ["opened", "synchronize", "reopened", "edited"] },
+      merge_group: null,
+      push: { branches },
+    });
+    expect(workflow?.env?.["BASE"]).toBe(
+      `\${{ github.event_name == 'push' && github.event.before || github.event.merge_group.base_sha || 'refs/remotes/origin/${branches[0]}' }}`,
+    );
   });
-  // What it runs must not come from a cache that an earlier state of the pull request could have written.
-  expect(job?.steps.filter(({ uses }) => uses?.startsWith("actions/cache"))).toEqual([]);
-  expect(job?.steps.at(-1)).toEqual({
-    run: 'npm run --silent check -- --root "$GITHUB_WORKSPACE/change" --base "origin/$BASE_REF"',
-    "working-directory": "deployed",
-    env: { BASE_REF: "${{ github.base_ref }}" },
+
+  it.each(["route", "check"])(
+    "%s reads the change, runs main's code, and takes nothing from a cache",
+    (name) => {
+      const steps = jobs[name]?.steps ?? [];
+      const [change, deployed, node, install, last] = steps;
+      expect(change?.with).toEqual({ path: "change", "fetch-depth": 0, "persist-credentials": false });
+      expect(deployed?.with).toEqual({
+        path: "deployed",
+        ref: "refs/heads/main",
+        "persist-credentials": false,
+      });
+      expect(node?.with).toEqual({ "node-version": 24, "package-manager-cache": false });
+      expect(steps.slice(3)).toEqual([install, last]);
+      for (const step of [install, last]) expect(step?.["working-directory"]).toBe("deployed");
+      expect(last?.run).toContain('--root "$GITHUB_WORKSPACE/change" --base "$BASE"');
+    },
+  );
+
+  it("has each job that a change may ask for, and no other", () => {
+    expect(Object.keys(jobs)).toEqual(["route", ...routed, "checks"]);
+    for (const name of routed) {
+      const { needs, if: condition } = jobs[name] ?? {};
+      const isAlways = always.includes(name);
+      expect(needs).toBe(isAlways ? undefined : "route");
+      expect(condition).toBe(
+        isAlways ? undefined : `contains(fromJSON(needs.route.outputs.jobs), '${name}')`,
+      );
+    }
+  });
+
+  it("ends with one check, which is never skipped and waits for all", () => {
+    const { checks, ...others } = jobs;
+    expect(checks).toMatchObject({ if: "always()", needs: Object.keys(others) });
+  });
+
+  it.each<[string, Record<string, string>, string[] | undefined, string[]]>([
+    ["all have succeeded", {}, routed, []],
+    ["what was not asked for is skipped", { code: "skipped", systems: "skipped" }, ["check", "tree"], []],
+    ["what was asked for is skipped", { code: "skipped" }, routed, ["code: skipped"]],
+    ["what every change asks for is skipped", { tree: "skipped" }, always, ["tree: skipped"]],
+    ["one has failed", { tree: "failure" }, always, ["tree: failure"]],
+    ["one has failed without being asked for", { code: "failure" }, always, ["code: failure"]],
+    ["one was cancelled", { systems: "cancelled" }, routed, ["systems: cancelled"]],
+    [
+      "nobody knows what is asked for",
+      { route: "failure", code: "skipped", systems: "skipped" },
+      undefined,
+      ["route: failure", "code: skipped", "systems: skipped"],
+    ],
+  ])("when %s", async (_, results, asked, bad) => {
+    const outputs = asked === undefined ? {} : { jobs: JSON.stringify(asked) };
+    const needs = ["route", ...routed].map((job) => [
+      job,
+      { result: results[job] ?? "success", outputs: job === "route" ? outputs : {} },
+    ]);
+    const [step] = jobs["checks"]?.steps ?? [];
+    const { exitCode, stdout } = await tryRun("bash", ["-eo", "pipefail", "-c", step?.run ?? ""], {
+      env: { PATH: process.env["PATH"], NEEDS: JSON.stringify(Object.fromEntries(needs)) },
+    });
+    expect({ exitCode, bad: stdout.split("\n").slice(0, -1) }).toEqual({
+      exitCode: bad.length === 0 ? 0 : 1,
+      bad,
+    });
   });
 });
 
 describe("actionlint", () => {
-  it("sees an error when there is one", { timeout: 300_000 }, async () => {
+  it("sees an error when there is one", async () => {
     const [{ text } = { text: "" }] = workflows;
     expect(await lint(text.replace("runs-on:", "run-on:"))).toMatch(/"run-on"/);
     const named = text.replaceAll(/@[0-9a-f]{40} # (v\d+)\.\S+/g, "@$1");
@@ -181,8 +252,8 @@ async function runStep(file: string, name: string, env: Record<string, string>, 
       .sort(),
   );
   const bin = await temporary();
-  await writeFile(join(bin, "npm"), `#!/bin/sh\nprintf '%s\\n' "$@"\nexit ${exitCode}\n`);
-  await chmod(join(bin, "npm"), 0o755);
+  await writeFile(join(bin, "node"), `#!/bin/sh\nprintf '%s\\n' "$@"\nexit ${exitCode}\n`);
+  await chmod(join(bin, "node"), 0o755);
   // As GitHub runs `shell: bash`.
   const result = await tryRun("bash", ["--noprofile", "--norc", "-eo", "pipefail", "-c", step?.run ?? ""], {
     cwd: bin,
@@ -200,7 +271,7 @@ describe("the call of a bump", () => {
     ["that tries to be a program", { ...env, APP: "$(id) `id`; id" }, ["--", "$(id) `id`; id", env.SHA]],
   ])("%s", async (_, given, args) => {
     const { exitCode, lines } = await runStep("bump.yaml", "Bump", given);
-    expect({ exitCode, lines }).toEqual({ exitCode: 0, lines: ["run", "--silent", "bump", "--", ...args] });
+    expect({ exitCode, lines }).toEqual({ exitCode: 0, lines: ["scripts/run.js", "bump", ...args] });
   });
 });
 
@@ -222,7 +293,7 @@ describe("the call of a promotion", () => {
     });
     expect({ exitCode, lines }).toEqual({
       exitCode: 0,
-      lines: ["run", "--silent", "promote", "--", ...args],
+      lines: ["scripts/run.js", "promote", ...args],
     });
   });
 
@@ -231,7 +302,7 @@ describe("the call of a promotion", () => {
     ["workflow_dispatch", ["--", "dev", "staging"]],
   ])("started by %s may be told to wait, or not, and ends as the command does", async (event, args) => {
     const result = await runStep("promote.yaml", "Promote", { ...env, GITHUB_EVENT_NAME: event }, 3);
-    expect(result).toMatchObject({ exitCode: 3, lines: ["run", "--silent", "promote", "--", ...args] });
+    expect(result).toMatchObject({ exitCode: 3, lines: ["scripts/run.js", "promote", ...args] });
   });
 });
 

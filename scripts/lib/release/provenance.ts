@@ -278,7 +278,8 @@ async function versions(git: GitHistory, history: string, path: string): Promise
  */
 export async function deployedBranch(root: string, revision: string): Promise<string> {
   const git = new GitHistory(root);
-  for (const name of [`origin/${revision}`, `${revision}@{upstream}`]) {
+  // The full name: a tag or a branch may be called origin/main, too.
+  for (const name of [`refs/remotes/origin/${revision}`, `${revision}@{upstream}`]) {
     if ((await git.commitOf(name)) !== undefined) return name;
   }
   throw new RefusedError(

@@ -18,6 +18,17 @@ async function directoriesOf(root: string, files: string): Promise<string[]> {
 }
 
 /**
+ * The paths that differ from where HEAD left a base; a file that was moved has two.
+ * @param base a branch or a commit
+ * @param head what is compared; the files in the checkout by default
+ */
+export async function changedPaths(root: string, base: string, head?: string): Promise<string[]> {
+  const diff = ["diff", "-z", "--no-renames", "--name-only", "--merge-base", base];
+  const list = await new GitObjects(root).git(head === undefined ? diff : [...diff, head]);
+  return list.split("\0").filter((path) => path !== "");
+}
+
+/**
  * Those of some overlays whose rendering, or whose environment's Secrets, differ from where HEAD left a base, committed or not.
  * @param base a branch or a commit
  */
@@ -26,12 +37,7 @@ export async function changedOverlays(
   base: string,
   overlays: readonly string[],
 ): Promise<string[]> {
-  const diff = ["diff", "-z", "--no-renames", "--name-only", "--merge-base", base];
-  const list = await new GitObjects(root).git(diff);
-  return touchedOverlays(
-    overlays,
-    list.split("\0").filter((path) => path !== ""),
-  );
+  return touchedOverlays(overlays, await changedPaths(root, base));
 }
 
 /**

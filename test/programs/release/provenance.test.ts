@@ -1,22 +1,22 @@
 import { readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { sha256 } from "../../scripts/lib/digest.ts";
-import { tryRun } from "../../scripts/lib/exec.ts";
-import { heldReleases } from "../../scripts/lib/release/held-releases.ts";
-import { formatHolds, holdPath } from "../../scripts/lib/release/hold.ts";
+import { sha256 } from "../../../scripts/lib/digest.ts";
+import { tryRun } from "../../../scripts/lib/exec.ts";
+import { heldReleases } from "../../../scripts/lib/release/held-releases.ts";
+import { formatHolds, holdPath } from "../../../scripts/lib/release/hold.ts";
 import {
   allReleases,
   type CheckedRelease,
   changedReleases,
   checkProvenance,
   deployedBranch,
-} from "../../scripts/lib/release/provenance.ts";
-import { formatRelease, releasePath, renderRelease } from "../../scripts/lib/release/release.ts";
-import { programLine } from "../../scripts/lib/repository.ts";
-import { readCatalogue } from "../../scripts/lib/tree/catalogue.ts";
-import { commit, git, SHA, smallRepository, smallTree, temporary, write } from "../support/tree.ts";
-import { kustomize, ROOT } from "./support.ts";
+} from "../../../scripts/lib/release/provenance.ts";
+import { formatRelease, releasePath, renderRelease } from "../../../scripts/lib/release/release.ts";
+import { programLine } from "../../../scripts/lib/repository.ts";
+import { readCatalogue } from "../../../scripts/lib/tree/catalogue.ts";
+import { commit, git, SHA, smallRepository, smallTree, temporary, write } from "../../support/tree.ts";
+import { kustomize, ROOT } from "../../tree/support.ts";
 
 const NEWER = "fedcba9876543210fedcba9876543210fedcba98";
 const TEST = releasePath("test", "web");

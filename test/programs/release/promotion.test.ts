@@ -2,12 +2,12 @@ import { readdir, readFile, rm, stat, utimes, writeFile } from "node:fs/promises
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
-import { CommandError } from "../../scripts/lib/errors.ts";
-import { GitObjects } from "../../scripts/lib/git/objects.ts";
-import { applyPromotion, checkoutHistory, planPromotion } from "../../scripts/lib/promotion/plan.ts";
-import { deriveRelease, parseRelease } from "../../scripts/lib/release/release.ts";
-import { commit, git, SHA, smallRepository, temporary, write } from "../support/tree.ts";
-import { kustomize } from "./support.ts";
+import { CommandError } from "../../../scripts/lib/errors.ts";
+import { GitObjects } from "../../../scripts/lib/git/objects.ts";
+import { applyPromotion, checkoutHistory, planPromotion } from "../../../scripts/lib/promotion/plan.ts";
+import { deriveRelease, parseRelease } from "../../../scripts/lib/release/release.ts";
+import { commit, git, SHA, smallRepository, temporary, write } from "../../support/tree.ts";
+import { kustomize } from "../../tree/support.ts";
 
 const NEWER = "fedcba9876543210fedcba9876543210fedcba98";
 
