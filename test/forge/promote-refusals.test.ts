@@ -542,7 +542,7 @@ describe("the forge", () => {
       isFetching ||= path.includes("/info/refs");
       if (path !== `/api/v1/repos/shop/${shared.name}`) return undefined;
       const until = async () => isFetching || undefined;
-      await waitFor("Git is asked", until, { timeoutMs: 10_000, everyMs: 20 }).catch(() => {});
+      await waitFor("Git is asked", until, { everyMs: 20 }).catch(() => {});
       wasFetching ||= isFetching;
       return undefined;
     });

@@ -196,13 +196,13 @@ export async function merge(
     const Pull = z.object({ merged: z.boolean() });
     return Pull.parse(await ask(`${api}/pulls/${number}`)).merged || undefined;
   };
-  await waitFor(`#${number} is merged`, merged, { timeoutMs: 30_000, everyMs: 100 });
+  await waitFor(`#${number} is merged`, merged, { everyMs: 100 });
 }
 
 /** Waits until no pull request is open: a forge closes that of a deleted branch by itself, but not in the same moment. */
 export async function noneIsOpen(repo: TestRepository): Promise<void> {
   const look = async () => (await pullRequests(repo)).every(({ state }) => state !== "open") || undefined;
-  await waitFor("no pull request is open", look, { timeoutMs: 30_000 });
+  await waitFor("no pull request is open", look);
 }
 
 /** The names of a pull request's labels. */

@@ -102,6 +102,7 @@ describe("a rollback", () => {
     await git(repo.root, "config", "user.name", "Ada");
     await git(repo.root, "config", "user.email", "ada@shop.test");
     const args = ["--reason", "checkout fails\nsince noon ", "--until", "2999-01-01"];
+    const begun = Date.now();
     const first = await rollback(repo, ...args);
     expect(first).toMatchObject({ exitCode: 0, stderr: "" });
     const at = async (day: number) => (await commitOf(repo, day)).slice(0, 7);
@@ -139,7 +140,7 @@ describe("a rollback", () => {
       since: expect.any(Date),
       until: new Date("2999-01-01T00:00Z"),
     });
-    expect(Date.now() - (made?.since.getTime() ?? 0)).toBeLessThan(60_000);
+    expect(made?.since.getTime()).toBeGreaterThanOrEqual(begun);
     const [pull] = await pullRequests(repo);
     expect(pull).toMatchObject({ number: 1, state: "open", title: "live: web back to aaaaaaa" });
     for (const text of [

@@ -165,7 +165,7 @@ describe("what the forge has", () => {
         async () =>
           ask(`${repo.api}/pulls/1/merge`, "POST", { Do: "merge", head_commit_id: head }).catch(String),
         {
-          timeout: 20_000,
+          timeout: 600_000,
         },
       )
       .toBeUndefined();

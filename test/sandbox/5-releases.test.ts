@@ -36,7 +36,7 @@ async function reports(commit: string, environment: string): Promise<string[]> {
     .map(({ state }) => state);
 }
 
-describe("npm run demo", { timeout: 60_000 }, () => {
+describe("npm run demo", () => {
   let before: Release;
   let demo: RunResult;
 

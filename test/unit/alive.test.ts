@@ -33,9 +33,9 @@ describe("a process", () => {
     const pid = Number(String(line));
     const isLeft = async () =>
       (await readFile(`/proc/${parent.pid}/comm`, "utf8")) === "sleep\n" || undefined;
-    await waitFor("the child is left", isLeft, { timeoutMs: 5_000 });
+    await waitFor("the child is left", isLeft);
     parent.stdio[3]?.destroy();
-    await waitFor("the child is a zombie", async () => !isAlive(pid) || undefined, { timeoutMs: 5_000 });
+    await waitFor("the child is a zombie", async () => !isAlive(pid) || undefined);
     expect(() => process.kill(pid, 0)).not.toThrow();
     expect(startOf(pid)).toBe(undefined);
   });

@@ -18,7 +18,9 @@ describe("waiting", () => {
   it("ends when nothing moves, and says what was said last and what to do", async () => {
     const options = { quietMs: 20, everyMs: 5, lastWord: () => "connection refused", hint: "start it" };
     await expect(waitFor("the forge answers", async () => undefined, options)).rejects.toMatchObject({
-      message: "waited 0 s until the forge answers, and nothing moves any more: connection refused",
+      message: expect.stringMatching(
+        /^waited \d+ s until the forge answers, and nothing moves any more: connection refused$/,
+      ),
       hint: "start it",
       exitCode: 5,
     });
@@ -28,7 +30,7 @@ describe("waiting", () => {
     let count = 0;
     const options = { timeoutMs: 20, everyMs: 5, lastWord: async () => `${(count += 1)} of 999` };
     await expect(waitFor("all are there", async () => undefined, options)).rejects.toThrow(
-      /^waited 0 s until all are there: \d of 999$/,
+      /^waited \d+ s until all are there: \d+ of 999$/,
     );
   });
 });

@@ -51,7 +51,7 @@ async function type(
   return runOnTerminal(sealCommand(repository, ...args), options, answers);
 }
 
-describe("a value from standard input", { timeout: 60_000 }, () => {
+describe("a value from standard input", () => {
   it("is sealed as it is, in a new file that the overlay still has to list", async () => {
     const repository = await sealRepository();
     const { exitCode, output } = await run(repository, ON_PASS, "a\nb: 'ü'");
@@ -170,7 +170,7 @@ sealed: commit it and open a pull request
   });
 });
 
-describe("without being asked for values", { timeout: 60_000 }, () => {
+describe("without being asked for values", () => {
   it("makes those that the catalogue generates, alike in all copies of an environment and in no other", async () => {
     const repository = await sealRepository();
     expect((await run(repository, ["--generate", "dev,test", "disk"])).exitCode).toBe(0);
@@ -232,7 +232,7 @@ describe("without being asked for values", { timeout: 60_000 }, () => {
   });
 });
 
-describe("on a terminal", { timeout: 60_000 }, () => {
+describe("on a terminal", () => {
   it("asks for each key twice, shows nothing of it, and generates where nothing is typed", async () => {
     const repository = await sealRepository();
     const { output, exitCode } = await type(repository, ON_GATEWAY, [
@@ -286,7 +286,7 @@ describe("on a terminal", { timeout: 60_000 }, () => {
   });
 });
 
-describe("a paste", { timeout: 60_000 }, () => {
+describe("a paste", () => {
   const BODY = Array.from({ length: 70 }, (_, line) => `${line}`.padEnd(64, "hunter"));
   const LINES = ["-----BEGIN CERTIFICATE-----", ...BODY, "-----END CERTIFICATE-----", ""];
   const SHELL = "shell> ";
@@ -335,7 +335,7 @@ describe("a paste", { timeout: 60_000 }, () => {
   });
 });
 
-it("npm runs it without core dumps, and hands it its arguments", { timeout: 60_000 }, async () => {
+it("npm runs it without core dumps, and hands it its arguments", async () => {
   const repository = await sealRepository();
   const aside = await temporary();
   const limits = join(aside, "limits");
@@ -353,7 +353,7 @@ it("npm runs it without core dumps, and hands it its arguments", { timeout: 60_0
   expect(await readFile(limits, "utf8")).toMatch(/^Max core file size +0 +0 +bytes/m);
 });
 
-describe("a value from a pipe", { timeout: 60_000 }, () => {
+describe("a value from a pipe", () => {
   it("is what comes through it", async () => {
     const repository = await sealRepository();
     const line = sealCommand(repository, ...ON_PASS, "--from-file", "word=/dev/fd/3").map(
@@ -376,14 +376,14 @@ describe("a value from a pipe", { timeout: 60_000 }, () => {
     const child = spawn(program, args, { cwd: root, env, stdio: "ignore" });
     const ended = once(child, "exit");
     const isReading = async () => ((await openFiles(child.pid ?? 0)).includes(pipe) ? true : undefined);
-    await waitFor("it reads the pipe", isReading, { timeoutMs: 30_000, everyMs: 20 });
+    await waitFor("it reads the pipe", isReading, { everyMs: 20 });
     child.kill("SIGINT");
     expect(await ended).toEqual([130, null]);
     expect(await readdir(join(root, "overlays/dev/web"))).not.toContain("pass.sops.yaml");
   });
 });
 
-it("two at the same moment leave copies that are alike", { timeout: 60_000 }, async () => {
+it("two at the same moment leave copies that are alike", async () => {
   const repository = await sealRepository();
   const all = await Promise.all(
     Array.from({ length: 4 }, async () =>
@@ -396,7 +396,7 @@ it("two at the same moment leave copies that are alike", { timeout: 60_000 }, as
   expect(await readdir(join(repository.root, ".cache"))).toEqual([]);
 });
 
-it("one that waits for a value lets no other change anything meanwhile", { timeout: 60_000 }, async () => {
+it("one that waits for a value lets no other change anything meanwhile", async () => {
   const repository = await sealRepository();
   await mkdir(join(repository.root, ".cache"));
   const release = await tryLock(join(repository.root, ".cache/secrets.lock"));

@@ -58,7 +58,7 @@ async function editGateway(repository: SealRepository, env: NodeJS.ProcessEnv): 
   return runOnTerminal(command, { env: { ...repository.env, ...env }, cwd: repository.root }, []);
 }
 
-describe("in an editor", { timeout: 60_000 }, () => {
+describe("in an editor", () => {
   it("the values are a file in memory that only its owner reads; all copies get what was changed", async () => {
     const proof = join(await temporary(), "proof");
     const { repository, ended } = await edited([
@@ -119,7 +119,7 @@ const MORE = `sed -i 's/^\\( *\\)password: .*/\\1password: "new"\\n\\1more: "x"/
 const LARGE = `indent=$(sed -n 's/password: .*//p' "$1"); sed -i '/password: /d' "$1"
 { printf '%spassword: "' "$indent"; head -c 1100000 /dev/zero | tr '\\0' x; echo '"'; } >> "$1"`;
 
-describe("an edited text that is refused", { timeout: 60_000 }, () => {
+describe("an edited text that is refused", () => {
   it.each([
     ["a key more", MORE, /would have other keys than user, password; nothing was changed/],
     [

@@ -90,7 +90,7 @@ async function gitStatus({ root }: SealRepository, ...args: string[]): Promise<s
   return text.split("\n").filter((line) => line !== "" && !line.startsWith(" M overlays/"));
 }
 
-describe("killed", { timeout: 180_000 }, () => {
+describe("killed", () => {
   it("at moments spread over its run, each file is the old one or the new one, and the next run converges", async () => {
     const original = await committed();
     const limit = pLimit(2);
@@ -165,9 +165,7 @@ describe("killed", { timeout: 180_000 }, () => {
     expect(await readFile(file, "utf8")).toContain("hunter2");
 
     process.kill(Number(pid));
-    await waitFor("the editor has ended", async () => !isAlive(Number(pid)) || undefined, {
-      timeoutMs: 5_000,
-    });
+    await waitFor("the editor has ended", async () => !isAlive(Number(pid)) || undefined);
     expect((await other()).exitCode).toBe(0);
     // Here, or in another test that has sealed something meanwhile.
     await expect(readdir(dirname(dirname(file)))).rejects.toThrow("ENOENT");

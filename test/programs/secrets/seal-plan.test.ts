@@ -139,7 +139,7 @@ describe("new values for a Secret", () => {
     expect(text.length).toBeLessThan(1.5 * 1024 * 1024);
   });
 
-  it("come back byte for byte", { timeout: 120_000 }, async () => {
+  it("come back byte for byte", async () => {
     const repository = await sealRepository();
     const { root, blind, sops } = repository;
     const credential = await findCredential(root, { environments: ["dev"], app: "web", secret: "gateway" });

@@ -133,7 +133,7 @@ function commandLine({ root }: SealRepository, verb: string, ...args: string[]):
   return [program, ...line];
 }
 
-describe("no trace of a value is left", { timeout: 120_000 }, () => {
+describe("no trace of a value is left", () => {
   it("the search finds one in a file, an argument and an output", async () => {
     const repository = await sealRepository();
     const { word } = canary();

@@ -15,7 +15,6 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { tryRun } from "../../../scripts/lib/exec.ts";
 import { programLine, repositoryRoot } from "../../../scripts/lib/repository.ts";
@@ -27,6 +26,7 @@ import {
   type ToolProgress,
   type ToolSpec,
 } from "../../../scripts/lib/tools/resolve.ts";
+import { waitFor } from "../../../scripts/lib/wait.ts";
 
 const LIBRARY = join(repositoryRoot(), "scripts/lib/tools/resolve.ts");
 const [GO = ""] = onPath("go", process.env);
@@ -132,7 +132,7 @@ describe("a command that builds a tool", () => {
   });
 });
 
-describe("resolving a tool", { timeout: 120_000 }, () => {
+describe("resolving a tool", () => {
   it("builds it at the version in go.mod, stamped, and takes it from the cache the next time, without Go", async () => {
     const first = await resolveHello();
     expect(first).toMatchObject({ name: "hello", version: "1.2.3", from: "built", assets: "" });
@@ -238,7 +238,7 @@ describe("resolving a tool", { timeout: 120_000 }, () => {
   });
 });
 
-describe("a tool on PATH", { timeout: 120_000 }, () => {
+describe("a tool on PATH", () => {
   it.each(["hello v1.2.3", "hello 1.2.3", "hello v1.2.3+8f3a9c1"])(
     "is taken if it says %j",
     async (answer) => {
@@ -270,7 +270,7 @@ describe("a tool on PATH", { timeout: 120_000 }, () => {
   });
 });
 
-describe("several processes", { timeout: 120_000 }, () => {
+describe("several processes", () => {
   /** Another Node process that resolves `hello` and prints where it came from. */
   function resolveElsewhere(settings: NodeJS.ProcessEnv = env) {
     const code = `
@@ -299,12 +299,13 @@ describe("several processes", { timeout: 120_000 }, () => {
     const pidFile = join(dir, "pid");
     const hangs = script(
       "go",
-      `case "$1" in env) exec '${GO}' "$@";; *) echo $$ > '${pidFile}'; exec sleep 60;; esac`,
+      `case "$1" in env) exec '${GO}' "$@";; *) echo $$ > '${pidFile}'; exec sleep 600;; esac`,
     );
     const { child, ended } = resolveElsewhere(before(hangs));
-    while (!existsSync(pidFile) || readFileSync(pidFile, "utf8") === "") await sleep(20);
+    const hasPid = async () => (existsSync(pidFile) && readFileSync(pidFile, "utf8") !== "") || undefined;
+    await waitFor("Go runs", hasPid);
     const waiting = resolveHello();
-    while (!events.some((event) => event.kind === "waiting")) await sleep(20);
+    await waitFor("it waits", async () => events.some(({ kind }) => kind === "waiting") || undefined);
     expect(built()).toEqual([]);
     child.kill("SIGKILL");
     process.kill(Number(readFileSync(pidFile, "utf8")), "SIGKILL");
@@ -314,7 +315,7 @@ describe("several processes", { timeout: 120_000 }, () => {
   });
 });
 
-describe("what cannot be built ends with one line:", { timeout: 120_000 }, () => {
+describe("what cannot be built ends with one line:", () => {
   it("an unknown name", async () => {
     await expect(resolveTools(["hello", "hallo"], { root, env, table: TABLE })).rejects.toMatchObject({
       exitCode: 2,
@@ -372,20 +373,26 @@ describe("what cannot be built ends with one line:", { timeout: 120_000 }, () =>
   });
 
   it("a build that is called off while it runs", async () => {
-    const hangs = script("go", `case "$1" in env) exec '${GO}' "$@";; *) exec sleep 60;; esac`);
+    const started = join(dir, "started");
+    const hangs = script(
+      "go",
+      `case "$1" in env) exec '${GO}' "$@";; *) touch '${started}'; exec sleep 600;; esac`,
+    );
     const calledOff = new AbortController();
     const building = resolveHello({
       env: before(hangs),
       signal: calledOff.signal,
-      onProgress: (event) => event.kind === "building" && setTimeout(() => calledOff.abort(), 100),
     });
+    building.catch(() => {});
+    await waitFor("Go runs", async () => existsSync(started) || undefined);
+    calledOff.abort();
     await expect(building).rejects.toThrow("aborted");
     expect(readdirSync(join(cacheDir(env, root), ".work"))).toEqual(["tools-hello"]);
     expect((await resolveHello()).from).toBe("built");
   });
 });
 
-describe("files beside a tool", { timeout: 120_000 }, () => {
+describe("files beside a tool", () => {
   const spec: ToolSpec = {
     ...HELLO,
     assets: [{ pattern: "share/**" }, { pattern: "hack/*.sh", executable: true }],
@@ -433,7 +440,7 @@ describe("files beside a tool", { timeout: 120_000 }, () => {
   });
 });
 
-describe("a tool with edits", { timeout: 120_000 }, () => {
+describe("a tool with edits", () => {
   const edit = { file: "v2/cmd/main.go", from: '"hello v"', to: '"hello v" + "" + ""' };
   const resolveEdited = (edits: ToolSpec["edits"]) =>
     resolveHello({

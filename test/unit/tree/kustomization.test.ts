@@ -139,7 +139,7 @@ describe("pinning an image", () => {
         const back = withImage(result, "k.yaml", NAME, { tag: before }).text;
         expect(back).toBe(shape.target.quote === "" ? back : text);
       }),
-      { numRuns: 500 },
+      { numRuns: 200 },
     );
   });
 
