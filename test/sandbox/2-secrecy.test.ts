@@ -1,6 +1,9 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { z } from "zod";
 import { run } from "../../scripts/lib/exec.ts";
 import { layoutOf } from "../../scripts/lib/sandbox/layout.ts";
 import { isPortOpen, isReady, startedProcesses } from "../../scripts/lib/sandbox/process.ts";
@@ -8,6 +11,11 @@ import { openFiles } from "../support/processes.ts";
 import { ENVIRONMENTS, ensureProd, env, kubectl, root, secretValues, work } from "./support.ts";
 
 const sandbox = join(root, ".sandbox");
+/** The user that no file belongs to. */
+const NOBODY = 65_534;
+const { ports } = z
+  .object({ ports: z.record(z.string(), z.number()) })
+  .parse(JSON.parse(await readFile(join(sandbox, "state.json"), "utf8")));
 await ensureProd();
 const values = await secretValues();
 const forms = new Map(values.map((value) => [value, formsOf(value)]));
@@ -107,10 +115,7 @@ describe("the network", () => {
 
   it("gets no answer from etcd or an API server without a certificate", async () => {
     const anonymous = { ...env, KUBECONFIG: "/dev/null" };
-    const state: { ports: Record<string, number> } = JSON.parse(
-      await readFile(join(sandbox, "state.json"), "utf8"),
-    );
-    const server = `https://127.0.0.1:${state.ports["dev-apiserver"]}`;
+    const server = `https://127.0.0.1:${ports["dev-apiserver"]}`;
     await expect(
       run(
         "kubectl",
@@ -120,10 +125,27 @@ describe("the network", () => {
         },
       ),
     ).rejects.toThrow(/Unauthorized/);
-    const etcd = Number(state.ports["dev-etcd"]);
+    const etcd = Number(ports["dev-etcd"]);
     expect(await isPortOpen(etcd)).toBe(true);
     // Any server certificate will do for this question; etcd ends the connection for want of a client's.
     expect(await isReady({ port: etcd, path: "/health" })).toBe(false);
+  });
+
+  it("gets from no port what it may not have, without a certificate, token or password", async () => {
+    const said = await anonymously(Object.entries(ports).flatMap(([name, port]) => questions(name, port)));
+    const table = await documentedPorts();
+    for (const { name, path, answer } of said) {
+      const [row, ...others] = table.filter(({ pattern }) => pattern.test(name));
+      expect(others, name).toEqual([]);
+      expect(`${name} ${path}: ${answer}`).toMatch(ANSWERS[row?.says ?? ""] ?? /not documented/);
+    }
+    expect(new Set(said.map(({ name }) => name))).toEqual(new Set(Object.keys(ports)));
+  });
+
+  it.runIf(process.getuid?.() === 0)("finds nothing in the folder as another user", async () => {
+    const { stderr, exitCode } = await asNobody(`require("fs").readdirSync(${JSON.stringify(sandbox)})`);
+    expect(exitCode).not.toBe(0);
+    expect(stderr).toContain("EACCES");
   });
 
   it("cannot use the certificate of dev in prod", async () => {
@@ -135,6 +157,95 @@ describe("the network", () => {
     ).rejects.toThrow(/Unauthorized|must be logged in|provide credentials/);
   });
 });
+
+/** What docs/sandbox.md says of each port, and what is taken for that. */
+const ANSWERS: Record<string, RegExp> = {
+  "nothing: TLS ends without a certificate": /: (?:ERR_SSL_\w+|ECONNRESET)$/,
+  "401 or 403": /: 40[13]$/,
+  NOAUTH: /: -NOAUTH/,
+  figures: /: (?:200|404)$/,
+  "400": /: 400$/,
+};
+
+async function documentedPorts(): Promise<{ pattern: RegExp; says: string }[]> {
+  const text = await readFile(join(root, "docs/sandbox.md"), "utf8");
+  const [, section = ""] = /\n## Other people on this machine\n(.*?)\n## /s.exec(text) ?? [];
+  return [...section.matchAll(/^\| (`.+?`) \| ([^|]+) \|/gm)].map(([, names = "", says = ""]) => {
+    const patterns = [...names.matchAll(/`([^`]+)`/g)].map(([, name = ""]) => name.replace("*", "[\\w-]+"));
+    return { pattern: new RegExp(`^(?:${patterns.join("|")})$`), says: says.trim() };
+  });
+}
+
+const Question = z.object({
+  name: z.string(),
+  port: z.number(),
+  /** Of HTTP; what is sent over TCP where there is none. */
+  path: z.string(),
+  method: z.enum(["GET", "POST", "TCP"]),
+  isTls: z.boolean(),
+});
+type Question = z.infer<typeof Question>;
+
+/** What is asked of a port: for what it guards. */
+function questions(name: string, port: number): Question[] {
+  const ask = (isTls: boolean, ...paths: string[]): Question[] =>
+    paths.map((path) => ({ name, port, path, method: "GET", isTls }));
+  if (name === "redis") return [{ name, port, path: "KEYS *\r\n", method: "TCP", isTls: false }];
+  if (name === "forge")
+    return ask(
+      false,
+      "/api/v1/repos/search",
+      "/example/ecommerce-gitops.git/info/refs?service=git-upload-pack",
+    );
+  if (name === "argocd-server") return ask(false, "/api/v1/applications", "/api/v1/clusters");
+  if (name === "argocd-repo-server") return ask(true, "/repository.RepoServerService/GenerateManifest");
+  if (name === "argocd-applicationset-webhook")
+    return ask(false, "/api/webhook").map((question) => ({ ...question, method: "POST" }));
+  if (name.startsWith("argocd-")) return ask(false, "/metrics");
+  if (name.endsWith("-kwok"))
+    return ask(true, "/metrics", "/exec/microservices/none/app", "/containerLogs/microservices/none/app");
+  if (name.endsWith("-etcd") || name.endsWith("-etcd-peer")) return ask(true, "/health", "/members");
+  if (name.endsWith("-metrics-server")) return ask(true, "/apis/metrics.k8s.io/v1beta1/pods", "/metrics");
+  if (name.endsWith("-apiserver"))
+    return ask(true, "/api/v1/secrets", "/metrics", "/apis/apps/v1/deployments");
+  return ask(true, "/metrics", "/configz");
+}
+
+/** Asks as nobody where that is possible; else as oneself, without what one has. */
+async function anonymously(asked: readonly Question[]): Promise<(Question & { answer: string })[]> {
+  const { stdout, stderr } = await asNobody(`
+    const asked = ${JSON.stringify(asked)};
+    const answer = ({ port, path, method, isTls }) => new Promise((resolve) => {
+      const failed = (error) => resolve(error.code ?? error.message);
+      if (method === "TCP") {
+        const socket = require("net").connect(port, "127.0.0.1", () => socket.write(path));
+        socket.once("data", (data) => { resolve(data.toString().trim()); socket.destroy(); }).once("error", failed);
+        return;
+      }
+      const { request } = require(isTls ? "https" : "http");
+      const call = request({ host: "127.0.0.1", port, path, method, rejectUnauthorized: false }, (response) => {
+        resolve(String(response.statusCode));
+        response.destroy();
+      });
+      call.once("error", failed);
+      call.end(method === "POST" ? "{}" : undefined);
+    });
+    Promise.all(asked.map(async (one) => ({ ...one, answer: await answer(one) })))
+      .then((said) => process.stdout.write(JSON.stringify(said), () => process.exit()));`);
+  expect(stderr).toBe("");
+  return z.array(Question.extend({ answer: z.string() })).parse(JSON.parse(stdout));
+}
+
+/** Runs a script as another user, whom a test can be only as root. */
+async function asNobody(script: string): Promise<{ stdout: string; stderr: string; exitCode: number }> {
+  const other = process.getuid?.() === 0 ? { uid: NOBODY, gid: NOBODY } : {};
+  const child = spawn(process.execPath, ["--eval", script], { ...other, cwd: "/", env: {} });
+  const output = { stdout: "", stderr: "" };
+  child.stdout.on("data", (piece: Buffer) => (output.stdout += piece.toString()));
+  child.stderr.on("data", (piece: Buffer) => (output.stderr += piece.toString()));
+  const [exitCode] = await once(child, "close");
+  return { ...output, exitCode: Number(exitCode) };
+}
 
 /** Where the sandbox's processes listen: from /proc on Linux, from lsof elsewhere. */
 async function listening(): Promise<string[]> {

@@ -8,6 +8,7 @@ import { replaceFile } from "../file.ts";
 import { onPath } from "../tools/go.ts";
 import type { Cluster } from "./cluster.ts";
 import type { Layout } from "./layout.ts";
+import { ensureRepoServerPki } from "./pki.ts";
 import { type ProcessSpec } from "./process.ts";
 import { credentialOf, portOf, type State } from "./state.ts";
 
@@ -18,6 +19,15 @@ const LOOPBACK = "127.0.0.1";
 const BINARY_NAMES: Readonly<Record<string, string>> = {
   "argocd-notifications-controller": "argocd-notifications",
 };
+/** What calls the repo server. */
+const REPO_SERVER_CLIENTS = [
+  "argocd-application-controller",
+  "argocd-applicationset-controller",
+  "argocd-server",
+  "argocd-notifications-controller",
+] as const;
+type RepoServerClient = (typeof REPO_SERVER_CLIENTS)[number];
+
 /** Issue time of the sandbox's token: a fixed one makes the token the same at every start. */
 const TOKEN_ISSUED_AT = 1_700_000_000;
 
@@ -97,8 +107,18 @@ export async function argocdProcesses(
   const port = (name: string) => String(portOf(state, name));
   const repoServer = `${LOOPBACK}:${port("argocd-repo-server")}`;
   const redis = `${LOOPBACK}:${port("redis")}`;
+  const pki = await ensureRepoServerPki(join(layout.pki, "argocd"), REPO_SERVER_CLIENTS);
+  const callsRepoServer = (name: RepoServerClient) => {
+    const pair = pki.clients[name];
+    return [
+      `--repo-server-ca-cert-path=${pki.caFile}`,
+      `--repo-server-client-cert-path=${pair?.certificateFile}`,
+      `--repo-server-client-cert-key-path=${pair?.keyFile}`,
+    ];
+  };
   const env = {
     HOME: layout.home,
+    ARGOCD_APP_CONF_PATH: pki.config,
     // kustomize and Argo CD's git wrappers first; git and the shell come from the machine.
     PATH: `${layout.bin}:${process.env["PATH"] ?? ""}`,
     TMPDIR: join(directory, "tmp"),
@@ -141,8 +161,7 @@ export async function argocdProcesses(
         `--metrics-address=${LOOPBACK}`,
         `--metrics-port=${port("argocd-repo-server-metrics")}`,
         `--redis=${redis}`,
-        "--disable-tls",
-        "--client-ca-path=",
+        `--client-ca-path=${pki.caFile}`,
       ],
       listens("argocd-repo-server"),
     ),
@@ -151,7 +170,7 @@ export async function argocdProcesses(
       [
         `--redis=${redis}`,
         `--repo-server=${repoServer}`,
-        "--repo-server-plaintext",
+        ...callsRepoServer("argocd-application-controller"),
         `--metrics-port=${port("argocd-application-controller-metrics")}`,
       ],
       listens("argocd-application-controller-metrics"),
@@ -160,7 +179,7 @@ export async function argocdProcesses(
       "argocd-applicationset-controller",
       [
         `--argocd-repo-server=${repoServer}`,
-        "--repo-server-plaintext",
+        ...callsRepoServer("argocd-applicationset-controller"),
         `--metrics-addr=${LOOPBACK}:${port("argocd-applicationset-metrics")}`,
         `--probe-addr=${LOOPBACK}:${port("argocd-applicationset-probe")}`,
         `--webhook-addr=${LOOPBACK}:${port("argocd-applicationset-webhook")}`,
@@ -177,7 +196,7 @@ export async function argocdProcesses(
         "--insecure",
         `--redis=${redis}`,
         `--repo-server=${repoServer}`,
-        "--repo-server-plaintext",
+        ...callsRepoServer("argocd-server"),
       ],
       listens("argocd-server"),
     ),
@@ -185,7 +204,7 @@ export async function argocdProcesses(
       "argocd-notifications-controller",
       [
         `--argocd-repo-server=${repoServer}`,
-        "--argocd-repo-server-plaintext",
+        ...callsRepoServer("argocd-notifications-controller"),
         `--metrics-port=${port("argocd-notifications-metrics")}`,
       ],
       listens("argocd-notifications-metrics"),

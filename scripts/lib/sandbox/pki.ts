@@ -1,10 +1,10 @@
-/** Throw-away certificates for one cluster, made anew for every sandbox; nothing outside trusts them. */
+/** Throw-away certificates for a cluster, and for Argo CD's repo server: made anew for every sandbox; nothing outside trusts them. */
 import "reflect-metadata"; // @peculiar/x509 needs it loaded first
 import { generateKeyPairSync, webcrypto } from "node:crypto";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import * as x509 from "@peculiar/x509";
-import { readIfThere } from "../file.ts";
+import { exists, readIfThere } from "../file.ts";
 
 const ALGORITHM = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" } as const;
 const ONE_YEAR_MS = 365 * 24 * 60 * 60 * 1000;
@@ -80,6 +80,40 @@ export async function ensurePki(
     frontProxyCaFile: join(directory, "front-proxy-ca.crt"),
     frontProxy: await readPair(directory, "front-proxy"),
     serviceAccountKeyFile,
+    clients: Object.fromEntries(await Promise.all(pairs)),
+  };
+}
+
+/** Argo CD's repo server runs what it is asked to: only who has a certificate of its authority may ask. */
+export interface RepoServerPki {
+  /** Signs the repo server's certificate, and those of its clients. */
+  readonly caFile: string;
+  /** Where the repo server looks for its own, `reposerver/tls` in it. */
+  readonly config: string;
+  readonly clients: Readonly<Record<string, KeyPair>>;
+}
+
+/**
+ * Makes the certificates of the repo server and its clients, or reads those that an earlier call made.
+ * @param directory where they are kept; created when missing, readable by its owner only
+ * @param clients names of the programs that call it
+ */
+export async function ensureRepoServerPki(
+  directory: string,
+  clients: readonly string[],
+): Promise<RepoServerPki> {
+  const serving = join(directory, "reposerver/tls");
+  await mkdir(serving, { recursive: true, mode: 0o700 });
+  if (!(await exists(join(serving, "tls.key")))) {
+    const authority = await makeAuthority(directory, "ca");
+    await Promise.all(clients.map(async (name) => issue(directory, name, authority, { name })));
+    // Its key is written last: it says that everything else is complete.
+    await issue(serving, "tls", authority, { name: "argocd-repo-server" });
+  }
+  const pairs = clients.map(async (name) => [name, await readPair(directory, name)] as const);
+  return {
+    caFile: join(directory, "ca.crt"),
+    config: directory,
     clients: Object.fromEntries(await Promise.all(pairs)),
   };
 }

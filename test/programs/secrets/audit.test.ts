@@ -250,6 +250,15 @@ it("a placeholder is a note, and in the last environment a finding", async () =>
   expect(all[0]?.way).toBe("bring the real value: npm run seal -- dev web --secret api token");
 });
 
+it("a sandbox has none: nobody will bring what there is made up", async () => {
+  const made = await sealEnvironment(root, repository.sops.ada, "live", "example.com", true);
+  const api = made.find(({ path }) => path === "overlays/live/web/api.sops.yaml");
+  const { all } = await changed(String(api?.path), () => api?.text, audit);
+  expect(all.map(({ path }) => path)).toEqual(
+    ["dev", "test"].map((env) => `overlays/${env}/web/api.sops.yaml`),
+  );
+});
+
 describe("with a key", () => {
   async function open(sops = repository.sops.ada) {
     const audited = await auditSecrets(root, { now: new Date() });
