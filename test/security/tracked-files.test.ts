@@ -8,7 +8,7 @@ import { commit, git, smallRepository, write } from "../support/tree.ts";
 
 const hidden = "programs read hidden files for themselves; rename or remove it";
 const inRoot = (name: string) =>
-  `the root has no ${name}; move it into a directory, or first merge its name in scripts/lib/tree/tracked.ts`;
+  `${name} is no known name in the root; move it into a directory, or first merge the name into scripts/lib/tree/tracked.ts`;
 const ignored = (path: string) =>
   `Git tracks it although .gitignore names it; remove it: git rm --cached ${path}`;
 
@@ -58,7 +58,7 @@ it("`npm run check` says so", async () => {
   const check = programLine(repositoryRoot(), "check", ["--root", root, "--base", "main"]);
   const { stdout, exitCode } = await tryRun(...check);
   expect({ stdout, exitCode }).toMatchObject({
-    stdout: expect.stringContaining(".npmrc:1: the root has no .npmrc"),
+    stdout: expect.stringContaining(".npmrc:1: .npmrc is no known name in the root"),
     exitCode: 4,
   });
 });

@@ -40,13 +40,13 @@ export async function trackedFindings(root: string): Promise<Finding[]> {
   const git = new GitObjects(root);
   const list = async (...options: string[]) =>
     (await git.git(["ls-files", "-z", ...options])).split("\0").filter((path) => path !== "");
-  // The files .gitignore of the repository only: what a person's own configuration ignores is no fault.
+  // By the repository's own .gitignore files: what a person's own configuration ignores is no fault.
   const ignored = new Set(await list("--cached", "--ignored", "--exclude-per-directory=.gitignore"));
   return (await list()).flatMap((path) => {
     const [top = "", ...below] = path.split("/");
     if (!ROOT_ENTRIES.has(top)) {
-      const way = "move it into a directory, or first merge its name in scripts/lib/tree/tracked.ts";
-      return [findingIn(path, `the root has no ${top}`, way)];
+      const way = "move it into a directory, or first merge the name into scripts/lib/tree/tracked.ts";
+      return [findingIn(path, `${top} is no known name in the root`, way)];
     }
     if (ignored.has(path))
       return [
