@@ -19,6 +19,7 @@ import {
   NEW,
   NEWER,
   OLD,
+  opening,
   personCommits,
   pointAt,
   pullRequests,
@@ -177,9 +178,8 @@ describe("by pull request", () => {
   it("goes on where a run was broken off after its push", async () => {
     const repo = await repository();
     let broken = true;
-    const proxy = await between(async (method, path) =>
-      broken && method === "POST" && path.endsWith("/pulls") ? 500 : undefined,
-    );
+    const opens = opening();
+    const proxy = await between(async (method, path) => (broken && opens(method, path) ? 500 : undefined));
     await pointAt(repo, proxy.url);
     expect((await bump(repo.root, ["web", NEW])).exitCode).toBe(5);
     expect(await pullRequests(repo)).toEqual([]);

@@ -18,6 +18,7 @@ import {
   fileAt,
   history,
   OWNER,
+  opening,
   personCommits,
   pullRequests,
   references,
@@ -39,7 +40,7 @@ const PUSH: Step = ["the branch is pushed", "POST", /\/git-receive-pack$/];
 const OPEN: Step = ["the pull request is opened", "POST", /\/pulls$/];
 const REVIEWER: Step = ["a team is asked", "POST", /\/requested_reviewers$/];
 const LABEL: Step = ["a label is made", "POST", /\/repos\/[^/]+\/[^/]+\/labels$/];
-const PUT_LABELS: Step = ["the labels are put on", "POST", /\/issues\/\d+\/labels$/];
+const PUT_LABELS: Step = ["the labels are put on", "POST", /\/issues\/[1-9]\d*\/labels$/];
 const UPDATE: Step = ["the title and body are replaced", "PATCH", /\/pulls\/\d+$/];
 const COMMENT: Step = ["the reason is written", "POST", /\/issues\/\d+\/comments$/];
 const CLOSE: Step = ["the pull request is closed", "PATCH", /\/pulls\/\d+$/];
@@ -88,8 +89,10 @@ async function labels(): Promise<z.infer<typeof Labels>> {
 async function kill([, method, path]: Step, moment: Moment): Promise<void> {
   let end = (): void => {};
   let isReached = false;
+  const opens = opening();
   const reach = (used: string, asked: string): boolean => {
-    if (isReached || used !== method || !path.test(asked.split("?")[0] ?? "")) return false;
+    const isQuestion = used === "POST" && asked.endsWith("/pulls") && !opens(used, asked);
+    if (isReached || isQuestion || used !== method || !path.test(asked.split("?")[0] ?? "")) return false;
     isReached = true;
     end();
     return true;

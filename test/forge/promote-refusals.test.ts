@@ -2,7 +2,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { beforeAll, describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { releasePath } from "../../scripts/lib/release/release.ts";
 import { waitFor } from "../../scripts/lib/wait.ts";
 import { git, settings, temporary, write } from "../support/tree.ts";
@@ -31,6 +31,7 @@ import {
   makePerson,
   NEW,
   OLD,
+  opening,
   personCommits,
   pullRequests,
   references,
@@ -420,6 +421,8 @@ describe("main has", () => {
     "%s: exit code %d",
     async (_, exitCode, branch, { args, line }) => {
       const root = await callerOf(shared, { branch });
+      await ask(shared.api, "PATCH", { default_branch: branch });
+      onTestFinished(async () => void (await ask(shared.api, "PATCH", { default_branch: "main" })));
       expect(await attempt(shared, root, args ?? ["test", "live"])).toEqual(refusal(exitCode, line));
     },
   );
@@ -459,7 +462,7 @@ describe("the checkout", () => {
 
   it("names a branch that the forge does not have: exit code 3", async () => {
     const root = await callerOf(shared, { branch: "trunk" });
-    expect(await attempt(shared, root, ["test", "live"])).toEqual(
+    expect(await attempt(shared, root, ["test", "live", "--dry-run"])).toEqual(
       refusal(
         3,
         /^promote: http\S+ has no branch trunk; compare revision in the settings, and push the branch$/,
@@ -489,12 +492,23 @@ describe("the token", () => {
     );
   });
 
+  it("may not put on labels, which are the issues': exit code 3, before anything is written", async () => {
+    const { token } = await makePerson(shared, "write", ["write:repository"]);
+    const env = environmentOf({ FORGE_TOKEN: token });
+    expect(await attempt(shared, await callerOf(shared, {}), ["test", "live"], env)).toEqual(
+      refusal(
+        3,
+        /^promote: \S+ does not let this token do that to shop\/\S+: token does not have .*write:issue.*; it needs to write issues, too/,
+      ),
+    );
+  });
+
   it("may only read: exit code 3", async () => {
     const env = environmentOf({ FORGE_TOKEN: (await makePerson(shared, "read")).token });
     expect(await attempt(shared, await callerOf(shared, {}), ["test", "live"], env)).toEqual(
       refusal(
         3,
-        /^promote: the forge refuses a push to promote\/test\/live\/_all: User permission denied for /,
+        /^promote: \S+ does not let this token write to shop\/\S+; it needs to write contents and pull requests$/,
       ),
     );
   });
@@ -608,23 +622,21 @@ describe("the forge", () => {
     );
   });
 
-  it.each<[string, RegExp, RegExp]>([
+  it.each<[string, (method: string, path: string) => boolean, RegExp]>([
     [
       "open pull requests",
-      /\/pulls$/,
+      opening(),
       /; it needs to .*; promote\/test\/live\/_all is pushed: then run it again$/,
     ],
     [
       "put on labels",
-      /\/issues\/1\/labels$/,
+      (_, path) => path.endsWith("/issues/1/labels"),
       /; it needs to write issues, too: .*; #1 is open: then run it again$/,
     ],
-  ])("does not let the token %s: exit code 5, since something is there", async (_, path, line) => {
+  ])("does not let the token %s: exit code 5, since something is there", async (_, isRefused, line) => {
     const repo = await promotable();
     await release(repo, { web: NEW });
-    const proxy = await between(async (method, asked) =>
-      method === "POST" && path.test(asked) ? 403 : undefined,
-    );
+    const proxy = await between(async (method, path) => (isRefused(method, path) ? 403 : undefined));
     const root = await callerOf(repo, { url: proxy.url });
     expect(await attempt(repo, root, ["test", "live"])).toEqual({
       ...refusal(5, line),

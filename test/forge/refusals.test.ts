@@ -9,6 +9,7 @@ import {
   ask,
   between,
   bump as call,
+  commandLine,
   deadPort,
   FILE,
   makePerson,
@@ -107,10 +108,19 @@ describe("a token", () => {
     expect(await attempt(shared, ["web", NEW], { GITHUB_TOKEN: "f".repeat(40) })).toEqual(refusal(3, line));
   });
 
+  it("that may not open pull requests: exit code 3, before anything is written", async () => {
+    const repo = await repository();
+    const { token } = await makePerson(repo, "write", ["read:repository"]);
+    const line =
+      /^bump: \S+ does not let this token do that to shop\/\S+: token does not have .*write:repository/;
+    expect(await attempt(repo, ["web", NEW], { FORGE_TOKEN: token })).toEqual(refusal(3, line));
+  });
+
   it.each([[[]], [["--direct"]]])("that may only read, %j: exit code 3", async (options) => {
     const repo = await repository();
     const { token } = await makePerson(repo, "read");
-    const line = /^bump: the forge refuses a push to \S+: User permission denied for writing; /;
+    const line =
+      /^bump: \S+ does not let this token write to shop\/\S+; it needs to write contents and pull req/;
     expect(await attempt(repo, ["web", NEW, ...options], { FORGE_TOKEN: token })).toEqual(refusal(3, line));
   });
 });
@@ -222,7 +232,7 @@ describe("a forge", () => {
     await pointAt(shared, forge);
   });
 
-  it("that does not have the branch: exit code 3", async () => {
+  it("that has another branch as its default: exit code 3", async () => {
     const repo = await repository();
     await git(repo.root, "checkout", "--quiet", "-b", "trunk");
     await write(repo.root, {
@@ -232,8 +242,44 @@ describe("a forge", () => {
       ).replace("main", "trunk"),
     });
     expect(await attempt(repo, ["web", NEW])).toEqual(
-      refusal(3, /^bump: http\S+ has no branch trunk; compare revision in the settings/),
+      refusal(
+        3,
+        /^bump: the default branch of shop\/\S+ is main, and the settings deploy trunk; put main into revision, or/,
+      ),
     );
+  });
+
+  it.each<[string, (repo: TestRepository) => Promise<unknown>, RegExp]>([
+    [
+      "has another name for the repository",
+      async ({ api, name }) => ask(api, "PATCH", { name: `${name}-renamed` }),
+      /^bump: shop\/(\S+) is shop\/\1-renamed now on 127\.0\.0\.1:\d+; put that into repoURL in the settings$/,
+    ],
+    [
+      "has archived the repository",
+      async ({ api }) => ask(api, "PATCH", { archived: true }),
+      /^bump: shop\/\S+ is archived; nothing can be written to it: take it out of the archive$/,
+    ],
+    [
+      "allows no merge commits",
+      async ({ api }) => ask(api, "PATCH", { allow_merge_commits: false, default_merge_style: "squash" }),
+      /^bump: shop\/\S+ does not allow merge commits; allow them in its settings: a squash or a rebase loses/,
+    ],
+  ])("that %s: exit code 3", async (_, change, line) => {
+    const repo = await repository();
+    await change(repo);
+    // Git follows the forge to the new name.
+    expect(await attempt(repo, ["web", NEW])).toEqual(refusal(3, line));
+  });
+
+  it("that has another name for the repository is not read by its old one: exit code 3", async () => {
+    const repo = await repository();
+    await ask(repo.api, "PATCH", { name: `${repo.name}-renamed` });
+    expect(await commandLine("status", repo.root, [])).toMatchObject({
+      exitCode: 3,
+      stdout: "",
+      stderr: expect.stringMatching(/^status: shop\/(\S+) is shop\/\1-renamed now on /),
+    });
   });
 
   it("that protects the branch, with --direct: exit code 3", async () => {

@@ -15,6 +15,7 @@ import {
   environment,
   fileAt,
   history,
+  opening,
   personCommits,
   pointAt,
   pullRequests,
@@ -304,9 +305,8 @@ describe("a rollback", () => {
   it("that was broken off before its pull request is made whole by the same call", async () => {
     const repo = await days([release(A), release(B)]);
     let broken = true;
-    const proxy = await between(async (method, path) =>
-      broken && method === "POST" && path.endsWith("/pulls") ? 500 : undefined,
-    );
+    const opens = opening();
+    const proxy = await between(async (method, path) => (broken && opens(method, path) ? 500 : undefined));
     await pointAt(repo, proxy.url);
     expect(await rollback(repo)).toMatchObject({ exitCode: 5 });
     broken = false;

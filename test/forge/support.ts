@@ -276,6 +276,15 @@ export async function between(
   });
 }
 
+/** Tells the requests for pull requests of one command apart: the first asks whether it may open one, and the others do. */
+export function opening(): (method: string, path: string) => boolean {
+  let asked = 0;
+  return (method, path) => {
+    if (method === "POST" && path.endsWith("/pulls")) asked += 1;
+    return asked > 1 && method === "POST" && path.endsWith("/pulls");
+  };
+}
+
 /** Points a checkout's settings at the address of a stand-in. */
 export async function pointAt(repo: TestRepository, url: string): Promise<void> {
   const text = settings(`${url}/${OWNER}/${repo.name}.git`, `${url}/api/v1`);

@@ -143,9 +143,8 @@ async function retried<T>(host: string, isRepeatable: boolean, call: () => Promi
 
 /** A call that was one too many has not been carried out, so any may be sent again. */
 function mayRepeat(error: unknown, isRepeatable: boolean): boolean {
-  return (
-    isRateLimit(error) || (isRepeatable && (statusOf(error) ?? 0) >= 500 && refusalIn(error) === undefined)
-  );
+  const isHopeless = refusalIn(error) !== undefined || isDistrust(rootOf(error));
+  return isRateLimit(error) || (isRepeatable && (statusOf(error) ?? 0) >= 500 && !isHopeless);
 }
 
 /** GitHub answers 403 as well as 429 when there were too many calls. */
@@ -225,8 +224,10 @@ function refusalIn(error: unknown): RefusedError | undefined {
   return error instanceof Error && error.cause instanceof RefusedError ? error.cause : undefined;
 }
 
-/** What a certificate is not accepted for, by the names of OpenSSL and Node. */
-const DISTRUST = /CERT|SIGNATURE|ISSUER/;
+/** Whether a certificate is not accepted, by the names that OpenSSL and Node have for the reasons. */
+function isDistrust(error: Error): boolean {
+  return /CERT|SIGNATURE|ISSUER/.test(codeOf(error) ?? "");
+}
 
 /** One line for a connection that was not made, or broke off. */
 function unanswered(error: unknown, { api, way, timeoutMs }: Connection): ExternalError {
@@ -241,7 +242,7 @@ function unanswered(error: unknown, { api, way, timeoutMs }: Connection): Extern
       options,
     );
   const line = `${host} does not answer${by}: ${messageOf(cause) || codeOf(cause)}`;
-  if (DISTRUST.test(codeOf(cause) ?? ""))
+  if (isDistrust(cause))
     return new ExternalError(
       line,
       "put the file of who signs its certificates into NODE_EXTRA_CA_CERTS, or into http.sslCAInfo of Git",
