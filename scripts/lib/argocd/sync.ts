@@ -1,8 +1,8 @@
 /** Syncs: started, watched, and ended as soon as no waiting helps. */
 import pLimit from "p-limit";
-import { ExternalError } from "../errors.ts";
+import { ExternalError, messageOf } from "../errors.ts";
 import { tryRun } from "../exec.ts";
-import { waitFor } from "../wait.ts";
+import { Patience, waitFor } from "../wait.ts";
 import { type Application, type Argocd, readApplication } from "./argocd.ts";
 
 export interface SyncOptions {
@@ -11,6 +11,8 @@ export interface SyncOptions {
   readonly tell?: (line: string) => void;
   /** Between two looks; a second by default. */
   readonly everyMs?: number;
+  /** For how long Argo CD may not answer in between; a minute by default. */
+  readonly silenceMs?: number;
 }
 
 /** What becomes of an application that is being synced. */
@@ -22,6 +24,7 @@ export type Outcome =
 /** Each call starts a client; more at once only make Argo CD's API slower. */
 const CLIENTS = 4;
 const LOOK_MS = 1_000;
+const SILENCE_MS = 60_000;
 /** So often Degraded, one look after another: just after a sync a controller may still report what was. */
 const DEGRADED_LOOKS = 10;
 
@@ -36,32 +39,43 @@ export async function syncApplications(
   argocd: Argocd,
   names: readonly string[],
   list: () => Promise<readonly Application[]>,
-  { timeoutSeconds, tell, everyMs = LOOK_MS }: SyncOptions,
+  { timeoutSeconds, tell, everyMs = LOOK_MS, silenceMs = SILENCE_MS }: SyncOptions,
 ): Promise<void> {
   const limit = pLimit(CLIENTS);
   const waiting = new Map(names.map((name) => [name, new Sync(argocd, name)]));
   const words = new Map<string, string>();
-  const round = async () => {
+  let silence = new Patience(silenceMs);
+  const step = async () => {
     const isAnyStarted = [...waiting.values()].some(({ isStarted }) => isStarted);
     const listed = isAnyStarted ? await list() : [];
     const seen = new Map(listed.map((application) => [application.name, application]));
-    const steps = [...waiting].map(async ([name, sync]) =>
-      limit(async () => {
-        const outcome = await sync.step(seen.get(name));
-        if (outcome.kind === "pending") words.set(name, outcome.word);
-        else waiting.delete(name);
-        if (outcome.kind === "failed") throw new ExternalError(`${name}: ${outcome.reason}`, outcome.hint);
-      }),
+    return Promise.all(
+      [...waiting].map(async ([name, sync]) =>
+        limit(async () => ({ name, outcome: await sync.step(seen.get(name)) })),
+      ),
     );
-    await Promise.all(steps);
-    return waiting.size === 0 ? true : undefined;
+  };
+  const look = async () => {
+    const steps = await step().catch((error: unknown) => {
+      if (silence.hear("")) throw error;
+      words.set("Argo CD", messageOf(error));
+    });
+    if (steps === undefined) return undefined;
+    silence = new Patience(silenceMs);
+    words.clear();
+    for (const { name, outcome } of steps) {
+      if (outcome.kind === "failed") throw new ExternalError(`${name}: ${outcome.reason}`, outcome.hint);
+      if (outcome.kind === "done") waiting.delete(name);
+      else words.set(name, outcome.word);
+    }
+    return waiting.size === 0 || undefined;
   };
   const lastWord = () =>
-    [...waiting.keys()]
-      .flatMap((name) => (words.has(name) ? `${name}: ${words.get(name)}` : []))
+    [...words]
+      .map(([name, word]) => `${name}: ${word}`)
       .join("; ")
       .slice(0, 600);
-  await waitFor(`${names.join(", ")} ${names.length === 1 ? "is" : "are"} Synced and Healthy`, round, {
+  await waitFor(`${names.join(", ")} ${names.length === 1 ? "is" : "are"} Synced and Healthy`, look, {
     timeoutMs: timeoutSeconds * 1000,
     everyMs,
     lastWord,

@@ -57,7 +57,8 @@ case "$2" in list) echo "[$(cat well)]";; get) cat well;; esac
   const sync = async (timeoutSeconds = 60) =>
     syncApplications(argocd, [NAME], async () => listApplications(argocd, "prod"), {
       timeoutSeconds,
-      everyMs: 10,
+      everyMs: 50,
+      silenceMs: 200,
       tell: (line) => told.push(line),
     });
   return { sync, told, calls: async () => (await readFile(calls, "utf8")).trim().split("\n") };
@@ -93,6 +94,14 @@ describe("a sync", () => {
     );
     await sync();
     expect(await calls()).toContain(`app terminate-op ${NAME}`);
+  });
+
+  it("goes on when Argo CD is started again meanwhile, and ends when it does not come back", async () => {
+    const refused = 'no "dial tcp 127.0.0.1:1: connect: connection refused"';
+    const back = await client(`list) [ -e back ] || { touch back; ${refused}; };;`);
+    await back.sync();
+    const gone = await client(`list) ${refused};;`);
+    await expect(gone.sync(900)).rejects.toThrow("connection refused");
   });
 
   it("says while it waits what Argo CD says, and how long still, and says it at the end, too", async () => {
