@@ -7,6 +7,7 @@ import { command, main } from "./lib/cli/command.ts";
 import { table } from "./lib/cli/table.ts";
 import { UsageError } from "./lib/errors.ts";
 import { type Finding, findingIn, findingsError, real } from "./lib/finding.ts";
+import { refuseHidden } from "./lib/git/checkout.ts";
 import { renderOverlays } from "./lib/manifests/rendering.ts";
 import { plaintextInCommits, plaintextInTree } from "./lib/plaintext/history.ts";
 import { heldReleases } from "./lib/release/held-releases.ts";
@@ -48,6 +49,7 @@ await main(program);
 async function check({ base, all, root }: Options): Promise<void> {
   if (all === true && base !== undefined)
     throw new UsageError("--all needs no --base", "leave one of them away");
+  await refuseHidden(root);
   const scope =
     all === true ? await allReleases(root) : await changedReleases(root, base ?? (await defaultBase(root)));
   const releases = await checkProvenance(root, scope, async () => toolPath("kustomize"));

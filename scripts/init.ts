@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { command, main } from "./lib/cli/command.ts";
 import { UsageError } from "./lib/errors.ts";
 import { readIfThere } from "./lib/file.ts";
+import { refuseHidden } from "./lib/git/checkout.ts";
 import { repositoryRoot } from "./lib/repository.ts";
 import { userKeyFile, verifyRecipient } from "./lib/secrets/age.ts";
 import { whileAlone } from "./lib/secrets/alone.ts";
@@ -63,6 +64,7 @@ await main(program);
 
 async function init(options: Options): Promise<void> {
   const { root } = options;
+  await refuseHidden(root);
   const environments = (await readEnvironments(root)).map(({ name }) => name);
   const text = (await readIfThere(join(root, RULES_FILE))) ?? "";
   const rules = text.trim() === "" ? [] : parseRules(text);

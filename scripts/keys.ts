@@ -1,6 +1,7 @@
 /** `npm run keys`: who can read which environment's Secrets, and changes of that. docs/secrets.md. */
 import { command, main } from "./lib/cli/command.ts";
 import { UsageError } from "./lib/errors.ts";
+import { refuseHidden } from "./lib/git/checkout.ts";
 import { repositoryRoot } from "./lib/repository.ts";
 import { whileAlone } from "./lib/secrets/alone.ts";
 import { planAdd } from "./lib/secrets/keys/add.ts";
@@ -59,6 +60,7 @@ itself. With npm, options come after --.`,
     if (self.opts<{ json?: true }>().json === true)
       throw new UsageError("--json is for the table only", "leave it out");
   })
+  .hook("preAction", async (self) => refuseHidden(self.opts<{ root: string }>().root))
   .action(async (options: { json?: true }) => show(options.json === true));
 program
   .command("add")

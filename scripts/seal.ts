@@ -2,6 +2,7 @@
 import { command, main, onInterrupt } from "./lib/cli/command.ts";
 import { table } from "./lib/cli/table.ts";
 import { codeOf, lineOf, RefusedError, UsageError } from "./lib/errors.ts";
+import { refuseHidden } from "./lib/git/checkout.ts";
 import { repositoryRoot } from "./lib/repository.ts";
 import { whileAlone } from "./lib/secrets/alone.ts";
 import { type Credential, type SecretValues, suppliedKeys } from "./lib/secrets/credential.ts";
@@ -83,6 +84,7 @@ With npm, options come after --:
   )
   .action(async (environments: string, app: string, names: string[], options: Options) => {
     refuseTogether(names, options);
+    await refuseHidden(options.root);
     for (const directory of await removeTexts())
       note(`removed ${directory}, with the text of an --edit that was killed`);
     return whileAlone(options.root, async () => seal(environments, app, names, options));

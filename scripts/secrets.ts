@@ -2,6 +2,7 @@
 import { command, main } from "./lib/cli/command.ts";
 import { UsageError } from "./lib/errors.ts";
 import { type Finding, findingsError } from "./lib/finding.ts";
+import { refuseHidden } from "./lib/git/checkout.ts";
 import { plaintextInTree, plaintextStaged } from "./lib/plaintext/history.ts";
 import { repositoryRoot } from "./lib/repository.ts";
 import { auditSecrets, MAX_AGE_DAYS } from "./lib/secrets/audit.ts";
@@ -40,6 +41,7 @@ async function secrets(options: Options): Promise<void> {
   }
   if (!/^[1-9]\d{0,4}$/.test(maxAge))
     throw new UsageError(`--max-age ${maxAge} is not a number of days from 1 to 99999`);
+  await refuseHidden(root);
   const audited = await auditSecrets(root, { now: new Date(), maxAgeDays: Number(maxAge) });
   const inTree = await plaintextInTree(root, new Set(audited.looks.map(({ path }) => path)));
   const opened = open

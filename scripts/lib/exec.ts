@@ -25,7 +25,7 @@ export async function tryRun(
   args: readonly string[],
   options: RunOptions = {},
 ): Promise<RunResult> {
-  const { stdout, ...result } = await answerOf(program, args, options);
+  const { stdout, ...result } = await tryRunBytes(program, args, options);
   return { ...result, stdout: stdout.toString() };
 }
 
@@ -38,28 +38,20 @@ export async function run(
   args: readonly string[],
   options: RunOptions = {},
 ): Promise<string> {
-  return (await runBytes(program, args, options)).toString();
-}
-
-/** As `run`, for what need not be text. */
-export async function runBytes(
-  program: string,
-  args: readonly string[],
-  options: RunOptions = {},
-): Promise<Buffer> {
-  const result = await answerOf(program, args, options);
+  const result = await tryRun(program, args, options);
   if (result.exitCode === 0) return result.stdout;
   const name = program.split("/").at(-1) ?? program;
   const reason = result.stderr.trim().split("\n").at(-1) || `exit code ${result.exitCode}`;
   throw new ExternalError(`${name} ${args.slice(0, 3).join(" ")} failed: ${reason}`, undefined, {
-    cause: { ...result, stdout: result.stdout.toString() },
+    cause: result,
   });
 }
 
-async function answerOf(
+/** As `tryRun`, for what need not be text. */
+export async function tryRunBytes(
   program: string,
   args: readonly string[],
-  options: RunOptions,
+  options: RunOptions = {},
 ): Promise<Omit<RunResult, "stdout"> & { stdout: Buffer }> {
   const running = $({
     nothrow: true,

@@ -42,8 +42,33 @@ export async function deployedIn(
     : { name: "HEAD", commit: await headCommit(root), isShallow };
 }
 
-/** The paths below the given ones with changes that are not committed; new files count, ignored ones do not. */
+/**
+ * Refuses a checkout whose files git has been told not to look at: they may be absent, or changed, and nothing shows it.
+ * @throws RefusedError that names one of them; outside a repository there are none
+ */
+export async function refuseHidden(root: string): Promise<void> {
+  const { stdout } = await new GitObjects(root).tryGit(["ls-files", "-v", "-z"]);
+  const marked = (mark: RegExp) => stdout.split("\0").flatMap((entry) => mark.exec(entry)?.[1] ?? []);
+  const [skipped, ...others] = marked(/^S (.+)$/is);
+  const [assumed] = marked(/^[a-z] (.+)$/s);
+  if (skipped !== undefined)
+    throw new RefusedError(
+      `this checkout is sparse: git leaves out ${skipped}${others.length === 0 ? "" : ` and ${others.length} more`} (skip-worktree)`,
+      "run `git sparse-checkout disable`",
+    );
+  if (assumed !== undefined)
+    throw new RefusedError(
+      `git takes ${assumed} for unchanged, whatever it holds (assume-unchanged)`,
+      `run \`git update-index --no-assume-unchanged ${assumed}\``,
+    );
+}
+
+/**
+ * The paths below the given ones with changes that are not committed; new files count, ignored ones do not.
+ * @throws RefusedError where git would not notice a change
+ */
 export async function uncommitted(root: string, paths: readonly string[]): Promise<string[]> {
+  await refuseHidden(root);
   const args = ["status", "--porcelain", "-z", "--no-renames", "--untracked-files=all", "--", ...paths];
   const status = await new GitObjects(root).git(args);
   return status

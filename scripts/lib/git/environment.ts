@@ -1,7 +1,7 @@
 /**
  * The environment in which git answers the same, whoever asks and wherever: in a hook, and under any configuration. In a checkout
- * its user's configuration counts, but what is read of it stays plain. In a clone of ours none of it counts but what is named
- * here. docs/git-settings.md has every setting.
+ * its user's configuration counts, except for how git shows things. In a repository that a command makes for itself none of it
+ * counts. docs/git-settings.md has every setting.
  */
 import { devNull } from "node:os";
 
@@ -10,9 +10,9 @@ export type Setting = readonly [key: string, value: string];
 
 /** Where the configuration is, and how git gets to a server. Every other variable binds git to a repository, or to a way of reading one. */
 const VARIABLES =
-  /^GIT_(EXEC_PATH|CONFIG_(GLOBAL|SYSTEM|NOSYSTEM|PARAMETERS|COUNT|KEY_\d+|VALUE_\d+)|(SSL|PROXY_SSL|HTTP|SSH)(_\w+)?|ASKPASS|TERMINAL_PROMPT|(AUTHOR|COMMITTER)_(NAME|EMAIL))$/;
+  /^GIT_(EXEC_PATH|CONFIG_(GLOBAL|SYSTEM|NOSYSTEM|PARAMETERS|COUNT|KEY_\d+|VALUE_\d+)|(SSL|PROXY_SSL|HTTP|SSH)(_\w+)?|ASKPASS|TERMINAL_PROMPT|AUTHOR_(NAME|EMAIL))$/;
 
-/** What a person may have set for reading a history, and a program must not get. */
+/** How git shows things: a person may have set it, and a program must not get it. */
 const PLAIN: readonly Setting[] = [
   ["color.ui", "false"],
   ["core.quotePath", "false"],
@@ -28,11 +28,10 @@ const PLAIN: readonly Setting[] = [
 
 /** For a checkout: bound to no other repository, with plain answers, and nothing is written. */
 export function checkoutEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  return {
-    ...common(env),
-    ...configured(PLAIN, Number(env["GIT_CONFIG_COUNT"] ?? 0)),
-    GIT_OPTIONAL_LOCKS: "0",
-  };
+  // As `git -c` has them: they come after all others.
+  const plain = PLAIN.map(([key, value]) => `'${key}'='${value}'`);
+  const parameters = [env["GIT_CONFIG_PARAMETERS"] ?? "", ...plain].join(" ").trim();
+  return { ...common(env), GIT_CONFIG_PARAMETERS: parameters, GIT_OPTIONAL_LOCKS: "0" };
 }
 
 /**
@@ -41,7 +40,7 @@ export function checkoutEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
  * @param settings all of its configuration
  */
 export function ownEnvironment(env: NodeJS.ProcessEnv, settings: readonly Setting[]): NodeJS.ProcessEnv {
-  const own = Object.entries(common(env)).filter(([name]) => !/^GIT_(CONFIG|AUTHOR|COMMITTER)_/.test(name));
+  const own = Object.entries(common(env)).filter(([name]) => !/^GIT_(CONFIG|AUTHOR)_/.test(name));
   return {
     ...Object.fromEntries(own),
     GIT_CONFIG_GLOBAL: devNull,
@@ -52,7 +51,7 @@ export function ownEnvironment(env: NodeJS.ProcessEnv, settings: readonly Settin
     // Nobody is asked for a password.
     GIT_ASKPASS: "",
     GIT_TERMINAL_PROMPT: "0",
-    ...configured([
+    ...counted([
       ["core.attributesFile", devNull],
       ["core.hooksPath", devNull],
       // What is gone in a moment needs no tidying.
@@ -77,15 +76,10 @@ function common(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   };
 }
 
-/** @param first the number of settings in the environment already */
-function configured(settings: readonly Setting[], first = 0): NodeJS.ProcessEnv {
-  return {
-    GIT_CONFIG_COUNT: String(first + settings.length),
-    ...Object.fromEntries(
-      settings.flatMap(([key, value], index) => [
-        [`GIT_CONFIG_KEY_${first + index}`, key],
-        [`GIT_CONFIG_VALUE_${first + index}`, value],
-      ]),
-    ),
-  };
+function counted(settings: readonly Setting[]): NodeJS.ProcessEnv {
+  const variables = settings.flatMap(([key, value], index) => [
+    [`GIT_CONFIG_KEY_${index}`, key],
+    [`GIT_CONFIG_VALUE_${index}`, value],
+  ]);
+  return { GIT_CONFIG_COUNT: String(settings.length), ...Object.fromEntries(variables) };
 }

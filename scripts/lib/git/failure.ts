@@ -1,5 +1,5 @@
 /** What git says when it fails, as one line for a person. */
-import { ExternalError, RefusedError } from "../errors.ts";
+import { CommandError, ExternalError, RefusedError } from "../errors.ts";
 import type { RunResult } from "../exec.ts";
 
 /** One line for a fetch or push that did not get through. */
@@ -33,38 +33,52 @@ export function failure(result: RunResult, url: string): RefusedError | External
 
 /** What somebody may have set so that git answers nothing at all, as git says it. */
 const BROKEN_SETTING =
-  /^(?:error|fatal): (bad (?:config line|\w+ config value|zlib compression level) .*|invalid value for '.*|bogus .*|missing config .*|exceeded maximum include depth .*)$/m;
+  /^(?:error|fatal): (bad (?:config|\w+ config value|zlib compression level) .*|invalid value for '.*|bogus .*|missing config .*|exceeded maximum include depth .*)$/m;
+
+type Failure = Pick<RunResult, "exitCode" | "stderr">;
+
+/** Git does not work in a checkout, so nothing can be said about what is in it: neither that it is wrong, nor that it is absent. */
+export class GitSetupError extends CommandError {
+  constructor(message: string, hint: string, cause: Failure) {
+    super(3, message, hint, { cause });
+  }
+}
 
 /** Why git does not work in a checkout, when that is how it is set up there; undefined for any other failure. */
-export function setupRefusal({ exitCode, stderr }: RunResult): RefusedError | undefined {
-  if (exitCode !== 128) return undefined;
-  const [, owned] = /detected dubious ownership in repository at '(.+)'/.exec(stderr) ?? [];
+export function setupRefusal(result: Failure): GitSetupError | undefined {
+  if (result.exitCode !== 128) return undefined;
+  const refusal = (message: string, hint: string) => new GitSetupError(message, hint, result);
+  const find = (pattern: RegExp) => pattern.exec(result.stderr)?.[1];
+  const owned = find(/detected dubious ownership in repository at '(.+)'/);
   if (owned !== undefined)
-    return new RefusedError(
+    return refusal(
       `${owned} belongs to another user, so git does not read it (safe.directory)`,
       `git config --global --add safe.directory ${owned}`,
     );
-  const [, setting] = BROKEN_SETTING.exec(stderr) ?? [];
+  const setting = find(BROKEN_SETTING);
   if (setting !== undefined)
-    return new RefusedError(
+    return refusal(
       `git cannot read its configuration: ${setting}`,
       "mend it; `git config --list --show-origin` shows where a setting stands",
     );
-  const [, extension] = /unknown repository extensions? found:\s+(\S+)/.exec(stderr) ?? [];
-  return extension === undefined
+  const extension = find(/unknown repository extensions? found:\s+(\S+)/);
+  if (extension !== undefined)
+    return refusal(`this git does not know the repository's extension ${extension}`, "install a newer git");
+  const missing = find(/could not fetch ([0-9a-f]+) from promisor remote/);
+  return missing === undefined
     ? undefined
-    : new RefusedError(
-        `this git does not know the repository's extension ${extension}`,
-        "install a newer git",
+    : refusal(
+        `this clone is partial, and git cannot fetch ${missing.slice(0, 7)}, which it needs: ${firstError(result)}`,
+        "run `git fetch --refetch --no-filter`, which makes the clone whole",
       );
 }
 
 /** The first thing that git calls an error. */
-export function firstError(result: RunResult): string {
+export function firstError(result: Failure): string {
   return /^(?:error|fatal): (.+)$/m.exec(result.stderr)?.[1]?.replace(/:$/, "") ?? lastLine(result);
 }
 
-export function lastLine({ stderr, exitCode }: RunResult): string {
+export function lastLine({ stderr, exitCode }: Failure): string {
   const line = stderr
     .trim()
     .split("\n")

@@ -6,7 +6,7 @@ import { createHash } from "node:crypto";
 import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { ExternalError, RefusedError } from "../errors.ts";
-import { type RunResult, runBytes, tryRun } from "../exec.ts";
+import { type RunResult, tryRun, tryRunBytes } from "../exec.ts";
 import { withTemporaryDirectory } from "../temporary.ts";
 import { checkoutEnvironment } from "./environment.ts";
 import { lastLine, setupRefusal } from "./failure.ts";
@@ -126,7 +126,9 @@ export class GitObjects {
     const found = new Map<string, Buffer>();
     if (wanted.length === 0) return found;
     const options = { cwd: this.directory, env: this.#env, input: `${wanted.join("\n")}\n` };
-    const bytes = await runBytes("git", ["cat-file", "--batch"], options);
+    const { stdout: bytes, ...result } = await tryRunBytes("git", ["cat-file", "--batch"], options);
+    if (result.exitCode !== 0)
+      throw setupRefusal(result) ?? new ExternalError(`git cat-file failed: ${lastLine(result)}`);
     let position = 0;
     for (const blob of wanted) {
       // "<name> blob <size>", a line end, the content, and a line end.
@@ -141,7 +143,7 @@ export class GitObjects {
 
   /**
    * Runs git in the repository and returns whatever it answers.
-   * @throws RefusedError when it does not work here at all, as it is set up
+   * @throws GitSetupError when it does not work here at all, as it is set up
    */
   async tryGit(
     args: readonly string[],

@@ -3,7 +3,6 @@ import { lstat, readFile, readlink } from "node:fs/promises";
 import { join } from "node:path";
 import pLimit from "p-limit";
 import { codeOf } from "../errors.ts";
-import { run } from "../exec.ts";
 import { type Finding, findingIn } from "../finding.ts";
 import { GitObjects } from "../git/objects.ts";
 import { plaintextFindings } from "./plaintext.ts";
@@ -43,8 +42,10 @@ export async function plaintextInCommits(root: string, base: string): Promise<Fi
 
 /** Looks at every file of the index that differs from HEAD. */
 export async function plaintextStaged(root: string): Promise<Finding[]> {
-  // With the caller's environment: in a hook Git names the index there that is about to be committed.
-  const list = await run("git", ["-c", "core.quotePath=false", "diff", "--cached", ...RAW], { cwd: root });
+  // In a hook Git names the index that is about to be committed.
+  const { GIT_INDEX_FILE } = process.env;
+  const env = GIT_INDEX_FILE === undefined ? {} : { GIT_INDEX_FILE };
+  const list = await new GitObjects(root).git(["diff", "--cached", ...RAW], { env });
   return findIn(root, list.split("\n").flatMap(versionOf));
 }
 
@@ -56,23 +57,21 @@ export async function plaintextInTree(root: string, except: ReadonlySet<string>)
   const list = await git(root, ["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
   const paths = [...new Set(list.split("\0"))].filter((path) => path !== "" && !except.has(path)).toSorted();
   const limit = pLimit(FILES_AT_ONCE);
-  const found = await limit.map(paths, async (path) => {
-    const text = await textOfFile(join(root, path));
-    return text === undefined ? [tooLarge(path)] : plaintextFindings(path, text);
-  });
+  const found = await limit.map(paths, async (path) => findInFile(root, path));
   return found.flat();
 }
 
-/** A file as Git has it: of a link the path. What is no file is empty, and what is too large undefined. */
-async function textOfFile(file: string): Promise<string | undefined> {
+/** A file is as Git has it: of a link the path. What is no file, such as a submodule or a pipe, or is not there, is not judged. */
+async function findInFile(root: string, path: string): Promise<Finding[]> {
+  const file = join(root, path);
   try {
     const found = await lstat(file);
-    if (found.isSymbolicLink()) return await readlink(file);
-    // A submodule, a pipe.
-    if (!found.isFile()) return "";
-    return found.size > LARGEST_BYTES ? undefined : await readFile(file, "utf8");
+    if (found.isSymbolicLink()) return plaintextFindings(path, await readlink(file));
+    if (!found.isFile()) return [];
+    if (found.size > LARGEST_BYTES) return [tooLarge(path)];
+    return plaintextFindings(path, await readFile(file, "utf8"));
   } catch (error) {
-    if (GONE.includes(codeOf(error) ?? "")) return "";
+    if (GONE.includes(codeOf(error) ?? "")) return [];
     throw error;
   }
 }

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import pLimit from "p-limit";
 import { RefusedError, UsageError } from "../errors.ts";
 import { exists, readIfThere } from "../file.ts";
-import { headCommit, uncommitted } from "../git/checkout.ts";
+import { headCommit, refuseHidden, uncommitted } from "../git/checkout.ts";
 import { GitHistory } from "../git/history.ts";
 import {
   formatRelease,
@@ -44,8 +44,12 @@ export interface History {
   refuseChanged(paths: readonly string[]): Promise<void>;
 }
 
-/** A checkout as a state of its HEAD. */
+/**
+ * A checkout as a state of its HEAD.
+ * @throws RefusedError where that cannot be seen, or there is none
+ */
 export async function checkoutHistory(root: string): Promise<History> {
+  await refuseHidden(root);
   const head = await headCommit(root);
   const git = new GitHistory(root);
   return {

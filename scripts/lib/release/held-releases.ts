@@ -1,5 +1,5 @@
 /** Releases that a change brings although a hold keeps them out: a promotion may be older than the rollback. */
-import { CommandError } from "../errors.ts";
+import { RefusedError } from "../errors.ts";
 import { type Finding, findingIn } from "../finding.ts";
 import { GitHistory } from "../git/history.ts";
 import { type Hold, holdPath, holds, parseHolds } from "./hold.ts";
@@ -45,7 +45,7 @@ async function releaseAt(git: GitHistory, commit: string, path: string): Promise
     const file = await git.read(commit, path);
     return file && parseRelease(file.text, path);
   } catch (error) {
-    if (error instanceof CommandError) return undefined;
+    if (error instanceof RefusedError) return undefined;
     throw error;
   }
 }

@@ -5,6 +5,7 @@
 import pLimit from "p-limit";
 import { CommandError, messageOf, RefusedError, UsageError } from "../errors.ts";
 import { headCommit } from "../git/checkout.ts";
+import { GitSetupError } from "../git/failure.ts";
 import { GitHistory } from "../git/history.ts";
 import { blobId, type Entry } from "../git/objects.ts";
 import { type App, readCatalogue } from "../tree/catalogue.ts";
@@ -193,7 +194,7 @@ async function rendered(
     return { kind: "unknown", difference: { ...firstDifference(path, expected, text), what } };
   } catch (error) {
     // What cannot be rendered there cannot have come from there.
-    if (error instanceof CommandError)
+    if (error instanceof CommandError && !(error instanceof GitSetupError))
       return fault(`nothing can be rendered from ${commit.slice(0, 7)}: ${messageOf(error)}`);
     throw error;
   }

@@ -1,4 +1,4 @@
-import { beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
+import { beforeEach, describe, expect, it, vi } from "vitest";
 import { GitHistory } from "../../../scripts/lib/git/history.ts";
 import { formatHolds } from "../../../scripts/lib/release/hold.ts";
 import { formatRelease, type Release } from "../../../scripts/lib/release/release.ts";
@@ -247,30 +247,6 @@ describe("a shallow clone", () => {
       behind: null,
     });
   });
-});
-
-it("is the same in a hook of another repository, and whatever a person has set for reading a history", async () => {
-  const rendered = await commit(web("test", B, await head()));
-  await commit(web("live", B, rendered));
-  const at = {
-    git: new GitHistory(root),
-    commit: await head(),
-    apps: [],
-    changes: [],
-    sources: undefined,
-    now: NOW,
-  };
-  const expected = await readStatus(at);
-  expect(expected.rows.find(({ app, env }) => app === "web" && env === "live")).toMatchObject({ behind: 0 });
-  onTestFinished(() => void vi.unstubAllEnvs());
-  const settings = { "log.showSignature": "true", "log.showRoot": "false", "color.ui": "always" };
-  vi.stubEnv("GIT_CONFIG_COUNT", String(Object.keys(settings).length));
-  for (const [index, [key, value]] of Object.entries(settings).entries()) {
-    vi.stubEnv(`GIT_CONFIG_KEY_${index}`, key);
-    vi.stubEnv(`GIT_CONFIG_VALUE_${index}`, value);
-  }
-  vi.stubEnv("GIT_DIR", `${await smallRepository()}/.git`);
-  expect(await readStatus(at)).toEqual(expected);
 });
 
 it("refuses an app that the catalogue does not have", async () => {
