@@ -134,6 +134,18 @@ describe.each(names)("%s", (env) => {
     expect(admitted.filter(({ kind, name }) => kind === "Namespace" && name === undefined)).toEqual([]);
   });
 
+  it("asks a person before Argo CD prunes or deletes what holds data", () => {
+    const holders = manifestsOf(tree, env).filter(({ kind }) =>
+      ["Namespace", "PersistentVolumeClaim", "StatefulSet"].includes(kind),
+    );
+    const unasked = holders.filter(
+      ({ metadata }) =>
+        metadata.annotations?.["argocd.argoproj.io/sync-options"] !== "Prune=confirm,Delete=confirm",
+    );
+    expect(holders).not.toEqual([]);
+    expect(unasked.map(({ kind, metadata }) => `${kind} ${metadata.name}`)).toEqual([]);
+  });
+
   it("reports orphans without counting them as ill", () => {
     expect(project.spec).toHaveProperty("orphanedResources.warn", true);
   });
