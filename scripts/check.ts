@@ -10,6 +10,7 @@ import { type Finding, findingIn, findingsError, real } from "./lib/finding.ts";
 import { refuseHidden } from "./lib/git/checkout.ts";
 import { renderOverlays } from "./lib/manifests/rendering.ts";
 import { plaintextInCommits, plaintextInTree } from "./lib/plaintext/history.ts";
+import { emptyReleases } from "./lib/release/empty-releases.ts";
 import { heldReleases } from "./lib/release/held-releases.ts";
 import { imageFindings } from "./lib/release/images.ts";
 import {
@@ -57,9 +58,11 @@ async function check({ base, all, root }: Options): Promise<void> {
     origin.kind === "unknown" ? [origin.difference] : [],
   );
   const held = await heldReleases(root, scope, new Date());
+  const empty = await emptyReleases(root, scope);
   const looked = all === true ? undefined : scope.history;
   const findings = [
     ...held,
+    ...empty,
     ...(await shapeFindings(root)),
     ...(await trackedFindings(root)),
     ...(await checkOverlays(root, looked, await firstEnvironment(root, scope))),

@@ -38,6 +38,8 @@ export interface Application {
   readonly comparisonError: string | undefined;
   /** Its first object that is not Healthy, such as `Deployment user-service is Progressing: 1 of 3 …`. */
   readonly unhealthy: string | undefined;
+  /** Whether it deploys nothing but sealed Secrets: Healthy says nothing then. */
+  readonly isEmpty: boolean;
   /** When its health changed last; undefined when Argo CD does not say. */
   readonly healthSince: Date | undefined;
   /** What it deployed, the oldest first; Argo CD keeps ten. */
@@ -140,6 +142,7 @@ export function parseApplications(json: string): Application[] {
       operationMessage: status?.operationState?.message ?? "",
       comparisonError: comparisonErrorIn(status?.conditions ?? []),
       unhealthy: unhealthyIn(status?.resources ?? []),
+      isEmpty: isEmpty(status),
       healthSince: dateOf(status?.health?.lastTransitionTime),
       deployments: (status?.history ?? []).flatMap(({ revision = "", deployedAt }) => {
         const at = dateOf(deployedAt);
@@ -167,6 +170,12 @@ function unhealthyIn(resources: readonly Resource[]): string | undefined {
   if (found === undefined) return undefined;
   const { kind, name, health } = found;
   return `${kind} ${name} is ${health?.status}${health?.message ? `: ${health.message}` : ""}`;
+}
+
+/** Only what was compared can be told from what is not there yet. */
+function isEmpty(status: Status): boolean {
+  const isCompared = ["Synced", "OutOfSync"].includes(status?.sync?.status ?? "");
+  return isCompared && (status?.resources ?? []).every(({ kind }) => kind === "SopsSecret");
 }
 
 function dateOf(text: string | undefined): Date | undefined {

@@ -22,10 +22,11 @@ export function withApplications(
   return { ...status, rows: [...known, ...[...rest].map((application) => unknownRow(application))] };
 }
 
-function stateOf({ app, cluster, sync, health, revision, images }: Application, image: string | null) {
+function stateOf(application: Application, image: string | null) {
+  const { app, cluster, sync, health, revision, images, isEmpty } = application;
   const path = image?.split(":")[0] ?? app;
   const running = images.filter((name) => name.includes(`/${path}:`));
-  return { cluster, sync, health, revision: revision === "" ? null : revision, running };
+  return { cluster, sync, health, isEmpty, revision: revision === "" ? null : revision, running };
 }
 
 function unknownRow(application: Application): StatusRow {

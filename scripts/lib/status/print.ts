@@ -51,8 +51,10 @@ export function statusMarkdown(status: Status, { source, changes, now }: Below):
 /** What Argo CD has, without a look into Git. */
 export function statusTable(applications: readonly Application[], environments: readonly string[]): string {
   const status = withApplications({ environments: [...environments], rows: [], notes: [] }, applications);
-  const { headings, rows } = grid(status, (row) => cell(row, status, new Date(0)).join(" "));
-  return table(headings, rows);
+  const now = new Date(0);
+  const { headings, rows } = grid(status, (row) => cell(row, status, now).join(" "));
+  const below = legend(status, now);
+  return [table(headings, rows), ...(below.length > 0 ? ["", ...below] : [])].join("\n");
 }
 
 function grid(
@@ -80,9 +82,15 @@ function cell(row: StatusRow, status: Status, now: Date): string[] {
 }
 
 function marks(row: StatusRow, { environments }: Status, now: Date): Mark[] {
-  const { env, release, behind, commitsBehind, pullRequests, holds, lastRollback, running } = row;
+  const { env, release, isEmpty, behind, commitsBehind, pullRequests, holds, lastRollback, running } = row;
   const isFirst = environments.indexOf(env) <= 0;
   const found: Mark[] = [];
+  if (isEmpty === true) {
+    found.push({
+      text: "empty",
+      legend: "empty  nothing but sealed Secrets is deployed, so Healthy says nothing",
+    });
+  }
   const other = runs(row);
   if (
     release !== null &&

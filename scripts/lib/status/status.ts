@@ -36,6 +36,8 @@ export interface StatusRow {
   /** As Argo CD says; null when it was not asked. */
   sync: string | null;
   health: string | null;
+  /** Whether nothing but sealed Secrets is deployed; null when Argo CD was not asked, and Git alone does not say so. */
+  isEmpty: boolean | null;
   /** The commit of this repository that Argo CD compared the cluster with. */
   revision: string | null;
   /** The app's own images that run on the cluster, with their registry. */
@@ -127,7 +129,7 @@ interface Found {
   env: string;
   image: string | undefined;
   /** What a release file says; undefined in the first environment. */
-  file: { digest: string; commit: string } | undefined;
+  file: { digest: string; commit: string; isEmpty: boolean } | undefined;
   /** Whether there is nothing of the app yet. */
   isEmpty: boolean;
 }
@@ -145,7 +147,8 @@ async function releaseIn(
   const text = await readIfThere(join(tree, path));
   if (text === undefined) return { image: undefined, file: undefined, isEmpty: true };
   const { image, commit, body } = parseRelease(text, path);
-  return { image, file: { digest: sha256(body), commit }, isEmpty: false };
+  const file = { digest: sha256(body), commit, isEmpty: body.trim() === "" };
+  return { image, file, isEmpty: false };
 }
 
 function rowOf(
@@ -185,6 +188,7 @@ function rowOf(
     commitsBehind: null,
     sync: null,
     health: null,
+    isEmpty: file?.isEmpty === true ? true : null,
     revision: null,
     running: [],
     pullRequests: changes?.map(({ number, kind, url }) => ({ number, kind, url })) ?? null,

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { sha256 } from "../../../scripts/lib/digest.ts";
 import { tryRun } from "../../../scripts/lib/exec.ts";
+import { emptyReleases } from "../../../scripts/lib/release/empty-releases.ts";
 import { heldReleases } from "../../../scripts/lib/release/held-releases.ts";
 import { formatHolds, holdPath } from "../../../scripts/lib/release/hold.ts";
 import {
@@ -282,6 +283,24 @@ describe("a release that somebody edited", () => {
       ]);
     },
   );
+});
+
+it("a release without objects is found", async () => {
+  const { root, newer } = await repository();
+  await write(root, {
+    [LIVE]: newer,
+    [TEST]: forged(newer, (text) => text.split("\n").slice(0, 6).join("\n")),
+  });
+  await commit(root);
+  expect(await emptyReleases(root, await changedReleases(root, "main"))).toEqual([
+    {
+      path: TEST,
+      line: 1,
+      what: "the release has no objects, and would be called Healthy",
+      way: "add them to base/web and promote again, or remove the directory",
+      severity: "finding",
+    },
+  ]);
 });
 
 describe("a release that is held back", () => {

@@ -125,6 +125,7 @@ describe("the change that is merged", () => {
     operationMessage: "",
     comparisonError: undefined,
     unhealthy: undefined,
+    isEmpty: false,
     healthSince: undefined,
     deployments: [],
   };

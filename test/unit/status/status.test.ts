@@ -18,6 +18,7 @@ function application(env: string, app: string, change: Partial<Application> = {}
     operationMessage: "",
     comparisonError: undefined,
     unhealthy: undefined,
+    isEmpty: false,
   };
   const past = { healthSince: undefined, deployments: [] };
   return { name, app, env, cluster: env, images: [], ...state, ...moment, ...past, ...change };
@@ -38,6 +39,7 @@ function row(env: string, app: string, change: Partial<StatusRow> = {}): StatusR
     commitsBehind: null,
     sync: null,
     health: null,
+    isEmpty: null,
     revision: null,
     running: [],
     pullRequests: [],
@@ -227,6 +229,19 @@ describe("the table without a look into Git", () => {
     ]);
   });
 
+  it("says which applications deploy nothing, and that Healthy says nothing of them", () => {
+    const text = statusTable(
+      [application("dev", "apisix", { isEmpty: true }), application("prod", "apisix")],
+      ENVIRONMENTS,
+    );
+    expect(text.split("\n")).toEqual([
+      "app     dev                   prod",
+      "apisix  Synced Healthy empty  Synced Healthy",
+      "",
+      "empty  nothing but sealed Secrets is deployed, so Healthy says nothing",
+    ]);
+  });
+
   it("shows two clusters of one environment side by side", () => {
     const text = statusTable(
       [
@@ -247,6 +262,17 @@ describe("what argocd prints", () => {
     expect(parseApplications(json)).toEqual([
       application("dev", "redis", { sync: "Unknown", health: "Unknown", revision: "" }),
     ]);
+  });
+
+  it.each<[string, string, string[], boolean]>([
+    ["nothing", "Synced", [], true],
+    ["sealed Secrets only", "OutOfSync", ["SopsSecret", "SopsSecret"], true],
+    ["more than sealed Secrets", "Synced", ["SopsSecret", "Deployment"], false],
+    ["nobody knows what", "Unknown", [], false],
+  ])("is empty for an application that deploys %s: %s %j %s", (_, sync, kinds, isEmpty) => {
+    const resources = kinds.map((kind, index) => ({ kind, name: String(index) }));
+    const json = JSON.stringify([{ metadata: { name: "x" }, status: { sync: { status: sync }, resources } }]);
+    expect(parseApplications(json)[0]?.isEmpty).toBe(isEmpty);
   });
 
   it("may be null, when there are no applications", () => {
