@@ -283,15 +283,16 @@ const TREES: Tree[] = [
     name: "a frozen window",
     files: FROZEN,
     exitCode: 3,
-    line: /^promote: live: frozen \(overlays\/live\/freeze\.yaml:6\); wait, or give a reason: --override "…"$/,
+    line: /^promote: live: frozen \(deny \* \* \* \* \* for 1h\); take the window away, or give a reason: --override "…"$/,
   },
   {
     name: "a window that Argo CD would not read",
     files: {
-      "overlays/live/freeze.yaml": (FROZEN["overlays/live/freeze.yaml"] ?? "").replace("deny", "Deny"),
+      ...FROZEN,
+      "overlays/live/project.yaml": FROZEN["overlays/live/project.yaml"].replace("deny", "Deny"),
     },
     exitCode: 3,
-    line: /^promote: overlays\/live\/freeze\.yaml:6: spec\.syncWindows\.0\.kind: /,
+    line: /^promote: overlays\/live: the AppProject live-service: spec\.syncWindows\.0\.kind: /,
   },
   {
     name: "a target that cannot be rendered",

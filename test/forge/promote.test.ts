@@ -603,11 +603,12 @@ describe("a gate", () => {
     await release(repo, { web: NEW }, FROZEN);
     expect(await promote(repo, "test", "live")).toMatchObject({
       exitCode: 3,
-      stderr: 'promote: live: frozen (overlays/live/freeze.yaml:6); wait, or give a reason: --override "…"\n',
+      stderr:
+        'promote: live: frozen (deny * * * * * for 1h); take the window away, or give a reason: --override "…"\n',
     });
     expect(await promote(repo, "test", "live", "--override", "it burns")).toMatchObject({ exitCode: 0 });
     const [pull] = await pullRequests(repo);
-    expect(pull?.body).toContain("> it burns\n\n- live: frozen (overlays/live/freeze.yaml:6)\n");
+    expect(pull?.body).toContain("> it burns\n\n- live: frozen (deny * * * * * for 1h)\n");
     expect(await labelsOf(repo, 1)).toContain("override");
   });
 

@@ -247,9 +247,11 @@ export function heldBack(
 
 /** A window that is always active. */
 export const FROZEN = {
-  "overlays/live/freeze.yaml": `kind: AppProject
+  "overlays/live/kustomization.yaml": "resources:\n  - project.yaml\n",
+  "overlays/live/project.yaml": `apiVersion: argoproj.io/v1alpha1
+kind: AppProject
 metadata:
-  name: live
+  name: live-service
 spec:
   syncWindows:
     - kind: deny

@@ -5,11 +5,13 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { z } from "zod";
 import { type Manifest, ofKind, workloads } from "../../scripts/lib/manifests/manifest.ts";
 import { peakDemand } from "../../scripts/lib/manifests/quota.ts";
 import { makeSource, readSources } from "../../scripts/lib/sandbox/sources.ts";
 import { credentialsOf } from "../../scripts/lib/secrets/credential.ts";
 import { temporary } from "../support/tree.ts";
+import { render } from "./argocd/support.ts";
 import { evictable, replicaCounts } from "./budgets.ts";
 import { configurationOf, manifestsOf, ROOT, renderTree } from "./support.ts";
 
@@ -57,6 +59,26 @@ it.each(await readSources(ROOT))(
     expect(await readFile(join(ROOT, file), "utf8")).toContain(`newTag: "${newest}"`);
   },
 );
+
+it("no project admits a kind that none of its apps brings", async () => {
+  const Project = z.object({
+    clusterResourceWhitelist: z.array(z.object({ kind: z.string() })),
+    namespaceResourceWhitelist: z.array(z.object({ kind: z.string() })),
+  });
+  const projects = (await render("overlays/prod")).filter(({ kind }) => kind === "AppProject");
+  for (const { metadata, spec } of projects) {
+    const { clusterResourceWhitelist, namespaceResourceWhitelist } = Project.parse(spec);
+    const apps = tree.catalogue.filter(({ kind }) => metadata.name === `prod-${kind}`).map(({ app }) => app);
+    const brought = tree.overlays
+      .filter(({ app }) => apps.includes(app))
+      .flatMap(({ manifests }) => manifests.map(({ kind }) => kind));
+    const admitted = [...clusterResourceWhitelist, ...namespaceResourceWhitelist].map(({ kind }) => kind);
+    const needless = admitted.filter(
+      (kind) => !brought.includes(kind) && !["Pod", "ReplicaSet"].includes(kind),
+    );
+    expect(needless, metadata.name).toEqual([]);
+  }
+});
 
 describe.each(environments)("in %s", (env) => {
   const manifests = manifestsOf(tree, env);

@@ -1,51 +1,75 @@
-/** What promotions take for a freeze is what Argo CD gets. */
-import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+/** Promotions read the sync windows that Argo CD gets. */
+import { cp, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { expect, it, onTestFinished } from "vitest";
-import { z } from "zod";
-import { parseManifests } from "../../scripts/lib/manifests/manifest.ts";
-import { readDenyWindows } from "../../scripts/lib/promotion/freeze.ts";
+import { describe, expect, it } from "vitest";
+import { RefusedError } from "../../scripts/lib/errors.ts";
+import { readSyncWindows } from "../../scripts/lib/promotion/freeze.ts";
+import { readCatalogue } from "../../scripts/lib/tree/catalogue.ts";
 import { readEnvironments } from "../../scripts/lib/tree/environment.ts";
-import { build } from "../../scripts/lib/tree/kustomize.ts";
+import { temporary, write } from "../support/tree.ts";
 import { kustomize, ROOT } from "./support.ts";
 
-const Project = z.object({
-  kind: z.literal("AppProject"),
-  spec: z.object({
-    syncWindows: z
-      .array(z.object({ kind: z.string(), schedule: z.string(), duration: z.string() }))
-      .default([]),
-  }),
+const program = await kustomize();
+
+it.each(await readEnvironments(ROOT))("no freeze is shipped with $name", async ({ name }) => {
+  expect([...(await readSyncWindows(program, ROOT, name)).values()].flat()).toEqual([]);
 });
 
-/** The deny windows in an environment's AppProject, rendered, and as they are read. */
-async function compared(root: string, environment: string): Promise<[string[], string[]]> {
-  const text = await build(await kustomize(), join(root, "overlays", environment));
-  const projects = parseManifests(text).flatMap((manifest) => Project.safeParse(manifest).data ?? []);
-  expect(projects).toHaveLength(1);
-  const rendered = projects
-    .flatMap(({ spec }) => spec.syncWindows)
-    .filter(({ kind }) => kind === "deny")
-    .map(({ schedule, duration }) => `${schedule} ${duration}`);
-  const read = await readDenyWindows(root, environment);
-  return [rendered, read.map(({ schedule, duration }) => `${schedule} ${duration}`)];
-}
-
-it("every environment's windows are read as they are rendered", async () => {
-  for (const { name } of await readEnvironments(ROOT)) {
-    const [rendered, read] = await compared(ROOT, name);
-    expect(read).toEqual(rendered);
-  }
-});
-
-it("a freeze that is added to prod's windows reaches both", async () => {
-  const root = await mkdtemp(join(tmpdir(), "freeze-"));
-  onTestFinished(() => rm(root, { recursive: true }));
+/** The freeze of docs/promote.md, in a copy of the tree. */
+it("a freeze that is added as the docs say is one of every project", async () => {
+  const root = await temporary();
   for (const part of ["argocd", "overlays"])
     await cp(join(ROOT, part), join(root, part), { recursive: true });
-  const file = join(root, "overlays/prod/sync-windows.patch.yaml");
-  const freeze = "    - {kind: deny, schedule: 0 0 20 12 *, duration: 336h, applications: ['*']}\n";
-  await writeFile(file, (await readFile(file, "utf8")) + freeze);
-  expect(await compared(root, "prod")).toEqual([["0 0 20 12 * 336h"], ["0 0 20 12 * 336h"]]);
+  const docs = await readFile(join(ROOT, "docs/promote.md"), "utf8");
+  const [patch = "", listed = ""] = [...docs.matchAll(/^```yaml\n([^]*?)^```$/gm)].map(([, text]) => text);
+  const file = join(root, "overlays/prod/kustomization.yaml");
+  await writeFile(file, (await readFile(file, "utf8")).replace(/^patches:\n/m, listed));
+  await writeFile(join(root, "overlays/prod/freeze.patch.yaml"), patch);
+
+  const windows = await readSyncWindows(program, root, "prod");
+  const kinds = new Set((await readCatalogue(ROOT)).map(({ kind }) => kind));
+  expect([...windows.keys()].toSorted()).toEqual([...kinds].map((kind) => `prod-${kind}`).toSorted());
+  for (const own of windows.values())
+    expect(own).toMatchObject([
+      { kind: "deny", schedule: "0 0 20 12 *", duration: "336h", applications: ["*"] },
+    ]);
+});
+
+const project = (windows: string): Record<string, string> => ({
+  "overlays/prod/kustomization.yaml": "resources:\n  - project.yaml\n",
+  "overlays/prod/project.yaml": `apiVersion: argoproj.io/v1alpha1\nkind: AppProject\nmetadata:\n  name: prod-service\nspec:\n  syncWindows: ${windows}\n`,
+});
+const deny = (more: string): string => `[{kind: deny, schedule: 0 17 * * 5, duration: 8h, ${more}}]`;
+
+describe("sync windows", () => {
+  it.each<[string, string, string]>([
+    [
+      "a schedule that is none",
+      "[{kind: deny, schedule: every friday, duration: 8h}]",
+      'spec.syncWindows.0.schedule: "every friday" is no schedule: 2 fields instead of 5',
+    ],
+    ["a duration that is none", "[{kind: deny, schedule: 0 17 * * 5, duration: 1 day}]", ".duration: not a"],
+    ["an unknown zone", deny("timeZone: Europe/Berlim"), "spec.syncWindows.0.timeZone: not a time zone"],
+    ["a zone that Argo CD would take for UTC", deny("timeZone: europe/berlin"), ".timeZone: not a time zone"],
+    ["an offset as a zone", deny('timeZone: "+01:00"'), "not a time zone"],
+    ["a pattern of more than * and ?", deny('applications: ["prod-[a-c]"]'), "with more than * and ?"],
+    [
+      "a kind with a capital",
+      "[{kind: Deny, schedule: 0 17 * * 5, duration: 8h}]",
+      "spec.syncWindows.0.kind",
+    ],
+    ["an unknown field", deny("timezone: UTC"), "spec.syncWindows.0:"],
+    ["no list", "friday", "spec.syncWindows: "],
+  ])("are refused with %s", async (_, windows, fault) => {
+    const root = await temporary();
+    await write(root, project(windows));
+    const reading = readSyncWindows(program, root, "prod");
+    await expect(reading).rejects.toThrow("overlays/prod: the AppProject prod-service: ");
+    await expect(reading).rejects.toThrow(fault);
+    await expect(reading).rejects.toBeInstanceOf(RefusedError);
+  });
+
+  it("are none where the environment has no AppProject", async () => {
+    expect(await readSyncWindows(program, await temporary(), "prod")).toEqual(new Map());
+  });
 });

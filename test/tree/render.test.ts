@@ -67,7 +67,9 @@ describe.each(tree.overlays)("$directory", ({ directory, app, text, manifests })
 
   it("states the namespace of everything that has one", () => {
     const fact = tree.catalogue.find((entry) => entry.app === app);
-    const expected = fact?.kind === "platform" ? /^[a-z]+$/ : new RegExp(`^${fact?.namespace}$`);
+    const expected = ["foundation", "platform"].includes(fact?.kind ?? "")
+      ? /^[a-z]+$/
+      : new RegExp(`^${fact?.namespace}$`);
     expect(
       fails(({ kind, metadata }) =>
         CLUSTER_SCOPED.includes(kind)

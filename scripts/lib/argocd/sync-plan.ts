@@ -8,8 +8,8 @@ export interface SyncStep {
   readonly apps: readonly string[];
 }
 
-/** Namespaces, quotas and storage classes before what needs them; stores before their clients. */
-const ORDER = ["platform", "store", "service"] as const satisfies readonly App["kind"][];
+/** Namespaces and quotas before all that lives in them, storage classes before stores, stores before their clients. */
+const ORDER = ["foundation", "platform", "store", "service"] as const satisfies readonly App["kind"][];
 
 /**
  * How long one application may take: longer than a rollout may stand still (progressDeadlineSeconds of

@@ -1,45 +1,23 @@
 /**
- * Freezes: an environment is frozen while a `kind: deny` sync window of its AppProject is active, for Argo CD and for
- * promotions alike. Whether a window is active is decided as Argo CD does it (SyncWindows.active in its types.go).
+ * Freezes: a promotion waits as long as Argo CD would refuse the sync that follows it, by the sync windows of the app's
+ * AppProject. The rule is Argo CD's own: SyncWindows.Matches and CanSync in its types.go.
  */
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { glob } from "tinyglobby";
-import { type Document, LineCounter, parseAllDocuments } from "yaml";
 import { z } from "zod";
 import { parseGoDuration } from "../duration.ts";
 import { RefusedError } from "../errors.ts";
+import { exists } from "../file.ts";
+import { parseManifests } from "../manifests/manifest.ts";
+import { build } from "../tree/kustomize.ts";
 import { lastTime, parseSchedule, type Schedule } from "./cron.ts";
-import { nameGlob } from "./glob.ts";
-
-/** A `kind: deny` window, as it stands in a file. */
-export interface DenyWindow {
-  /** Relative to the root. */
-  file: string;
-  line: number;
-  schedule: string;
-  duration: string;
-  /** IANA name. */
-  timeZone: string;
-  /** Patterns of Applications' names, `<cluster>-<app>`. */
-  applications: string[];
-  /** Patterns of clusters' names. */
-  clusters: string[];
-  namespaces: string[];
-  /** Whether all of applications, clusters and namespaces that are given must match; else one of them is enough. */
-  andOperator: boolean;
-  description: string | undefined;
-}
-
-/** A window that is active. */
-export interface Freeze extends DenyWindow {
-  /** When it ends, together with windows of the same schedule that follow without a gap; undefined: not within a year. */
-  until: Date | undefined;
-}
 
 const names = z.array(z.string()).default([]);
-/** `Kind` and `Deny` with capitals would freeze nothing, here as in Argo CD: refused rather than overlooked. */
-const Window = z.strictObject({
+const patterns = names.refine(
+  (list) => list.every((pattern) => !/[[\]{}\\]/.test(pattern)),
+  "holds a pattern with more than * and ?",
+);
+/** Argo CD takes `Deny` for no kind at all, and an unknown time zone for UTC: refused rather than overlooked. */
+const SyncWindow = z.strictObject({
   kind: z.enum(["allow", "deny"]),
   schedule: z.string().superRefine((text, context) => {
     const fault = parseSchedule(text);
@@ -49,21 +27,26 @@ const Window = z.strictObject({
     .string()
     .refine((text) => parseGoDuration(text) !== undefined, "not a duration such as 8h, 30m or 1h30m"),
   timeZone: z.string().default("").refine(isTimeZone, "not a time zone such as Europe/Berlin"),
-  applications: names.refine(areGlobs, "holds a pattern that is not one"),
-  clusters: names.refine(areGlobs, "holds a pattern that is not one"),
-  namespaces: names.refine(areGlobs, "holds a pattern that is not one"),
+  /** Patterns of Applications' names, `<cluster>-<app>`. */
+  applications: patterns,
+  clusters: patterns,
+  namespaces: patterns,
+  /** Whether all of applications, clusters and namespaces that are given must match; else one of them is enough. */
   andOperator: z.boolean().default(false),
   description: z.string().optional(),
-  manualSync: z.boolean().optional(),
+  /** Whether a person may start a sync all the same. */
+  manualSync: z.boolean().default(false),
   syncOverrun: z.boolean().optional(),
 });
-const Windows = z.array(Window);
+const Project = z.object({
+  kind: z.literal("AppProject"),
+  metadata: z.object({ name: z.string() }),
+  spec: z.object({ syncWindows: z.array(SyncWindow).nullish() }),
+});
 
-function areGlobs(patterns: readonly string[]): boolean {
-  return patterns.every((pattern) => nameGlob(pattern) !== undefined);
-}
+export type SyncWindow = z.infer<typeof SyncWindow>;
 
-/** Argo CD knows a zone by its exact name only, and takes UTC for any other. */
+/** Argo CD knows a zone by its exact name only. */
 function isTimeZone(name: string): boolean {
   if (name === "") return true;
   if (!/^[A-Za-z]/.test(name)) return false;
@@ -76,127 +59,105 @@ function isTimeZone(name: string): boolean {
 }
 
 /**
- * Reads the windows in which an environment is frozen.
+ * Reads an environment's sync windows as Argo CD gets them: rendered.
  * @param root directory with `overlays/`
- * @param environment its name
- * @returns the deny windows in the order of the file
- * @throws RefusedError with file and line for a window that Argo CD would not read as it is meant, or in a second place
+ * @returns them by the name of the AppProject
+ * @throws RefusedError for a window that Argo CD would not read as it is meant
  */
-export async function readDenyWindows(root: string, environment: string): Promise<DenyWindow[]> {
-  const files = (await glob(`overlays/${environment}/*.{yaml,yml}`, { cwd: root })).sort();
-  if (files.length === 0) throw new RefusedError(`overlays/${environment} has no YAML files`);
-  const places = [];
-  for (const file of files) places.push(...windowsIn(await readFile(join(root, file), "utf8"), file));
-  const [first, second] = places;
-  if (first !== undefined && second !== undefined) {
-    throw new RefusedError(
-      `${second.file}:${second.line}: sync windows stand in ${first.file} already, and one list replaces the other`,
-      "put all windows into one file",
-    );
-  }
-  return first?.windows ?? [];
+export async function readSyncWindows(
+  kustomize: string,
+  root: string,
+  environment: string,
+): Promise<Map<string, SyncWindow[]>> {
+  const overlay = `overlays/${environment}`;
+  if (!(await exists(join(root, overlay, "kustomization.yaml")))) return new Map();
+  const manifests = parseManifests(await build(kustomize, join(root, overlay)));
+  const projects = manifests.filter(({ kind }) => kind === "AppProject");
+  return new Map(
+    projects.map((manifest) => {
+      const { name } = manifest.metadata;
+      const { data, error } = Project.safeParse(manifest);
+      if (data !== undefined) return [name, data.spec.syncWindows ?? []];
+      const issue = error.issues[0];
+      const fault = `${issue?.path.join(".")}: ${issue?.message}`;
+      throw new RefusedError(`${overlay}: the AppProject ${name}: ${fault}`, "correct the sync window");
+    }),
+  );
 }
 
-interface Place {
-  file: string;
-  line: number;
-  windows: DenyWindow[];
+/** An app in an environment, as sync windows speak of it. */
+export interface FreezeTarget {
+  app: string;
+  namespace: string;
+  environment: string;
+  /** Whether Argo CD syncs it by itself; else a person starts the sync. */
+  syncsItself: boolean;
 }
 
-/** The lists of sync windows in a file; there may be several documents. */
-function windowsIn(text: string, file: string): Place[] {
-  const lines = new LineCounter();
-  const places: Place[] = [];
-  for (const document of documentsOf(text, lines)) {
-    const syntax = document.errors[0];
-    if (syntax !== undefined) {
-      const reason = syntax.message.split("\n")[0] ?? "";
-      throw new RefusedError(`${file}:${lines.linePos(syntax.pos[0]).line}: ${reason}`);
-    }
-    const value: unknown = document.toJS();
-    if (!JSON.stringify(value ?? null).includes("syncWindows")) continue;
-    const list: unknown = document.getIn(["spec", "syncWindows"]);
-    const line = lineAt(document, ["spec", "syncWindows"], lines);
-    if (list === undefined || document.get("kind") !== "AppProject") {
-      throw new RefusedError(
-        `${file}:${line}: syncWindows that are not the spec.syncWindows of an AppProject`,
-        "put them into a patch of the AppProject in a file of its own",
-      );
-    }
-    places.push({ file, line, windows: denyWindows(document, file, lines) });
-  }
-  return places;
-}
-
-function documentsOf(text: string, lineCounter: LineCounter): Document[] {
-  const documents = parseAllDocuments(text, { lineCounter });
-  return "empty" in documents ? [] : documents;
-}
-
-function denyWindows(document: Document, file: string, lines: LineCounter): DenyWindow[] {
-  const path = ["spec", "syncWindows"];
-  const value: unknown = document.toJS();
-  const parsed = z.object({ spec: z.object({ syncWindows: Windows.nullable() }) }).safeParse(value);
-  if (!parsed.success) {
-    const issue = parsed.error.issues[0];
-    const field = (issue?.path ?? []).filter((key) => typeof key !== "symbol");
-    const where = `${file}:${lineAt(document, field, lines)}`;
-    throw new RefusedError(`${where}: ${field.join(".")}: ${issue?.message ?? "not valid"}`);
-  }
-  return (parsed.data.spec.syncWindows ?? []).flatMap((window, index) => {
-    const { kind, manualSync: _manual, syncOverrun: _overrun, timeZone, description, ...rest } = window;
-    if (kind === "allow") return [];
-    const line = lineAt(document, [...path, index], lines);
-    return [{ file, line, ...rest, timeZone: timeZone || "UTC", description }];
-  });
-}
-
-/** The line of the field at the path, or of the nearest parent that is there. */
-function lineAt(document: Document, path: readonly (string | number)[], lines: LineCounter): number {
-  for (let length = path.length; length > 0; length -= 1) {
-    const node: unknown = document.getIn(path.slice(0, length), true);
-    if (typeof node === "object" && node !== null && "range" in node && Array.isArray(node.range))
-      return lines.linePos(Number(node.range[0])).line;
-  }
-  return lines.linePos(document.contents?.range?.[0] ?? 0).line;
+/** Why Argo CD would not sync. */
+export interface Freeze {
+  /** The window that denies, or one of those that would allow and are closed. */
+  window: SyncWindow;
+  /** When it ends, together with windows of the same schedule that follow without a gap; undefined: it takes several to tell. */
+  until: Date | undefined;
+  /** Whether time alone ends it. */
+  ends: boolean;
 }
 
 /**
- * The freezes an environment is under, for all its apps or some; `freezeOf` tells for one.
- * @param root directory with `overlays/`
- * @throws RefusedError as `readDenyWindows` does
+ * The freeze that an app is under, on any of its clusters.
+ * @param windows those of its AppProject
  */
-export async function activeFreezes(root: string, environment: string, now: Date): Promise<Freeze[]> {
-  return activeAt(await readDenyWindows(root, environment), now);
+export function freezeOf(
+  windows: readonly SyncWindow[],
+  target: FreezeTarget,
+  now: Date,
+): Freeze | undefined {
+  for (const cluster of clustersNamed(windows, target)) {
+    const own = windows.filter((window) => concerns(window, cluster, target));
+    const active = own.filter((window) => isActive(window, now));
+    const denying = active.filter(({ kind }) => kind === "deny");
+    const allowing = own.filter(({ kind }) => kind === "allow");
+    const isOpen = denying.length === 0 && active.length > 0;
+    const refusing = denying.length > 0 ? denying : isOpen ? [] : allowing;
+    const [window] = refusing;
+    if (window === undefined) continue;
+    if (!target.syncsItself && refusing.every(({ manualSync }) => manualSync)) continue;
+    const end = window.kind === "allow" ? undefined : endOf(window, now);
+    const ends = window.kind === "allow" || end !== undefined;
+    return { window, until: allowing.length > 0 ? undefined : end, ends };
+  }
+  return undefined;
 }
 
-/**
- * The windows that are active.
- * @param now the moment to ask about; at its very start and its very end a window is not active
- */
-export function activeAt(windows: readonly DenyWindow[], now: Date): Freeze[] {
-  return windows.flatMap((window) => {
-    const schedule = parseSchedule(window.schedule);
-    const length = parseGoDuration(window.duration);
-    if (typeof schedule === "string" || length === undefined)
-      throw new RefusedError(`${window.file}:${window.line}: not a sync window`);
-    // As in Argo CD, all is reckoned on the zone's wall clock: a change to summer time shortens a window.
-    const wall = now.getTime() + offset(window.timeZone, now);
-    const start = lastTime(schedule, wall - length, wall - 1);
-    if (start === undefined) return [];
-    const end = endOf(schedule, start, length, wall);
-    return [{ ...window, until: end === undefined ? undefined : fromWall(end, window.timeZone) }];
-  });
+/** On the zone's wall clock, as Argo CD reckons: a change to summer time shortens a window. */
+function lastStart(
+  window: SyncWindow,
+  now: Date,
+): { schedule: Schedule; length: number; wall: number; start: number | undefined } {
+  const schedule = parseSchedule(window.schedule);
+  const length = parseGoDuration(window.duration);
+  if (typeof schedule === "string" || length === undefined)
+    throw new Error("windows are read with a schedule");
+  const wall = now.getTime() + offset(window.timeZone, now);
+  return { schedule, length, wall, start: lastTime(schedule, wall - length, wall - 1) };
+}
+
+/** At its very start and its very end a window is not active. */
+function isActive(window: SyncWindow, now: Date): boolean {
+  return lastStart(window, now).start !== undefined;
 }
 
 const YEAR_MS = 366 * 86_400_000;
 
-function endOf(schedule: Schedule, start: number, length: number, wall: number): number | undefined {
-  for (let last = start; ; ) {
+/** The end of an active window; undefined: not within a year. */
+function endOf(window: SyncWindow, now: Date): Date | undefined {
+  const { schedule, length, wall, start } = lastStart(window, now);
+  for (let last = start ?? wall; ; ) {
     const end = last + length;
     if (end - wall > YEAR_MS) return undefined;
     const next = lastTime(schedule, last, end);
-    if (next === undefined) return end;
+    if (next === undefined) return fromWall(end, window.timeZone);
     last = next;
   }
 }
@@ -204,7 +165,7 @@ function endOf(schedule: Schedule, start: number, length: number, wall: number):
 /** What a zone's clock is ahead of UTC, in milliseconds. */
 function offset(timeZone: string, at: Date): number {
   const format = new Intl.DateTimeFormat("en-US", {
-    timeZone,
+    timeZone: timeZone || "UTC",
     calendar: "iso8601",
     numberingSystem: "latn",
     hourCycle: "h23",
@@ -234,28 +195,12 @@ function fromWall(wall: number, timeZone: string): Date {
   return new Date(wall - offset(timeZone, guess));
 }
 
-/** An app in an environment, for windows that are not about everything. */
-export interface FreezeTarget {
-  app: string;
-  namespace: string;
-  clusters: readonly string[];
-}
-
-/** The first of some active windows that an app is under, on any of its clusters. */
-export function freezeOf(freezes: readonly Freeze[], target: FreezeTarget): Freeze | undefined {
-  return freezes.find((freeze) =>
-    target.clusters.some((cluster) =>
-      concerns(freeze, `${cluster}-${target.app}`, cluster, target.namespace),
-    ),
-  );
-}
-
 /**
- * The clusters of an environment that active windows may be about: the one with its name, and those that patterns such as
+ * The clusters of an environment that windows may be about: the one with its name, and those that patterns such as
  * `prod-eu-*` or `prod-eu` speak of.
  */
-export function clustersNamed(freezes: readonly Freeze[], environment: string, app: string): string[] {
-  const named = freezes.flatMap(({ applications, clusters }) => [
+function clustersNamed(windows: readonly SyncWindow[], { app, environment }: FreezeTarget): string[] {
+  const named = windows.flatMap(({ applications, clusters }) => [
     ...applications
       .map((pattern) => pattern.replace(/\*$/, app))
       .filter((name) => name.endsWith(`-${app}`))
@@ -266,15 +211,24 @@ export function clustersNamed(freezes: readonly Freeze[], environment: string, a
   return [...new Set([environment, ...own])];
 }
 
-/** SyncWindows.Matches of Argo CD; a window without any pattern is about nothing. */
-function concerns(window: DenyWindow, application: string, cluster: string, namespace: string): boolean {
+/** A window without any pattern is about nothing. */
+function concerns(window: SyncWindow, cluster: string, { app, namespace }: FreezeTarget): boolean {
   const pairs: [string[], string][] = [
-    [window.applications, application],
+    [window.applications, `${cluster}-${app}`],
     [window.clusters, cluster],
     [window.namespaces, namespace],
   ];
   const answers = pairs
-    .filter(([patterns]) => patterns.length > 0)
-    .map(([patterns, name]) => patterns.some((pattern) => nameGlob(pattern)?.test(name)));
+    .filter(([list]) => list.length > 0)
+    .map(([list, name]) => list.some((pattern) => matches(pattern, name)));
   return window.andOperator ? answers.length > 0 && answers.every(Boolean) : answers.some(Boolean);
+}
+
+/** `*` is any characters, `?` one. */
+function matches(pattern: string, name: string): boolean {
+  const source = pattern
+    .replaceAll(/[^\w*?]/g, "\\$&")
+    .replaceAll("*", ".*")
+    .replaceAll("?", ".");
+  return new RegExp(`^${source}$`, "s").test(name);
 }

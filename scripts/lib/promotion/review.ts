@@ -14,7 +14,7 @@ import { type Environment, readEnvironments } from "../tree/environment.ts";
 import { build } from "../tree/kustomize.ts";
 import { neverTogether } from "./combination.ts";
 import { collectEvidence } from "./evidence.ts";
-import { activeFreezes, clustersNamed, type Freeze, freezeOf } from "./freeze.ts";
+import { type Freeze, freezeOf, readSyncWindows, type SyncWindow } from "./freeze.ts";
 import { applyPromotion, type PromotionPlan, type PromotionStep, planPromotion } from "./plan.ts";
 import { missingInTarget, type RenderedManifests } from "./references.ts";
 import { argocdSource, statusSource } from "./report-source.ts";
@@ -123,7 +123,7 @@ async function reviewTree(
   const going = changed.filter(({ app }) => !held.some((entry) => entry.app === app));
   const program = going.length === 0 ? "" : await kustomize();
   const call = pLimit(PARALLEL_CALLS);
-  const [renderings, evidence, commits, apart] = await Promise.all([
+  const [renderings, evidence, commits, apart, windows] = await Promise.all([
     renderAll(request, { ...plan, steps: going }, program),
     collectEvidence(remote, reportSource, {
       environment: source,
@@ -134,6 +134,7 @@ async function reviewTree(
     }),
     Promise.all(going.map((step) => call(async () => commitsOf(forge, catalogue.get(step.app), step)))),
     neverTogether(remote, { base, from, to, steps: going, environments }),
+    going.length === 0 ? new Map<string, SyncWindow[]>() : readSyncWindows(program, tree, to),
   ]);
   const manifests = renderings.map(({ app, before, after }) => ({
     app,
@@ -159,7 +160,7 @@ async function reviewTree(
     ...(apps.length === 0 ? [] : held.map((entry) => refuseHeld(to, entry))),
     ...renderings.flatMap(({ fault }) => (fault === undefined ? [] : [fault])),
     ...(await refuseMissing(request, manifests)),
-    ...refuseFrozen(await activeFreezes(tree, to, now), to, steps),
+    ...refuseFrozen(windows, target, steps, catalogue, now),
     ...steps.flatMap((step) => refuseUnproven(request, step)),
   ];
   return {
@@ -264,19 +265,36 @@ async function refuseMissing(
   });
 }
 
-function refuseFrozen(freezes: readonly Freeze[], to: string, steps: readonly ReviewedStep[]): Refusal[] {
-  const found = new Map<Freeze, string[]>();
+function refuseFrozen(
+  windows: ReadonlyMap<string, readonly SyncWindow[]>,
+  { name: to, syncsItself }: Environment,
+  steps: readonly ReviewedStep[],
+  catalogue: ReadonlyMap<string, App>,
+  now: Date,
+): Refusal[] {
+  const found = new Map<string, { apps: string[]; ends: boolean }>();
   for (const { app, namespace } of steps) {
-    const clusters = clustersNamed(freezes, to, app);
-    const freeze = freezeOf(freezes, { app, namespace, clusters });
-    if (freeze !== undefined) found.set(freeze, [...(found.get(freeze) ?? []), app]);
+    const project = `${to}-${catalogue.get(app)?.kind}`;
+    const target = { app, namespace, environment: to, syncsItself };
+    const freeze = freezeOf(windows.get(project) ?? [], target, now);
+    if (freeze === undefined) continue;
+    const fact = describeFreeze(freeze);
+    const apps = found.get(fact)?.apps ?? [];
+    found.set(fact, { apps: [...apps, app], ends: freeze.ends });
   }
-  return [...found].map(([{ file, line, until }, apps]) => ({
-    fact: `${apps.length === steps.length ? to : apps.join(", ")}: frozen${until === undefined ? "" : ` until ${moment(until)}`} (${file}:${line})`,
-    way: 'wait, or give a reason: --override "…"',
+  return [...found].map(([fact, { apps, ends }]) => ({
+    fact: `${apps.length === steps.length ? to : apps.join(", ")}: ${fact}`,
+    way: `${ends ? "wait" : "take the window away"}, or give a reason: --override "…"`,
     mayOverride: true,
-    opensItself: true,
+    opensItself: ends,
   }));
+}
+
+function describeFreeze({ window, until }: Freeze): string {
+  const { kind, schedule, duration, description } = window;
+  const about = `${kind} ${schedule} for ${duration}${description === undefined ? "" : `, ${description}`}`;
+  if (kind === "allow") return `frozen outside of its window (${about})`;
+  return `frozen${until === undefined ? "" : ` until ${moment(until)}`} (${about})`;
 }
 
 function refuseUnproven({ from }: ReviewRequest, { app, evidence }: ReviewedStep): Refusal[] {

@@ -48,8 +48,9 @@ const common = {
   /** What the app needs; sealed in each of its overlays. */
   secrets: z.array(Secret).default([]),
 };
+/** The kind decides which AppProject an app has: argocd/environment/projects. */
 const App = z.discriminatedUnion("kind", [
-  z.strictObject({ ...common, kind: z.enum(["platform", "store"]) }),
+  z.strictObject({ ...common, kind: z.enum(["foundation", "platform", "store"]) }),
   z.strictObject({
     ...common,
     kind: z.literal("service"),

@@ -9,9 +9,11 @@ const AUTOMATED = { prune: true, selfHeal: true, allowEmpty: false };
 const FINALIZER = "resources-finalizer.argocd.argoproj.io";
 
 const Project = z.object({
+  destinations: z.array(z.object({ name: z.string(), namespace: z.string() })),
   clusterResourceWhitelist: z.array(
     z.object({ group: z.string(), kind: z.string(), name: z.string().optional() }),
   ),
+  namespaceResourceWhitelist: z.array(z.object({ group: z.string(), kind: z.string() })),
 });
 const ApplicationSet = z.object({
   template: z.object({ metadata: z.object({ annotations: z.record(z.string(), z.string()) }) }),
@@ -22,17 +24,17 @@ const settings = await readSettings(ROOT);
 const rendered = new Map<string, Awaited<ReturnType<typeof render>>>();
 for (const { name } of tree.environments) rendered.set(name, await render(`overlays/${name}`));
 const names = [...rendered.keys()];
-const of = (env: string, kind: string) => only(rendered.get(env) ?? [], kind);
+const of = (env: string, kind: string, name?: string) => only(rendered.get(env) ?? [], kind, name);
+const kinds = [...new Set(tree.catalogue.map(({ kind }) => kind))].toSorted();
 
 describe.each(names)("%s", (env) => {
   const set = of(env, "ApplicationSet");
-  const project = of(env, "AppProject");
   const root = of(env, "Application");
 
-  it("renders its ApplicationSet, its AppProject and its root, in Argo CD's namespace, and nothing else", () => {
+  it("renders its ApplicationSet, an AppProject for each kind of app, and its root, in Argo CD's namespace, and nothing else", () => {
     const all = rendered.get(env)?.map(({ kind, metadata }) => [kind, metadata.name, metadata.namespace]);
     expect(all?.toSorted()).toEqual([
-      ["AppProject", env, "argocd"],
+      ...kinds.map((kind) => ["AppProject", `${env}-${kind}`, "argocd"]),
       ["Application", `root-${env}`, "argocd"],
       ["ApplicationSet", env, "argocd"],
     ]);
@@ -53,7 +55,7 @@ describe.each(names)("%s", (env) => {
     });
   });
 
-  it("makes Applications of its own project, from its own branch, to the cluster and namespace that were found", () => {
+  it("makes Applications of the project that their kind has, from its own branch, to the cluster and namespace that were found", () => {
     expect(set.spec).toHaveProperty("template.metadata.name", "{{.name}}-{{.path.basename}}");
     expect(set.spec).toHaveProperty("template.metadata.labels", {
       environment: env,
@@ -63,7 +65,7 @@ describe.each(names)("%s", (env) => {
     expect(set.spec).toMatchObject({
       template: {
         spec: {
-          project: env,
+          project: `${env}-{{.kind}}`,
           source: { repoURL: settings.repoURL, targetRevision: settings.revision, path: "{{.path.path}}" },
           destination: { name: "{{.name}}", namespace: "{{.namespace}}" },
           syncPolicy: {
@@ -101,37 +103,53 @@ describe.each(names)("%s", (env) => {
     expect(set.spec).toMatchObject({ template: { spec: { syncPolicy: { syncOptions, retry } } } });
   });
 
-  it("has a project that admits this repository and this environment's clusters and namespaces only", () => {
-    expect(project.spec).toHaveProperty("sourceRepos", [settings.repoURL]);
-    const namespaces = ["gateway", "microservices", "data", "logging", "monitoring"];
-    expect(project.spec).toHaveProperty(
-      "destinations",
-      namespaces.map((namespace) => ({ name: `${env}*`, namespace })),
-    );
-    const wanted = [
-      ...tree.catalogue.map(({ namespace }) => namespace),
-      ...manifestsOf(tree, env).flatMap(({ metadata }) => metadata.namespace ?? []),
-    ];
-    expect(wanted.filter((namespace) => !namespaces.includes(namespace))).toEqual([]);
-  });
+  it.each(kinds)(
+    "has a project for %s that admits this repository and this environment's clusters only",
+    (kind) => {
+      const { spec } = of(env, "AppProject", `${env}-${kind}`);
+      expect(spec).toMatchObject({ sourceRepos: [settings.repoURL], orphanedResources: { warn: true } });
+      // A cluster of the environment has its name, or one that starts with it and a dash.
+      expect([...new Set(Project.parse(spec).destinations.map(({ name }) => name))]).toEqual([
+        env,
+        `${env}-*`,
+      ]);
+    },
+  );
 
   it("admits no cluster of another environment", () => {
-    for (const other of names.filter((name) => name !== env)) expect(other.startsWith(env)).toBe(false);
+    for (const other of names.filter((name) => name !== env)) expect(other.startsWith(`${env}-`)).toBe(false);
   });
 
-  it("has a project that admits the cluster-scoped objects of the tree, and namespaces by name", () => {
-    const { clusterResourceWhitelist: admitted } = Project.parse(project.spec);
-    const scoped = manifestsOf(tree, env).filter(({ metadata }) => metadata.namespace === undefined);
-    const refused = scoped.filter(({ apiVersion, kind, metadata }) => {
-      const group = apiVersion.includes("/") ? apiVersion.split("/")[0] : "";
-      return !admitted.some(
-        (rule) =>
-          rule.group === group && rule.kind === kind && (rule.name ?? metadata.name) === metadata.name,
-      );
+  it.each(kinds)("has a project for %s that admits what its apps bring", (kind) => {
+    const project = Project.parse(of(env, "AppProject", `${env}-${kind}`).spec);
+    const apps = tree.catalogue.filter((app) => app.kind === kind);
+    const admitted = (group: string, name: string, namespace: string | undefined, type: string) =>
+      namespace === undefined
+        ? project.clusterResourceWhitelist.some(
+            (rule) => rule.group === group && rule.kind === type && (rule.name ?? name) === name,
+          )
+        : project.namespaceResourceWhitelist.some((rule) => rule.group === group && rule.kind === type) &&
+          project.destinations.some((destination) => destination.namespace === namespace);
+    const refused = apps
+      .flatMap(({ app }) => tree.overlays.find((one) => one.env === env && one.app === app)?.manifests ?? [])
+      .filter(({ apiVersion, kind: type, metadata: { name, namespace } }) => {
+        const group = apiVersion.includes("/") ? (apiVersion.split("/")[0] ?? "") : "";
+        return !admitted(group, name, namespace, type);
+      });
+    expect(refused.map(({ kind: type, metadata }) => `${type} ${metadata.name}`)).toEqual([]);
+    const namespaces = project.destinations.map(({ namespace }) => namespace);
+    expect(apps.filter(({ namespace }) => !namespaces.includes(namespace))).toEqual([]);
+  });
+
+  it("lets the foundation alone say which namespaces there are, and who may do and reach what", () => {
+    const DECIDE = /^(LimitRange|Namespace|NetworkPolicy|ResourceQuota|(Cluster)?Role(Binding)?)$|\*/;
+    const deciding = kinds.flatMap((kind) => {
+      const project = Project.parse(of(env, "AppProject", `${env}-${kind}`).spec);
+      const all = [...project.clusterResourceWhitelist, ...project.namespaceResourceWhitelist];
+      return all.filter((rule) => DECIDE.test(rule.kind)).map((rule) => [kind, rule.kind, "name" in rule]);
     });
-    expect(scoped.length).toBeGreaterThan(0);
-    expect(refused.map(({ kind, metadata }) => `${kind} ${metadata.name}`)).toEqual([]);
-    expect(admitted.filter(({ kind, name }) => kind === "Namespace" && name === undefined)).toEqual([]);
+    expect(new Set(deciding.map(([kind]) => kind))).toEqual(new Set(["foundation"]));
+    expect(deciding).not.toContainEqual(["foundation", "Namespace", false]);
   });
 
   it("asks a person before Argo CD prunes or deletes what holds data", () => {
@@ -144,10 +162,6 @@ describe.each(names)("%s", (env) => {
     );
     expect(holders).not.toEqual([]);
     expect(unasked.map(({ kind, metadata }) => `${kind} ${metadata.name}`)).toEqual([]);
-  });
-
-  it("reports orphans without counting them as ill", () => {
-    expect(project.spec).toHaveProperty("orphanedResources.warn", true);
   });
 
   it.each([
@@ -212,12 +226,6 @@ describe("prod waits", () => {
     expect(set.metadata.finalizers).toEqual([FINALIZER]);
     expect(set.metadata.annotations).toMatchObject({
       "argocd.argoproj.io/sync-options": "Prune=confirm,Delete=confirm",
-    });
-  });
-
-  it("has a window for every application, which a person may override", () => {
-    expect(of("prod", "AppProject").spec).toMatchObject({
-      syncWindows: [{ kind: "allow", applications: ["*"], manualSync: true }],
     });
   });
 });

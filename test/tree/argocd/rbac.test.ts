@@ -63,36 +63,43 @@ describe("who may do what", () => {
 
   it.concurrent.each([
     // Everybody sees, nobody unknown acts.
-    [ANYBODY, "get", "applications", "prod/prod-user-service", true],
-    [ANYBODY, "get", "projects", "prod", true],
-    [ANYBODY, "get", "applicationsets", "prod/prod", true],
-    [ANYBODY, "get", "logs", "dev/dev-user-service", false],
+    [ANYBODY, "get", "applications", "prod-service/prod-user-service", true],
+    [ANYBODY, "get", "projects", "prod-service", true],
+    [ANYBODY, "get", "applicationsets", "prod-{{.kind}}/prod", true],
+    [ANYBODY, "get", "logs", "dev-service/dev-user-service", false],
     [ANYBODY, "get", "clusters", "https://prod.invalid", false],
     [ANYBODY, "get", "repositories", "https://git.invalid/a/b", false],
-    [ANYBODY, "sync", "applications", "dev/dev-user-service", false],
+    [ANYBODY, "sync", "applications", "dev-service/dev-user-service", false],
     // Service teams deploy to dev and staging.
-    [TEAM, "sync", "applications", "dev/dev-user-service", true],
-    [TEAM, "sync", "applications", "staging/staging-user-service", true],
-    [TEAM, RESTART, "applications", "staging/staging-user-service", true],
-    [TEAM, "get", "logs", "prod/prod-user-service", true],
-    [TEAM, "sync", "applications", "prod/prod-user-service", false],
-    [TEAM, RESTART, "applications", "prod/prod-user-service", false],
+    [TEAM, "sync", "applications", "dev-service/dev-user-service", true],
+    [TEAM, "sync", "applications", "staging-service/staging-user-service", true],
+    [TEAM, RESTART, "applications", "staging-service/staging-user-service", true],
+    [TEAM, "get", "logs", "prod-service/prod-user-service", true],
+    [TEAM, "sync", "applications", "prod-service/prod-user-service", false],
+    [TEAM, RESTART, "applications", "prod-service/prod-user-service", false],
+    // Their services only: what everybody's depends on is not theirs.
+    [TEAM, "sync", "applications", "dev-foundation/dev-foundation", false],
+    [TEAM, "sync", "applications", "dev-platform/dev-apisix", false],
+    [TEAM, "sync", "applications", "staging-store/staging-postgresql", false],
+    [TEAM, "get", "logs", "staging-store/staging-postgresql", true],
     [TEAM, "sync", "applications", "platform/root-dev", false],
     [TEAM, "sync", "applications", "platform/root-prod", false],
     [TEAM, "sync", "applications", "addons/prod-metrics-server", false],
     // Release managers deploy to prod, on every cluster of it.
-    [MANAGER, "sync", "applications", "dev/dev-user-service", true],
-    [MANAGER, "sync", "applications", "prod/prod-user-service", true],
-    [MANAGER, "sync", "applications", "prod/prod-eu-user-service", true],
+    [MANAGER, "sync", "applications", "dev-service/dev-user-service", true],
+    [MANAGER, "sync", "applications", "prod-service/prod-user-service", true],
+    [MANAGER, "sync", "applications", "prod-service/prod-eu-user-service", true],
+    [MANAGER, "sync", "applications", "prod-foundation/prod-foundation", true],
+    [MANAGER, "sync", "applications", "prod-store/prod-redis", true],
     [MANAGER, "sync", "applications", "platform/root-prod", true],
     [MANAGER, "sync", "applications", "addons/prod-metrics-server", true],
-    [MANAGER, "get", "logs", "prod/prod-user-service", true],
+    [MANAGER, "get", "logs", "prod-service/prod-user-service", true],
     [MANAGER, "sync", "applications", "platform/root-staging", false],
     [MANAGER, "sync", "applications", "platform/root", false],
     // Administrators.
     [PLATFORM, "sync", "applications", "platform/root", true],
-    [PLATFORM, "delete", "applications", "dev/dev-user-service", true],
-    [PLATFORM, "override", "applications", "prod/prod-user-service", true],
+    [PLATFORM, "delete", "applications", "dev-service/dev-user-service", true],
+    [PLATFORM, "override", "applications", "prod-service/prod-user-service", true],
   ])("%s may %s %s %s: %s", async (who, action, resource, object, allowed) => {
     expect(await may(who, action, resource, object)).toBe(allowed);
   });
@@ -106,7 +113,7 @@ describe("who may do what", () => {
     "override",
     "rollback",
   ];
-  const applications = ["dev/dev-user-service", "prod/prod-user-service"];
+  const applications = ["dev-service/dev-user-service", "prod-service/prod-user-service"];
   const everyChange = [ANYBODY, TEAM, MANAGER].flatMap((who) =>
     applications.flatMap((application) => changes.map((action) => [who, action, application] as const)),
   );
@@ -118,6 +125,6 @@ describe("who may do what", () => {
   );
 
   it.concurrent.each([ANYBODY, TEAM, MANAGER])("%s may not open a shell", async (who) => {
-    expect(await may(who, "create", "exec", "dev/dev-user-service")).toBe(false);
+    expect(await may(who, "create", "exec", "dev-service/dev-user-service")).toBe(false);
   });
 });

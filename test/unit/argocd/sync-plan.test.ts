@@ -18,18 +18,20 @@ const catalogue: App[] = [
   {
     app: "foundation",
     namespace: "microservices",
-    kind: "platform",
+    kind: "foundation",
     secrets: [],
     owners: ["platform"],
   },
+  { app: "storage", namespace: "data", kind: "platform", owners: ["platform"], secrets: [] },
   service("user-service"),
 ];
 const ENVIRONMENTS = [{ name: "dev" }, { name: "prod" }];
 
 describe("the plan of a sync", () => {
-  it("brings platform before stores before services", () => {
+  it("brings the foundation before the platform before stores before services", () => {
     expect(syncPlan("prod", [], ENVIRONMENTS, catalogue)).toEqual([
-      { title: "platform", apps: ["foundation"] },
+      { title: "foundation", apps: ["foundation"] },
+      { title: "platform", apps: ["storage"] },
       { title: "store", apps: ["postgresql"] },
       { title: "service", apps: ["order-service", "user-service"] },
     ]);
@@ -46,7 +48,7 @@ describe("the plan of a sync", () => {
     [
       "prod",
       ["user-service", "cart"],
-      "there is no app cart; there are order-service, postgresql, foundation, user-service",
+      "there is no app cart; there are order-service, postgresql, foundation, storage, user-service",
     ],
   ])("refuses %s %j", (env, apps, message) => {
     const [line, hint] = message.split("; ");

@@ -1,32 +1,28 @@
 import { describe, expect, it } from "vitest";
-import { RefusedError } from "../../../scripts/lib/errors.ts";
-import {
-  activeAt,
-  activeFreezes,
-  clustersNamed,
-  type DenyWindow,
-  freezeOf,
-  readDenyWindows,
-} from "../../../scripts/lib/promotion/freeze.ts";
-import { temporary, write } from "../../support/tree.ts";
+import { type FreezeTarget, freezeOf, type SyncWindow } from "../../../scripts/lib/promotion/freeze.ts";
 
-const window = (parts: Partial<DenyWindow> = {}): DenyWindow => ({
-  file: "overlays/prod/sync-windows.patch.yaml",
-  line: 9,
+const window = (parts: Partial<SyncWindow> = {}): SyncWindow => ({
+  kind: "deny",
   schedule: "0 17 * * 5",
   duration: "8h",
-  timeZone: "UTC",
+  timeZone: "",
   applications: ["*"],
   clusters: [],
   namespaces: [],
   andOperator: false,
-  description: undefined,
+  manualSync: false,
   ...parts,
 });
+const target: FreezeTarget = {
+  app: "payment-service",
+  namespace: "microservices",
+  environment: "prod",
+  syncsItself: false,
+};
 
-/** Until when a window is active at a moment; undefined when it is not. */
-function until(parts: Partial<DenyWindow>, now: string): string | undefined {
-  const [freeze] = activeAt([window(parts)], new Date(now));
+/** Until when a window denies syncs; undefined when it does not. */
+function until(parts: Partial<SyncWindow>, now: string): string | undefined {
+  const freeze = freezeOf([window(parts)], target, new Date(now));
   return freeze && (freeze.until?.toISOString().replace(".000", "") ?? "for ever");
 }
 
@@ -40,7 +36,7 @@ describe("a deny window", () => {
     ["right before its end", "2026-03-14T00:59:59.999Z", "2026-03-14T01:00:00Z"],
     ["at its end", "2026-03-14T01:00:00Z", undefined],
     ["on another day", "2026-03-12T18:00:00Z", undefined],
-  ])("%s", (_, now, end) => {
+  ])("denies syncs %s", (_, now, end) => {
     expect(until({}, now)).toBe(end);
   });
 
@@ -72,159 +68,58 @@ describe("a deny window", () => {
   });
 });
 
-describe("a freeze", () => {
-  const target = { app: "payment-service", namespace: "microservices", clusters: ["prod", "prod-eu"] };
+// The same rules are compared with those of the real Argo CD in test/sandbox/4-refusals.test.ts.
+describe("an app is frozen", () => {
+  const FRIDAY_EVENING = new Date("2026-03-13T18:00:00Z");
+  const OPEN = window({ kind: "allow" });
+  const CLOSED = window({ kind: "allow", schedule: "0 8 * * 1-4" });
 
-  it.each<[string, Partial<DenyWindow>, boolean]>([
-    ["of every application", {}, true],
-    ["of the app on any of its clusters", { applications: ["prod-eu-payment-service"] }, true],
-    ["of the app by a pattern", { applications: ["web", "*-payment-*"] }, true],
-    ["of another app", { applications: ["prod-user-service"] }, false],
-    ["of a cluster", { applications: [], clusters: ["prod-eu"] }, true],
-    ["of another cluster", { applications: [], clusters: ["prod-us"] }, false],
-    ["of a namespace", { applications: [], namespaces: ["micro*"] }, true],
-    ["of one or the other", { applications: ["nothing"], namespaces: ["microservices"] }, true],
+  it.each<[string, Partial<SyncWindow>, boolean]>([
+    ["with every application", {}, true],
+    ["on another of its clusters", { applications: ["prod-eu-payment-service"] }, true],
+    ["by a pattern", { applications: ["web", "*-payment-servic?"] }, true],
+    ["by a pattern that is a name to the letter", { applications: ["prod.payment-service"] }, false],
+    ["with another app", { applications: ["prod-user-service"] }, false],
+    ["with its cluster", { applications: [], clusters: ["prod-eu"] }, true],
+    ["with a cluster of another environment", { applications: [], clusters: ["staging-eu"] }, false],
+    ["with a cluster whose name only begins alike", { applications: [], clusters: ["production"] }, false],
+    ["with its namespace", { applications: [], namespaces: ["micro*"] }, true],
+    ["by one or the other", { applications: ["nothing"], namespaces: ["microservices"] }, true],
     [
-      "of one and the other",
+      "by one and not the other",
       { applications: ["*"], namespaces: ["data"], clusters: ["prod"], andOperator: true },
       false,
     ],
-    ["of both", { applications: ["*"], namespaces: ["microservices"], andOperator: true }, true],
-    ["of nothing", { applications: [] }, false],
-    ["of nothing and nothing", { applications: [], andOperator: true }, false],
-  ])("%s", (_, parts, isFrozen) => {
-    const freezes = activeAt([window(parts)], new Date("2026-03-13T18:00:00Z"));
-    expect(freezeOf(freezes, target) !== undefined).toBe(isFrozen);
+    ["by both", { applications: ["*"], namespaces: ["microservices"], andOperator: true }, true],
+    ["by nothing", { applications: [] }, false],
+    ["by nothing and nothing", { applications: [], andOperator: true }, false],
+  ])("%s: %j %s", (_, parts, isFrozen) => {
+    expect(freezeOf([window(parts)], target, FRIDAY_EVENING) !== undefined).toBe(isFrozen);
   });
 
-  it.each<[string, Partial<DenyWindow>, string[]]>([
-    ["the one with the environment's name", {}, ["prod"]],
-    ["one in a pattern for all its apps", { applications: ["prod-eu-*"] }, ["prod", "prod-eu"]],
-    ["one in the name of the app there", { applications: ["prod-us-payment-service"] }, ["prod", "prod-us"]],
-    ["one by its own name", { applications: [], clusters: ["prod-ap"] }, ["prod", "prod-ap"]],
-    ["none of another environment", { applications: ["staging-eu-*"] }, ["prod"]],
-  ])("may be about %s", (_, parts, clusters) => {
-    const freezes = activeAt([window(parts)], new Date("2026-03-13T18:00:00Z"));
-    expect(clustersNamed(freezes, "prod", "payment-service")).toEqual(clusters);
-  });
-});
-
-const project = (windows: string): string =>
-  `apiVersion: argoproj.io/v1alpha1\nkind: AppProject\nmetadata:\n  name: prod\nspec:\n  syncWindows:${windows}\n`;
-const deny = (field: string): string =>
-  project(`\n    - kind: deny\n      schedule: 0 17 * * 5\n      duration: 8h\n      ${field}`);
-
-async function tree(files: Record<string, string>): Promise<string> {
-  const root = await temporary();
-  const under = Object.entries(files).map(([name, text]) => [`overlays/prod/${name}`, text]);
-  await write(root, { "overlays/prod/environment.yaml": "kind: ConfigMap\n", ...Object.fromEntries(under) });
-  return root;
-}
-
-describe("the windows of an environment", () => {
-  it("are those of its AppProject that deny", async () => {
-    const windows = `
-    - kind: allow
-      schedule: 0 8 * * 1-4
-      duration: 8h
-      manualSync: true
-    # The weekend.
-    - kind: deny
-      schedule: 0 17 * * 5
-      duration: 8h
-      timeZone: Europe/Berlin
-      applications: ["prod-*"]
-      description: weekend
-    - kind: deny
-      schedule: 0 0 20 12 *
-      duration: 336h`;
-    const root = await tree({ "sync-windows.patch.yaml": `# Freezes.\n---\n${project(windows)}` });
-    expect(await readDenyWindows(root, "prod")).toEqual([
-      window({
-        line: 14,
-        timeZone: "Europe/Berlin",
-        applications: ["prod-*"],
-        description: "weekend",
-      }),
-      window({ line: 20, schedule: "0 0 20 12 *", duration: "336h", applications: [] }),
-    ]);
-    // 18:00 in Berlin.
-    expect(await activeFreezes(root, "prod", new Date("2026-03-13T17:00:00Z"))).toMatchObject([{ line: 14 }]);
-    expect(await activeFreezes(root, "prod", new Date("2026-03-12T17:00:00Z"))).toEqual([]);
+  it.each<[string, SyncWindow[], "allow" | "deny" | undefined]>([
+    ["not in an allow window", [OPEN], undefined],
+    ["outside of its only allow window", [CLOSED], "allow"],
+    ["not where one of two allow windows is open", [CLOSED, OPEN], undefined],
+    ["in a deny window within an allow window", [OPEN, window()], "deny"],
+    ["not outside of an allow window of another app", [{ ...CLOSED, applications: ["web"] }], undefined],
+    ["not where a person may sync all the same", [window({ manualSync: true })], undefined],
+    ["not outside of an allow window in which one may", [{ ...CLOSED, manualSync: true }], undefined],
+    ["where one of two windows denies it to persons too", [window({ manualSync: true }), window()], "deny"],
+  ])("%s", (_, windows, kind) => {
+    expect(freezeOf(windows, target, FRIDAY_EVENING)?.window.kind).toBe(kind);
   });
 
-  it.each<[string, Record<string, string>]>([
-    ["there is no list", {}],
-    ["the list is empty", { "project.yaml": project(" []") }],
-    ["only a comment speaks of them", { "kustomization.yaml": "# no syncWindows here\nresources: []\n" }],
-    ["the file holds nothing", { "empty.yaml": "" }],
-    ["an app has some", { "web/project.yaml": deny("") }],
-  ])("are none where %s", async (_, files) => {
-    expect(await readDenyWindows(await tree(files), "prod")).toEqual([]);
+  it("where Argo CD syncs by itself, whatever a person may", () => {
+    const automated = { ...target, syncsItself: true };
+    expect(freezeOf([window({ manualSync: true })], automated, FRIDAY_EVENING)).toBeDefined();
   });
 
-  it.each<[string, Record<string, string>, string]>([
-    [
-      "a schedule that is none",
-      { "a.yaml": project("\n    - kind: deny\n      schedule: every friday\n      duration: 8h") },
-      'overlays/prod/a.yaml:8: spec.syncWindows.0.schedule: "every friday" is no schedule: 2 fields instead of 5',
-    ],
-    [
-      "a duration that is none",
-      { "a.yaml": project("\n    - kind: deny\n      schedule: 0 17 * * 5\n      duration: 1 day") },
-      "overlays/prod/a.yaml:9: spec.syncWindows.0.duration: not a duration such as 8h, 30m or 1h30m",
-    ],
-    [
-      "an unknown zone",
-      { "a.yaml": deny("timeZone: Europe/Berlim") },
-      "overlays/prod/a.yaml:10: spec.syncWindows.0.timeZone: not a time zone such as Europe/Berlin",
-    ],
-    [
-      "a zone that Argo CD would take for UTC",
-      { "a.yaml": deny("timeZone: europe/berlin") },
-      "overlays/prod/a.yaml:10: spec.syncWindows.0.timeZone: not a time zone such as Europe/Berlin",
-    ],
-    ["an offset as a zone", { "a.yaml": deny('timeZone: "+01:00"') }, "not a time zone"],
-    [
-      "a pattern that is none",
-      { "a.yaml": deny('applications: ["{prod"]') },
-      "overlays/prod/a.yaml:10: spec.syncWindows.0.applications: holds a pattern that is not one",
-    ],
-    [
-      "a kind with a capital",
-      { "a.yaml": project("\n    - kind: Deny\n      schedule: 0 17 * * 5\n      duration: 8h") },
-      "overlays/prod/a.yaml:7: spec.syncWindows.0.kind",
-    ],
-    ["an unknown field", { "a.yaml": deny("timezone: UTC") }, "overlays/prod/a.yaml:7: spec.syncWindows.0:"],
-    ["no list", { "a.yaml": project(" friday") }, "overlays/prod/a.yaml:6: spec.syncWindows: "],
-    ["broken YAML", { "a.yaml": "a: [1\nb: 2\n" }, "overlays/prod/a.yaml:"],
-    [
-      "two lists, of which one replaces the other",
-      { "a.yaml": project(" []"), "b.yaml": deny("") },
-      "overlays/prod/b.yaml:7: sync windows stand in overlays/prod/a.yaml already",
-    ],
-    [
-      "windows in a patch within the kustomization",
-      {
-        "kustomization.yaml":
-          "patches:\n  - patch: |\n      - op: add\n        path: /spec/syncWindows\n        value: []\n",
-      },
-      "overlays/prod/kustomization.yaml:1: syncWindows that are not the spec.syncWindows of an AppProject",
-    ],
-    [
-      "windows of another kind",
-      { "a.yaml": deny("").replace("AppProject", "Application") },
-      "overlays/prod/a.yaml:7: syncWindows that are not",
-    ],
-  ])("are refused with %s", async (_, files, message) => {
-    const reading = readDenyWindows(await tree(files), "prod");
-    await expect(reading).rejects.toThrow(message);
-    await expect(reading).rejects.toBeInstanceOf(RefusedError);
-  });
-
-  it("are not guessed for an environment that is not there", async () => {
-    await expect(readDenyWindows(await temporary(), "prod")).rejects.toThrow(
-      "overlays/prod has no YAML files",
-    );
+  it.each<[string, SyncWindow[], boolean]>([
+    ["time ends", [window(), CLOSED], true],
+    ["the next open window ends", [CLOSED], true],
+    ["nothing ends", [window({ schedule: "0 0 * * *", duration: "24h" })], false],
+  ])("for a time that nobody can tell, and that %s", (_, windows, ends) => {
+    expect(freezeOf(windows, target, FRIDAY_EVENING)).toMatchObject({ until: undefined, ends });
   });
 });
