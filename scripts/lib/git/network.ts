@@ -99,7 +99,11 @@ export function proxyOf(
 function proxyUrl(value: string, name: string): string {
   const text = value.includes("://") ? value : `http://${value}`;
   const url = URL.canParse(text) ? new URL(text) : undefined;
-  if (url !== undefined && /^(https?|socks5h?):$/.test(url.protocol) && url.hostname !== "") return text;
+  if (url !== undefined && /^(https?|socks5h?):$/.test(url.protocol) && url.hostname !== "") {
+    // Where none is said, curl's port is another than that of undici.
+    const port = url.protocol === "https:" ? 443 : 1080;
+    return /:\d+\/?$/.test(text) ? text : `${text.replace(/\/$/, "")}:${port}`;
+  }
   // It may hold a password.
   throw new RefusedError(`${name} is not the URL of a proxy`, "http://, https:// or socks5://<host>:<port>");
 }

@@ -73,6 +73,8 @@ describe("what a bump writes to be read again", () => {
     expect(compared.body).toContain(`https://forge/shop/web/compare/${"f".repeat(40)}...${SHA}\n`);
     expect(text(`${"f".repeat(40)}@sha256:${"0".repeat(64)}`)).toMatchObject({ body: compared.body });
     expect(text("latest").body).toContain(`/shop/web/commit/${SHA}\n`);
+    // Somebody has written it, and it stands in the message of a commit, too.
+    expect(text("x\n\nFixes #1").body).toContain("\nFrom: `x\\u{a}\\u{a}Fixes #\u200B1`\n");
   });
 
   it("says whether the registry has the image, and which", () => {

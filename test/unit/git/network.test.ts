@@ -62,8 +62,13 @@ describe("the proxy", () => {
     expect(proxyOf(url, PROXY, { no_proxy: list })).toMatchObject({ proxy: PROXY });
   });
 
-  it("may have no scheme: it is http", () => {
-    expect(proxyOf(HTTPS, "proxy.shop.test:3128", {})).toMatchObject({ proxy: PROXY });
+  it.each([
+    ["proxy.shop.test:3128", PROXY],
+    ["http://proxy.shop.test", "http://proxy.shop.test:1080"],
+    ["http://proxy.shop.test:80/", "http://proxy.shop.test:80/"],
+    ["https://ada:secret@proxy.shop.test/", "https://ada:secret@proxy.shop.test:443"],
+  ])("has curl's defaults: %s", (value, proxy) => {
+    expect(proxyOf(HTTPS, value, {})).toMatchObject({ proxy });
   });
 
   it.each(["socks4://proxy:1080", "ftp://proxy", "http://", "http://a b"])(
