@@ -75,7 +75,7 @@ async function git(...args: string[]): Promise<string> {
 }
 
 export async function until<T>(what: string, look: () => Promise<T | undefined>, seconds = 60): Promise<T> {
-  return waitFor(what, look, { timeoutMs: seconds * 1000 });
+  return waitFor(what, look, { quietMs: seconds * 1000 });
 }
 
 /** Waits until an application is Synced and Healthy, at a commit if one is given. */
