@@ -57,7 +57,8 @@ async function check({ base, all, root }: Options): Promise<void> {
   const differences = releases.flatMap(({ origin }) =>
     origin.kind === "unknown" ? [origin.difference] : [],
   );
-  const held = await heldReleases(root, scope, new Date());
+  const { revision } = await readSettings(root);
+  const held = await heldReleases(root, scope, { now: new Date(), revision });
   const empty = await emptyReleases(root, scope);
   const looked = all === true ? undefined : scope.history;
   const findings = [

@@ -55,11 +55,16 @@ function release(env: string, app: string, tag: string | undefined, commit: stri
   };
 }
 
-async function openPull({ root, api }: TestRepository, branch: string, files: Record<string, string>) {
+async function openPull(
+  { root, api }: TestRepository,
+  branch: string,
+  files: Record<string, string>,
+  message = "By a command",
+) {
   await history(root, "checkout", "--quiet", "--force", "--detach", "origin/main");
   await write(root, files);
   await git(root, "add", "--all");
-  await git(root, "commit", "--quiet", "--message", "By a command");
+  await git(root, "commit", "--quiet", "--message", message);
   await push(root, branch);
   await ask(`${api}/pulls`, "POST", { head: branch, base: "main", title: `About ${branch}` });
 }
@@ -155,10 +160,8 @@ describe("what the forge has", () => {
     const hold = { digest: `sha256:${"0".repeat(64)}`, image: `shop/web:${NEW}`, reason: "leaks", by: "Ann" };
     const holds = formatHolds(place, [{ ...hold, since: new Date(0), until: undefined }]);
     await personCommits(repo.root, "main", release("live", "web", NEW, base));
-    await openPull(repo, "rollback/live/web", {
-      ...release("live", "web", OLD, base),
-      "overlays/live/web/hold.yaml": holds,
-    });
+    const files = { ...release("live", "web", OLD, base), "overlays/live/web/hold.yaml": holds };
+    await openPull(repo, "rollback/live/web", files, `Back\n\nRollback: live web ${base}`);
     const head = await history(repo.root, "rev-parse", "origin/rollback/live/web");
     await expect
       .poll(

@@ -89,15 +89,14 @@ export class GitHistory extends GitObjects {
     return found;
   }
 
-  /** A commit and all its ancestors. Needs the whole history. */
-  async ancestors(commit: string): Promise<Set<string>> {
-    const list = await this.git(["rev-list", commit]);
+  /**
+   * The commits that a branch has stood at. Of a merged pull request that is the merge and none of its own commits: what one of
+   * them brings, another one may take back, and nobody sees either in what is merged. Needs the whole history.
+   * @param tip the newest of them
+   */
+  async stoodAt(tip: string): Promise<Set<string>> {
+    const list = await this.git(["rev-list", "--first-parent", tip]);
     return new Set(list.split("\n").filter((line) => line !== ""));
-  }
-
-  /** Whether a commit is another one or among its ancestors; a commit that is not there is not. */
-  async isAncestor(commit: string, of: string): Promise<boolean> {
-    return (await this.tryGit(["merge-base", "--is-ancestor", commit, of])).exitCode === 0;
   }
 
   /** Whether older commits are missing. */

@@ -263,7 +263,7 @@ export class Remote extends GitHistory {
    */
   async isPlainMerge(commit: string, into: string, deployed: string): Promise<boolean> {
     if (await this.isShallow()) await this.#fetch(["--unshallow", "origin", this.branch]);
-    if (!(await this.isAncestor(deployed, `refs/remotes/origin/${this.branch}`))) return false;
+    if (!(await this.stoodAt(`refs/remotes/origin/${this.branch}`)).has(deployed)) return false;
     const { exitCode, stdout } = await this.tryGit(["merge-tree", "--write-tree", into, deployed]);
     return exitCode === 0 && (await this.changed(stdout.trim(), commit)).length === 0;
   }

@@ -38,7 +38,7 @@ export interface PromotionPlan {
 export interface History {
   /** The commit that a release names which is rendered from these paths of the tree. */
   commitOf(paths: readonly string[]): Promise<string>;
-  /** Whether a commit is this one or one of its ancestors. */
+  /** Whether a commit is one that the branch of the tree has stood at. */
   contains(commit: string): Promise<boolean>;
   /** @throws RefusedError when one of these paths is not as the commit has it */
   refuseChanged(paths: readonly string[]): Promise<void>;
@@ -52,10 +52,11 @@ export async function checkoutHistory(root: string): Promise<History> {
   await refuseHidden(root);
   const head = await headCommit(root);
   const git = new GitHistory(root);
+  const stoodAt = await git.stoodAt(head);
   return {
     // Not HEAD, which may be on a branch that is squashed when it is merged.
-    commitOf: async (paths) => (await git.lastChange(head, paths)) ?? head,
-    contains: async (commit) => git.isAncestor(commit, head),
+    commitOf: async (paths) => (await git.log(paths, { limit: 1 }))[0]?.commit ?? head,
+    contains: async (commit) => stoodAt.has(commit),
     async refuseChanged(paths) {
       const [first, ...others] = await uncommitted(root, paths);
       if (first === undefined) return;

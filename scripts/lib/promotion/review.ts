@@ -102,10 +102,10 @@ async function reviewTree(
   request: ReviewRequest & { base: string; tree: string },
 ): Promise<Review> {
   const { from, to, apps, kustomize, argocd, now, base, tree } = request;
-  const ancestors = await remote.ancestors(base);
+  const stoodAt = await remote.stoodAt(base);
   const history = {
     commitOf: async () => base,
-    contains: async (commit: string) => ancestors.has(commit),
+    contains: async (commit: string) => stoodAt.has(commit),
     refuseChanged: async () => {},
   };
   const plan = await planPromotion({ root: tree, history, from, to, apps, kustomize });

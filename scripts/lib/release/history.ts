@@ -117,7 +117,8 @@ export async function* versions<T>(
   return undefined;
 }
 
-async function versionAt<T>(
+/** What one commit has of it; `bad` where there is nothing, too. */
+export async function versionAt<T>(
   remote: Pick<Remote, "read">,
   kept: Kept<T>,
   { commit, date, author }: Omit<LogEntry, "subject">,
@@ -254,21 +255,16 @@ async function findAt<T>({ walk, kept, refuse }: Search<T>, date: Date): Promise
 
 async function findNamed<T>(search: Search<T>, digits: string): Promise<Version<T>> {
   const { remote, kept, walk, refuse } = search;
-  const { environment, app, what } = kept;
   const [commit, another] = await commitsOf(remote, digits);
-  if (commit === undefined) return findTagged(search, digits);
   if (another !== undefined)
     throw await refuse(`${remote.branch} has several commits ${digits}…: give more digits`);
-  const short = commit.slice(0, 7);
+  if (commit === undefined) return findTagged(search, digits);
   const there = await versionAt(remote, kept, { commit, date: new Date(0), author: "" });
-  if (there.kind === "bad") throw await refuse(`${environment} cannot go back to ${short}: ${there.fault}`);
   for await (const version of walk()) {
     if (isSame(kept, version, there)) return version;
   }
-  // A commit of a branch that was merged together with a later one, for example.
-  throw await refuse(
-    `${short} is on ${remote.branch}, but ${environment} has never had its ${what} of ${app}`,
-  );
+  const fault = there.kind === "bad" ? there.fault : `never had its ${kept.what}`;
+  throw await refuse(`${kept.environment} cannot go back to ${commit.slice(0, 7)}: ${fault}`);
 }
 
 async function findTagged<T>(search: Search<T>, digits: string): Promise<Version<T>> {
@@ -288,16 +284,16 @@ async function findTagged<T>(search: Search<T>, digits: string): Promise<Version
   );
 }
 
-/** The commits of the deployed branch whose names begin like this. */
+/** The commits whose names begin like this, and that the deployed branch has stood at. */
 async function commitsOf(remote: Remote, digits: string): Promise<string[]> {
   const { stdout: objects } = await remote.tryGit(["rev-parse", `--disambiguate=${digits}`]);
   if (objects.trim() === "") return [];
   const check = ["cat-file", "--batch-check=%(objectname) %(objecttype)"];
   const { stdout } = await remote.tryGit(check, { input: objects });
   const commits = [...stdout.matchAll(/^([0-9a-f]+) commit$/gm)].map(([, commit = ""]) => commit);
-  const tip = `refs/remotes/origin/${remote.branch}`;
-  const isThere = await Promise.all(commits.map(async (commit) => remote.isAncestor(commit, tip)));
-  return commits.filter((_, index) => isThere[index]);
+  if (commits.length === 0) return [];
+  const stoodAt = await remote.stoodAt(`refs/remotes/origin/${remote.branch}`);
+  return commits.filter((commit) => stoodAt.has(commit));
 }
 
 /** The first few of what a generator gives. */

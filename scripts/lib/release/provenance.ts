@@ -104,11 +104,12 @@ export async function checkProvenance(
   const apps = await git.withTree(head, ["apps"], readCatalogue);
   const environments = await environmentsAt(git, head);
   const deployed = head === history ? environments : await environmentsAt(git, history);
+  const stoodAt = await git.stoodAt(history);
   const limit = pLimit(PARALLEL);
   const checks = scope.paths.map((path) =>
     limit(async () => ({
       path,
-      origin: await originOf({ git, scope, path, apps, environments, deployed, kustomize }),
+      origin: await originOf({ git, scope, path, apps, environments, deployed, stoodAt, kustomize }),
     })),
   );
   return Promise.all(checks);
@@ -135,6 +136,8 @@ interface Check {
   environments: readonly Environment[];
   /** Those of the history: their order counts, or a change could let a release leave one out. */
   deployed: readonly Environment[];
+  /** The commits that the deployed branch has stood at. */
+  stoodAt: ReadonlySet<string>;
   kustomize: () => Promise<string>;
 }
 
@@ -167,7 +170,7 @@ async function originOf(check: Check): Promise<Origin> {
 
 /** Whether a release is what the commit in its head renders. */
 async function rendered(
-  { git, scope, path, kustomize }: Check,
+  { git, path, stoodAt, kustomize }: Check,
   app: string,
   from: string,
   file: Entry,
@@ -178,8 +181,8 @@ async function rendered(
   const commit = lines[at]?.slice("# commit: ".length);
   if (commit === undefined) return { kind: "unknown", difference: damage(path, text) };
   const fault = (what: string): Origin => ({ kind: "unknown", difference: { path, line: at + 1, what } });
-  if (!(await git.isAncestor(commit, scope.history)))
-    return fault(`its commit ${commit.slice(0, 7)} is not in the deployed branch's history`);
+  if (!stoodAt.has(commit))
+    return fault(`its commit ${commit.slice(0, 7)} is none that the deployed branch has stood at`);
   try {
     const expected = await deriveRelease({
       git,

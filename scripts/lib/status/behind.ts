@@ -9,7 +9,7 @@ export interface Arrival {
   position: number;
   /** Of the release's body; undefined in the first environment, which keeps no releases, and when the app was removed. */
   digest: string | undefined;
-  /** Whether `npm run rollback` made the change. */
+  /** Whether it is a rollback: says so, as `npm run rollback` does, and brings what the environment has had before. */
   isRollback: boolean;
 }
 
@@ -53,19 +53,28 @@ export async function readArrivals(git: GitHistory, tip: string, first: string):
   const arrived = releaseChanges(releases);
   const changed = liveChanges(pins, bases);
 
-  const arrival = (key: string, { commit: name, digest }: Change): Arrival[] => {
+  const arrival = (key: string, { commit: name, digest }: Change, all: readonly Change[]): Arrival[] => {
     const commit = commits.get(name);
     const position = positions.get(name);
     if (commit === undefined || position === undefined) return [];
-    const isRollback = bringsRollback(commit, commits, key);
+    const isBack = all.some(
+      (other) =>
+        digest !== undefined && other.digest === digest && (positions.get(other.commit) ?? 0) > position,
+    );
+    const isRollback = isBack && messagesOf(commit).some((message) => saysRollback(message, key));
     return [{ commit: name, at: commit.at, position, digest, isRollback }];
   };
+  /** Its own message, and those of the branch that it merged. */
+  const messagesOf = ({ message, parents: [, merged = ""] }: Commit): string[] => [
+    message,
+    ...firstParents(commits, merged, (commit) => !positions.has(commit)).map((commit) => commit.message),
+  ];
   return {
     of(environment, app) {
       const key = `${environment}/${app}`;
       const found = environment === first ? [...changed(app)] : (arrived.get(key) ?? []);
       return found
-        .flatMap((change) => arrival(key, change))
+        .flatMap((change) => arrival(key, change, found))
         .toSorted((one, other) => one.position - other.position);
     },
     positionOf: (commit) => positions.get(commit),
@@ -91,24 +100,27 @@ async function readCommits(git: GitHistory, tip: string): Promise<Map<string, Co
   return commits;
 }
 
-/** The newest first. */
-function firstParents(commits: ReadonlyMap<string, Commit>, tip: string): Commit[] {
+/** The newest first, as far as a test passes. */
+function firstParents(
+  commits: ReadonlyMap<string, Commit>,
+  tip: string,
+  belongs: (commit: string) => boolean = () => true,
+): Commit[] {
   const chain: Commit[] = [];
-  for (let next = commits.get(tip); next !== undefined; next = commits.get(next.parents[0] ?? "")) {
+  for (
+    let next = commits.get(tip);
+    next !== undefined && belongs(next.commit);
+    next = commits.get(next.parents[0] ?? "")
+  ) {
     chain.push(next);
   }
   return chain;
 }
 
-/** Whether a commit, or what it merged, is a rollback: its trailer stays when it is squashed, its branch when it is merged. */
-function bringsRollback(commit: Commit, commits: ReadonlyMap<string, Commit>, place: string): boolean {
+/** Anybody can write that line: it is a rollback only together with what it brings. */
+function saysRollback(message: string, place: string): boolean {
   const [environment, app] = place.split("/");
-  const merged = commits.get(commit.parents[1] ?? "")?.message ?? "";
-  const trailer = new RegExp(`^Rollback: ${environment} ${app} `, "m");
-  if (trailer.test(`${commit.message}\n${merged}`)) return true;
-  const words = commit.message.split("\n")[0]?.split(/[\s'"]+/) ?? [];
-  const branch = `rollback/${place}`;
-  return commit.parents.length > 1 && words.some((word) => word === branch || word.endsWith(`/${branch}`));
+  return new RegExp(`^Rollback: ${environment} ${app} `, "m").test(message);
 }
 
 const COMMIT = /^[0-9a-f]{40}(?:[0-9a-f]{24})?$/;

@@ -112,10 +112,10 @@ describe("the history of a release", () => {
     );
     const all = await take(versions(merged, KEPT), 99);
     expect(all.map(({ author }) => author)).toEqual(["Day 4", "Day 1"]);
-    // A commit of the branch whose content never was on main is refused.
+    // main has never stood at a commit of the branch.
     const side = await commitOf(merged, 2);
     await expect(find(merged, side)).rejects.toThrow(
-      `${side.slice(0, 7)} is on main, but live has never had its release of web`,
+      `main has no commit ${side}, and live has had no release of web with that image`,
     );
   });
 

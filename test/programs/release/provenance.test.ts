@@ -237,7 +237,7 @@ describe("a release that somebody edited", () => {
         path: TEST,
         change: (text) => text.replace(/# commit: .*/, `# commit: ${"1".repeat(40)}`),
         line: 5,
-        what: /^its commit 1111111 is not in the deployed branch's history$/,
+        what: /^its commit 1111111 is none that the deployed branch has stood at$/,
       },
     ],
     [
@@ -327,12 +327,12 @@ describe("a release that is held back", () => {
     return { root, newer };
   }
   const look = async (root: string, now = new Date("2026-11-21T12:00Z")) =>
-    heldReleases(root, await changedReleases(root, "main"), now);
+    heldReleases(root, await changedReleases(root, "main"), { now, revision: "main" });
   const finding = {
     path: LIVE,
     line: 1,
     what: "fedcba9 is held back from live: it loses orders (Ada)",
-    way: "leave it out, or lift the hold first: npm run unhold live web",
+    way: "leave it out; or lift the hold first: npm run unhold live web",
     severity: "finding",
   };
 
@@ -397,7 +397,7 @@ describe("a release from nowhere", () => {
     await edit(root, "base/web/pod.yaml", (text) => text.replace("name: app", "name: mine"));
     const own = await commit(root);
     await write(root, { [TEST]: await render(root) });
-    expect(await faultOf(root)).toBe(`its commit ${own.slice(0, 7)} is not in the deployed branch's history`);
+    expect(await faultOf(root)).toBe(`its commit ${own.slice(0, 7)} is none that the deployed branch has stood at`);
   });
 
   it("is copied from what only the pull request puts into the environment before", async () => {

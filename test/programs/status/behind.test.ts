@@ -179,24 +179,22 @@ describe("the last rollback", () => {
     });
   });
 
-  it.each([
-    ["what it merged", "Merge pull request 'Back' (#3)", "Back\n\nRollback: live web 0123456\n"],
-    [
-      "the branch that Gitea names",
-      "Merge pull request 'Back' (#3) from rollback/live/web into main",
-      "By hand",
-    ],
-    ["the branch that GitHub names", "Merge pull request #3 from shop/rollback/live/web", "By hand"],
-  ])("is known by %s", async (_, merge, message) => {
+  it("is known by what it merged, also when that was brought up to date", async () => {
+    await commit(web("live", B, await head()));
+    await commit(web("live", C, await head()));
     await git(root, "checkout", "--quiet", "-b", "rollback/live/web");
-    await gone(message);
+    await commit(web("live", B, await head()), "Back\n\nRollback: live web 0123456\n");
     await git(root, "checkout", "--quiet", "main");
-    await git(root, "merge", "--quiet", "--no-ff", "-m", merge, "rollback/live/web");
+    await commit({ "README.md": "more\n" });
+    await git(root, "checkout", "--quiet", "rollback/live/web");
+    await git(root, "merge", "--quiet", "--no-ff", "-m", "Merge main", "main");
+    await git(root, "checkout", "--quiet", "main");
+    await git(root, "merge", "--quiet", "--no-ff", "-m", "Merge", "rollback/live/web");
     expect((await status())("web live").lastRollback).toMatchObject({ commit: await head() });
   });
 
   it.each([
-    ["Merge pull request #3 from shop/rollback/live/web-2", "By hand"],
+    ["Merge pull request 'Back' (#3) from rollback/live/web into main", "By hand"],
     ["Merge", "Promote\n\nMind the Rollback: live web 0123456"],
     ["Merge", "Back\n\nRollback: test web 0123456\n"],
   ])("is not seen in %j of %j", async (merge, message) => {
@@ -205,6 +203,12 @@ describe("the last rollback", () => {
     await git(root, "checkout", "--quiet", "main");
     await git(root, "merge", "--quiet", "--no-ff", "-m", merge, "other");
     expect((await status())("web live")).toMatchObject({ commit: await head(), lastRollback: null });
+  });
+
+  it("is not what only says so, and brings what was never there", async () => {
+    await commit(web("live", B, await head()));
+    const brought = await commit(web("live", C, await head()), "New\n\nRollback: live web 0123456\n");
+    expect((await status())("web live")).toMatchObject({ commit: brought, lastRollback: null });
   });
 });
 
