@@ -12,7 +12,7 @@ import { renderOverlays } from "./lib/manifests/rendering.ts";
 import { plaintextInCommits, plaintextInTree } from "./lib/plaintext/history.ts";
 import { emptyReleases } from "./lib/release/empty-releases.ts";
 import { heldReleases } from "./lib/release/held-releases.ts";
-import { imageFindings } from "./lib/release/images.ts";
+import { overlayFindings } from "./lib/release/overlay.ts";
 import {
   allReleases,
   type CheckedRelease,
@@ -29,6 +29,7 @@ import { findingLines } from "./lib/secrets/audit-print.ts";
 import { referenceFindings } from "./lib/secrets/audit-references.ts";
 import { renderedFindings } from "./lib/secrets/audit-rendered.ts";
 import { toolPath } from "./lib/tools/path.ts";
+import { readCatalogue } from "./lib/tree/catalogue.ts";
 import { allOverlays, changedOverlays, environmentOverlays } from "./lib/tree/overlays.ts";
 import { readSettings } from "./lib/tree/settings.ts";
 import { shapeFindings } from "./lib/tree/shape.ts";
@@ -85,9 +86,10 @@ async function checkOverlays(root: string, base: string | undefined, first: stri
   const overlays = base === undefined ? all : await changedOverlays(root, base, all);
   const { renderings, findings } = await renderOverlays(root, overlays, async () => toolPath("kustomize"));
   const { registry } = await readSettings(root);
-  const images = await imageFindings(root, renderings, { registry, first });
+  const apps = await readCatalogue(root);
+  const differing = await overlayFindings(root, renderings, { registry, first, apps });
   const sealed = await renderedFindings(root, renderings);
-  return [...findings, ...images, ...sealed, ...(await referenceFindings(root, renderings))];
+  return [...findings, ...differing, ...sealed, ...(await referenceFindings(root, renderings))];
 }
 
 /** @param base what it has is in Git anyway; undefined: all of the tree is looked at */

@@ -2,10 +2,11 @@
 import { expect, it } from "vitest";
 import { tryRun } from "../../scripts/lib/exec.ts";
 import { renderOverlays } from "../../scripts/lib/manifests/rendering.ts";
-import { imageFindings } from "../../scripts/lib/release/images.ts";
+import { overlayFindings } from "../../scripts/lib/release/overlay.ts";
 import { programLine } from "../../scripts/lib/repository.ts";
 import { referenceFindings } from "../../scripts/lib/secrets/audit-references.ts";
 import { renderedFindings } from "../../scripts/lib/secrets/audit-rendered.ts";
+import { readCatalogue } from "../../scripts/lib/tree/catalogue.ts";
 import { readEnvironments } from "../../scripts/lib/tree/environment.ts";
 import { allOverlays } from "../../scripts/lib/tree/overlays.ts";
 import { readSettings } from "../../scripts/lib/tree/settings.ts";
@@ -19,7 +20,7 @@ it("`npm run secrets` is green: it has notes at most", async () => {
   expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
 });
 
-it("every overlay renders, applies its sealed files as they are, refers to nothing else, and runs its release's images", async () => {
+it("every overlay renders, applies its sealed files as they are, refers to nothing else, and differs from its release where it may", async () => {
   const overlays = await allOverlays(ROOT);
   const { renderings, findings } = await renderOverlays(ROOT, overlays, kustomize);
   expect(findings).toEqual([]);
@@ -27,6 +28,7 @@ it("every overlay renders, applies its sealed files as they are, refers to nothi
   expect(await referenceFindings(ROOT, renderings)).toEqual([]);
   expect(await renderedFindings(ROOT, renderings)).toEqual([]);
   const [first] = await readEnvironments(ROOT);
-  const options = { registry: (await readSettings(ROOT)).registry, first: first?.name ?? "" };
-  expect(await imageFindings(ROOT, renderings, options)).toEqual([]);
+  const { registry } = await readSettings(ROOT);
+  const options = { registry, first: first?.name ?? "", apps: await readCatalogue(ROOT) };
+  expect(await overlayFindings(ROOT, renderings, options)).toEqual([]);
 });

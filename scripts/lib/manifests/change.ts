@@ -1,6 +1,6 @@
 /** What differs between two renderings of one overlay, object by object and field by field. */
 import { isDeepStrictEqual } from "node:util";
-import { idOf, type Manifest, parseManifests } from "./manifest.ts";
+import { idOf, type Manifest, parseManifests, stemOf, typeOf, withNames } from "./manifest.ts";
 import { RISKS, type Risk, riskOfField, riskOfObject } from "./risk.ts";
 
 export interface FieldChange {
@@ -68,12 +68,8 @@ function rank({ risks }: ObjectChange): number {
   return RISKS.indexOf(risks[0] ?? "other");
 }
 
-function kindOf(manifest: Manifest): string {
-  return idOf(manifest).split(" ")[0] ?? "";
-}
-
 function entry(change: "added" | "removed", manifest: Manifest): ObjectChange {
-  const kind = kindOf(manifest);
+  const kind = typeOf(manifest);
   const risk = riskOfObject(kind);
   const risks: Risk[] = change === "added" ? [risk] : ["deletion", ...(risk === "other" ? [] : [risk])];
   return { change, kind, id: idOf(manifest), risks, fields: [], rolls: [] };
@@ -89,9 +85,6 @@ interface Fold {
   stem: string;
 }
 
-/** What kustomize appends: ten characters of an alphabet without vowels and the digits that look like some. */
-const HASHED = /^(.+)-[2456789bcdfghkmt]{10}$/;
-
 function foldsOf(before: readonly Manifest[], after: readonly Manifest[]): Fold[] {
   const ids = (manifests: readonly Manifest[]) => new Set(manifests.map(idOf));
   const [old, now] = [ids(before), ids(after)];
@@ -103,7 +96,7 @@ function foldsOf(before: readonly Manifest[], after: readonly Manifest[]): Fold[
     const isAlone = gone.filter((other) => placeOf(other) === place).length === 1;
     const [partner] = partners;
     if (partner === undefined || partners.length > 1 || !isAlone) return [];
-    const stem = HASHED.exec(manifest.metadata.name)?.[1] ?? "";
+    const stem = stemOf(manifest.metadata.name) ?? "";
     const { namespace, name: oldName } = manifest.metadata;
     return [
       {
@@ -120,9 +113,9 @@ function foldsOf(before: readonly Manifest[], after: readonly Manifest[]): Fold[
 
 /** Kind, namespace and name without its hash; undefined for what has none. */
 function placeOf(manifest: Manifest): string | undefined {
-  const stem = HASHED.exec(manifest.metadata.name)?.[1];
+  const stem = stemOf(manifest.metadata.name);
   const hasHash = stem !== undefined && (manifest.kind === "ConfigMap" || manifest.kind === "Secret");
-  return hasHash ? `${kindOf(manifest)} ${manifest.metadata.namespace ?? ""}/${stem}` : undefined;
+  return hasHash ? `${typeOf(manifest)} ${manifest.metadata.namespace ?? ""}/${stem}` : undefined;
 }
 
 /** A manifest with the names without hashes, wherever it says them. */
@@ -132,19 +125,7 @@ function folded(manifest: Manifest, folds: readonly Fold[]): Manifest {
   const names = new Map(
     here.flatMap(({ oldName, newName, stem }) => [[oldName, stem] as const, [newName, stem] as const]),
   );
-  const replace = (value: unknown): unknown => {
-    if (typeof value === "string") return names.get(value) ?? value;
-    if (Array.isArray(value)) return value.map(replace);
-    if (!isMap(value)) return value;
-    return Object.fromEntries(Object.entries(value).map(([key, child]) => [key, replace(child)]));
-  };
-  const { apiVersion, kind, metadata } = manifest;
-  return {
-    ...Object(replace(manifest)),
-    apiVersion,
-    kind,
-    metadata: { ...metadata, name: names.get(metadata.name) ?? metadata.name },
-  };
+  return withNames(manifest, names);
 }
 
 /** A new object takes the place of another one; what is immutable in an object is no obstacle. */
@@ -165,7 +146,7 @@ function uses(manifest: Manifest, { namespace, newName, after }: Fold): boolean 
 }
 
 function changed(before: Manifest, after: Manifest): ObjectChange {
-  const kind = kindOf(after);
+  const kind = typeOf(after);
   const isHidden = kind === "Secret" || kind === "isindir.github.com/SopsSecret";
   const isFixed = "immutable" in before && before.immutable === true;
   const all = differences(before, after, "").map(({ path, values }): FieldChange => {
@@ -216,6 +197,8 @@ function emptyOf(value: unknown): unknown {
 }
 
 function join(path: string, key: string): string {
+  // A bracket of its own must not look like one of the path.
+  if (/[[\]]/.test(key)) return `${path}[${JSON.stringify(key)}]`;
   if (!/^[\w-]+$/.test(key)) return `${path}[${key}]`;
   return path === "" ? key : `${path}.${key}`;
 }

@@ -253,11 +253,40 @@ export function containersOf({ spec }: Pick<PodTemplate, "spec">): Container[] {
   return [...(spec.initContainers ?? []), ...spec.containers];
 }
 
+/** What a manifest is, whatever the version: `apps/Deployment`, or `Service` of the core group. */
+export function typeOf({ apiVersion, kind }: Manifest): string {
+  return apiVersion.includes("/") ? `${apiVersion.split("/")[0]}/${kind}` : kind;
+}
+
 /** A manifest's identity in a cluster, to compare and to print: `apps/Deployment microservices/user-service`. */
-export function idOf({ apiVersion, kind, metadata }: Manifest): string {
-  const group = apiVersion.includes("/") ? `${apiVersion.split("/")[0]}/` : "";
-  const namespace = metadata.namespace === undefined ? "" : `${metadata.namespace}/`;
-  return `${group}${kind} ${namespace}${metadata.name}`;
+export function idOf(manifest: Manifest): string {
+  const { name, namespace } = manifest.metadata;
+  return `${typeOf(manifest)} ${namespace === undefined ? "" : `${namespace}/`}${name}`;
+}
+
+/** What kustomize appends: ten characters of an alphabet without vowels and the digits that look like some. */
+const HASHED = /^(.+)-[2456789bcdfghkmt]{10}$/;
+
+/** A name without the hash of its content; undefined when it has none. */
+export function stemOf(name: string): string | undefined {
+  return HASHED.exec(name)?.[1];
+}
+
+/** A manifest with other names in place of some, wherever one of them is a value. */
+export function withNames(manifest: Manifest, names: ReadonlyMap<string, string>): Manifest {
+  const replace = (value: unknown): unknown => {
+    if (typeof value === "string") return names.get(value) ?? value;
+    if (Array.isArray(value)) return value.map(replace);
+    if (typeof value !== "object" || value === null) return value;
+    return Object.fromEntries(Object.entries(value).map(([key, child]) => [key, replace(child)]));
+  };
+  const { apiVersion, kind, metadata } = manifest;
+  return {
+    ...Object(replace(manifest)),
+    apiVersion,
+    kind,
+    metadata: { ...metadata, name: names.get(metadata.name) ?? metadata.name },
+  };
 }
 
 /** Whether labels fulfil a selector of exact labels. An empty selector selects everything. */

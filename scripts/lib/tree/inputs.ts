@@ -54,9 +54,9 @@ const REMOTE = /^(git::)?([a-z]+:\/\/|[a-z][a-z0-9-]*@|github\.com[/:])/i;
  * Reads what an overlay is built from, and may not be.
  * @param root the repository's root directory
  * @param overlay directory with a kustomization.yaml, relative to the root
+ * @param own the directories that it may be built from
  */
-export async function foreignInputs(root: string, overlay: string): Promise<Input[]> {
-  const own = inputDirectories(overlay);
+export async function foreignInputs(root: string, overlay: string, own: readonly string[]): Promise<Input[]> {
   const isOwn = (path: string) => own.some((directory) => `${path}/`.startsWith(`${directory}/`));
   return walk(root, overlay, isOwn, new Set());
 }

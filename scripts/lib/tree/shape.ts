@@ -10,6 +10,7 @@ import { readCatalogue } from "./catalogue.ts";
 import { readEnvironments } from "./environment.ts";
 import { foreignInputs, inputDirectories } from "./inputs.ts";
 import { allOverlays, environmentOverlays } from "./overlays.ts";
+import { takenDirectories, takenFindings } from "./taken.ts";
 
 /** What is rendered lies in these. */
 const DIRECTORIES = ["argocd", "base", "overlays"];
@@ -22,6 +23,7 @@ export async function shapeFindings(root: string): Promise<Finding[]> {
     ...(await catalogueFindings(root, overlays)),
     ...(await fileFindings(root, rendered)),
     ...(await inputFindings(root, rendered)),
+    ...(await takenFindings(root)),
   ];
   // Several overlays may be built from the same file.
   const once = new Map(findings.map((one) => [describeFinding(one), one]));
@@ -101,11 +103,19 @@ async function filesBelow(root: string, top: string): Promise<{ path: string; is
     }));
 }
 
+/** Behind the first environment all else of `base` comes with a release. */
+function allowedInputs(overlay: string, first: string | undefined): string[] {
+  const [, environment, app] = overlay.split("/");
+  if (app === undefined || environment === first) return inputDirectories(overlay);
+  return [overlay, ...takenDirectories(app), "argocd/settings"];
+}
+
 async function inputFindings(root: string, overlays: readonly string[]): Promise<Finding[]> {
+  const [first] = await readEnvironments(root);
   const found = overlays.map(async (overlay) => {
-    const [, ...others] = inputDirectories(overlay);
-    const way = `have it in ${others.join(", ")}, or in the overlay itself`;
-    const foreign = await foreignInputs(root, overlay);
+    const own = allowedInputs(overlay, first?.name);
+    const way = `have it in ${own.slice(1).join(", ")}, or in the overlay itself`;
+    const foreign = await foreignInputs(root, overlay, own);
     return foreign.map(({ kustomization, line, path }) =>
       path === undefined
         ? findingIn(

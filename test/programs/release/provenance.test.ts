@@ -1,11 +1,13 @@
 import { readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { stringify } from "yaml";
 import { sha256 } from "../../../scripts/lib/digest.ts";
 import { tryRun } from "../../../scripts/lib/exec.ts";
 import { emptyReleases } from "../../../scripts/lib/release/empty-releases.ts";
 import { heldReleases } from "../../../scripts/lib/release/held-releases.ts";
 import { formatHolds, holdPath } from "../../../scripts/lib/release/hold.ts";
+import { OVERLAY_FIELDS } from "../../../scripts/lib/release/overlay-fields.ts";
 import {
   allReleases,
   type CheckedRelease,
@@ -397,7 +399,9 @@ describe("a release from nowhere", () => {
     await edit(root, "base/web/pod.yaml", (text) => text.replace("name: app", "name: mine"));
     const own = await commit(root);
     await write(root, { [TEST]: await render(root) });
-    expect(await faultOf(root)).toBe(`its commit ${own.slice(0, 7)} is none that the deployed branch has stood at`);
+    expect(await faultOf(root)).toBe(
+      `its commit ${own.slice(0, 7)} is none that the deployed branch has stood at`,
+    );
   });
 
   it("is copied from what only the pull request puts into the environment before", async () => {
@@ -612,12 +616,12 @@ describe("npm run check", () => {
       [
         "that renames the workload",
         { [OVERLAY]: patch("op: replace, path: /metadata/name, value: other", evil) },
-        "Pod web of overlays/live/web/release.yaml does not run app; take out of the overlay what renames or removes it",
+        "adds Pod shop/other, and its release does not; leave it to a promotion, or have argocd/settings/overlay-fields.yaml allow it",
       ],
       [
         "that renames the container",
         { [OVERLAY]: patch("op: replace, path: /spec/containers/0/name, value: other", evil) },
-        "Pod web of overlays/live/web/release.yaml does not run app; take out of the overlay what renames or removes it",
+        "Pod shop/web has spec.containers[app].image: nothing, and its release registry/shop/web:fedcba987654 (and 1 more); leave it to a promotion",
       ],
       [
         "with an object that is a list to Argo CD",
@@ -672,12 +676,14 @@ describe("npm run check", () => {
     const images = (registry: string, tag: string) =>
       `resources:\n  - release.yaml\nimages:\n  - name: registry/shop/web\n    newName: ${registry}/shop/web\n    newTag: "${tag}"\n`;
     const past = (image: string) =>
-      `${overlay}:1: Pod web runs ${image} as app, and not registry/shop/web:${NEWER}, as overlays/live/web/release.yaml says; take the image out of the overlay; \`npm run promote\` brings another`;
+      `${overlay}:1: Pod shop/web has spec.containers[app].image: ${image}, and its release registry/shop/web:${NEWER.slice(0, 12)}; leave it to a promotion, or have ${OVERLAY_FIELDS} allow it`;
+    const list = { kinds: ["Pod"], paths: ["spec.containers.*.image"], reason: "it is the settings'" };
+    await write(root, { [OVERLAY_FIELDS]: stringify({ fields: [], registry: list, objects: [] }) });
     for (const [text, code, line] of [
       // As the settings' transformer does.
       [images("registry.shop.test", NEWER), 0, "test, which got it in "],
-      [images("registry", SHA), 4, past(`registry/shop/web:${SHA}`)],
-      [images("elsewhere.test", NEWER), 4, past(`elsewhere.test/shop/web:${NEWER}`)],
+      [images("registry", SHA), 4, past(`registry/shop/web:${SHA.slice(0, 12)}`)],
+      [images("elsewhere.test", NEWER), 4, past(`elsewhere.test/shop/web:${NEWER.slice(0, 12)}`)],
       ["resources:\n  - gone.yaml\n", 4, `${overlay}:1: does not render: `],
     ] as const) {
       await write(root, { [LIVE]: newer, [overlay]: text });
