@@ -71,6 +71,7 @@ async function run(from: string, to: string, apps: string[], options: Options): 
         const style = { now, difference: options.dryRun === true, overridden: override !== undefined };
         process.stdout.write(await describeReview(review, style));
       },
+      onClosed: (line) => process.stdout.write(`${line}\n`),
     });
     process.stdout.write(describeOutcome(outcome));
   });

@@ -657,6 +657,49 @@ describe("a rollback", () => {
   );
 });
 
+describe("a hold leaves no door open:", () => {
+  it("the next promotion closes every open one that carries the release, and names the one that is not its own", async () => {
+    const repo = await promotable(TWO);
+    await release(repo, { web: NEW, api: NEW });
+    for (const apps of [[], ["web"], ["web", "api"]])
+      expect(await promote(repo, "test", "live", ...apps)).toMatchObject({ exitCode: 0 });
+    await personCommits(repo.root, "promote/test/live/api+web", { "mine.yaml": "kind: Mine\n" });
+    await personCommits(repo.root, "main", heldBack("live", "web", NEW));
+    const refs = await references(repo.root);
+    const dry = await promote(repo, "test", "live", "api", "--dry-run");
+    expect(dry.stdout).toContain(
+      ["Overtaken by a hold", ...[1, 2, 3].map((number) => `  #${number} carries web 89abcde`), ""].join(
+        "\n",
+      ),
+    );
+    expect(await references(repo.root)).toBe(refs);
+    const { exitCode, stdout } = await promote(repo, "test", "live", "api");
+    expect(exitCode).toBe(0);
+    for (const line of [
+      /^closed: #1 carries web 89abcde, which is held back: http/m,
+      /^closed: #2 carries web 89abcde, which is held back: http/m,
+      /^note: #3 stays open: promote\/test\/live\/api\+web holds a commit that no command made: \w{7}$/m,
+      /^opened: #4 /m,
+    ])
+      expect(stdout).toMatch(line);
+    const states = (await pullRequests(repo)).map(({ number, state }) => `${number} ${state}`);
+    expect(states).toEqual(["4 open", "3 open", "2 closed", "1 closed"]);
+  });
+
+  it("a promotion that a gate stops closes its own", async () => {
+    const repo = await promotable(TWO);
+    await release(repo, { web: NEW, api: NEW });
+    expect(await promote(repo, "test", "live")).toMatchObject({ exitCode: 0 });
+    await deliver(repo, "test", { api: NEWER }, heldBack("live", "web", NEW));
+    expect(await promote(repo, "test", "live")).toMatchObject({
+      exitCode: 3,
+      stdout: expect.stringMatching(/^closed: #1 carries web 89abcde/m),
+      stderr: expect.stringMatching(/^promote: api: /),
+    });
+    expect(await pullRequests(repo)).toMatchObject([{ number: 1, state: "closed" }]);
+  });
+});
+
 describe("a history", () => {
   it.each<[string, (good: string) => string | Buffer]>([
     ["edited by hand", (good) => good.replace("name: web", "name: wed")],

@@ -182,6 +182,44 @@ describe("a rollback", () => {
     });
   });
 
+  it("that a promotion was faster than asks where to: the same words would bring back what was to go", async () => {
+    const repo = await days([release(A), release(B)]);
+    expect(await rollback(repo, "--reason", "slow")).toMatchObject({ exitCode: 0 });
+    await personCommits(repo.root, "main", { [LIVE]: release(C) });
+    const refs = await references(repo.root);
+    for (const args of [[], ["--to", "1"], ["--to", "2"]]) {
+      expect(await rollback(repo, ...args)).toEqual({
+        exitCode: 3,
+        stdout: "",
+        stderr:
+          "rollback: live has ccccccc of web now, and #1 is there to take bbbbbbb out; say which release to go back to: npm run rollback live web -- --to aaaaaaa\n",
+      });
+    }
+    expect(await references(repo.root)).toBe(refs);
+    const result = await rollback(repo, "--to", "aaaaaaa");
+    expect(result.stdout).toMatch(/\nhold: ccccccc until somebody[^\n]+\nhold: bbbbbbb as well: slow\n/);
+    expect(await fileAt(repo.root, BRANCH, LIVE)).toBe(release(A));
+    expect(await holdsAt(repo)).toMatchObject([{ image: `shop/web:${B}` }, { image: `shop/web:${C}` }]);
+  });
+
+  it("names each open promotion that would bring the release again", async () => {
+    const repo = await days([release(A), release(B)]);
+    const promotion = "promote/test/live/web";
+    await git(repo.root, "checkout", "--quiet", "--detach", "HEAD~1");
+    await write(repo.root, { [LIVE]: release(B) });
+    await git(repo.root, "commit", "--quiet", "--all", "--message", "Promote");
+    await push(repo.root, promotion);
+    await ask(`${repo.api}/pulls`, "POST", { head: promotion, base: "main", title: "Promote" });
+    const named = "#1 is open and would bring bbbbbbb back";
+    expect((await rollback(repo)).stdout).toContain(
+      `\nnote: ${named}; close it, or the next promotion to live does: http`,
+    );
+    expect((await pullRequests(repo))[0]?.body).toContain(
+      `- ${named}: close it, or the next promotion to live does`,
+    );
+    expect((await rollback(repo, "--no-hold")).stdout).not.toContain("would bring");
+  });
+
   it.each<[string, (repo: TestRepository) => Promise<string>]>([
     ["a number", async () => "2"],
     ["a date", async () => "2026-01-02"],

@@ -6,6 +6,7 @@ import { risksOf } from "../manifests/change.ts";
 import { describeChanges, renderedDiffs } from "../manifests/change-text.ts";
 import { describeProposal } from "../proposal/proposal.ts";
 import { releaseName } from "../release/release.ts";
+import { carriedBy } from "./open.ts";
 import type { PromotionPlan } from "./plan.ts";
 import type { PromoteOutcome } from "./promote.ts";
 import type { Refusal, Review, ReviewedStep } from "./review.ts";
@@ -38,6 +39,15 @@ export async function describeReview(
       section(
         "Held back",
         heldBack.map(({ app, hold }) => `${app}: ${hold.reason} (${hold.by}); npm run unhold ${to} ${app}`),
+      ),
+    );
+  }
+  // Without a dry run each of them is closed, which is said then.
+  if (review.overtaken.length > 0 && options.difference) {
+    parts.push(
+      section(
+        "Overtaken by a hold",
+        review.overtaken.map(({ number, held }) => `#${number} carries ${carriedBy(held)}`),
       ),
     );
   }

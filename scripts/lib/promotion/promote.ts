@@ -6,7 +6,8 @@ import type { Forge, PullRequest } from "../forge/forge.ts";
 import type { Author, FileChange, Remote } from "../git/remote.ts";
 import { type Proposal, type ProposalOutcome, propose } from "../proposal/proposal.ts";
 import { withdraw } from "../proposal/withdrawal.ts";
-import { formatRelease } from "../release/release.ts";
+import { formatRelease, releaseName } from "../release/release.ts";
+import { closeOvertaken, type OvertakenPromotion } from "./open.ts";
 import { type Refusal, type Review, reviewPromotion } from "./review.ts";
 import { formatPromotionBranch, PROMOTIONS, promotionBody, promotionTitle } from "./text.ts";
 
@@ -29,6 +30,8 @@ export interface PromoteRequest {
   dryRun: boolean;
   /** Told what was found, before anything is done about it. */
   onReview: (review: Review) => Promise<void>;
+  /** Told what became of each promotion that a hold has overtaken, in a line. */
+  onClosed: (line: string) => void;
 }
 
 /** What stands in the way of a promotion. */
@@ -62,6 +65,11 @@ export async function promote(
     await request.onReview(review);
     if (request.dryRun) return { kind: "reviewed" };
     const refused = refusalOf(review, request.override);
+    // The one on this branch is brought up to date below, or closed because nothing is left; unless a gate stops this run.
+    const isStopped = refused !== undefined && review.steps.length > 0;
+    for (const overtaken of review.overtaken)
+      if (overtaken.branch !== branch || isStopped)
+        request.onClosed(await closeOvertaken(remote, forge, overtaken, overtakenBy(overtaken, review)));
     if (review.steps.length === 0) {
       const withdrawn = await withdraw(remote, forge, branch, noReasonFor(review));
       if (withdrawn.kind !== "done") {
@@ -93,6 +101,15 @@ export async function promote(
 function noReasonFor({ from, to, base, refusals }: Review): string {
   const held = refusals.map(({ fact }) => ` ${inert(fact)}.`).join("");
   return `Nothing is left to promote from ${from} to ${to} as of ${base.slice(0, 7)}.${held}`;
+}
+
+/** Why a promotion is closed that a hold has overtaken. */
+function overtakenBy({ held }: OvertakenPromotion, { from, to }: Review): string {
+  const why = held.map(
+    ({ app, release, hold }) =>
+      `${app} ${releaseName(release)} is held back from ${to}: ${inert(`${hold.reason} (${hold.by})`)}.`,
+  );
+  return `${why.join(" ")} \`npm run promote ${from} ${to}\` opens one for the rest.`;
 }
 
 /** What stands in the way, in a line; undefined when nothing does. */

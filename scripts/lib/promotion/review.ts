@@ -7,7 +7,7 @@ import type { Comparison, Forge } from "../forge/forge.ts";
 import type { Remote } from "../git/remote.ts";
 import { compareManifests, type ObjectChange } from "../manifests/change.ts";
 import { parseManifests } from "../manifests/manifest.ts";
-import { type Hold, holds, readHolds } from "../release/hold.ts";
+import { type Hold, type HoldPlace, holds, readHolds } from "../release/hold.ts";
 import { imageCommit } from "../release/release.ts";
 import { type App, readCatalogue } from "../tree/catalogue.ts";
 import { type Environment, readEnvironments } from "../tree/environment.ts";
@@ -15,6 +15,7 @@ import { build } from "../tree/kustomize.ts";
 import { neverTogether } from "./combination.ts";
 import { collectEvidence } from "./evidence.ts";
 import { type Freeze, freezeOf, readSyncWindows, type SyncWindow } from "./freeze.ts";
+import { type OvertakenPromotion, overtakenPromotions } from "./open.ts";
 import { applyPromotion, type PromotionPlan, type PromotionStep, planPromotion } from "./plan.ts";
 import { missingInTarget, type RenderedManifests } from "./references.ts";
 import { argocdSource, statusSource } from "./report-source.ts";
@@ -61,6 +62,8 @@ export interface Review {
   total: number;
   /** Releases that somebody has rolled back, and that therefore stay away. */
   heldBack: readonly { app: string; hold: Hold }[];
+  /** Open promotions to the target that would bring a held release back. */
+  overtaken: readonly OvertakenPromotion[];
   refusals: readonly Refusal[];
   warnings: readonly string[];
 }
@@ -119,11 +122,12 @@ async function reviewTree(
   const catalogue = new Map((await readCatalogue(tree)).map((app) => [app.app, app]));
 
   const changed = plan.steps.filter(({ change }) => change !== "unchanged");
-  const held = await findHeld(tree, to, changed, now);
+  const inForce = await readHolds(tree, to);
+  const held = findHeld(inForce, changed, now);
   const going = changed.filter(({ app }) => !held.some((entry) => entry.app === app));
   const program = going.length === 0 ? "" : await kustomize();
   const call = pLimit(PARALLEL_CALLS);
-  const [renderings, evidence, commits, apart, windows] = await Promise.all([
+  const [renderings, evidence, commits, apart, windows, overtaken] = await Promise.all([
     renderAll(request, { ...plan, steps: going }, program),
     collectEvidence(remote, reportSource, {
       environment: source,
@@ -135,6 +139,7 @@ async function reviewTree(
     Promise.all(going.map((step) => call(async () => commitsOf(forge, catalogue.get(step.app), step)))),
     neverTogether(remote, { base, from, to, steps: going, environments }),
     going.length === 0 ? new Map<string, SyncWindow[]>() : readSyncWindows(program, tree, to),
+    overtakenPromotions(remote, forge, to, inForce, now),
   ]);
   const manifests = renderings.map(({ app, before, after }) => ({
     app,
@@ -172,18 +177,17 @@ async function reviewTree(
     steps,
     total: plan.steps.length,
     heldBack: apps.length === 0 ? held : [],
+    overtaken,
     refusals,
     warnings: [...apart, ...evidence.warnings],
   };
 }
 
-async function findHeld(
-  tree: string,
-  to: string,
+function findHeld(
+  inForce: readonly (HoldPlace & Hold)[],
   steps: readonly PromotionStep[],
   now: Date,
-): Promise<{ app: string; hold: Hold }[]> {
-  const inForce = await readHolds(tree, to);
+): { app: string; hold: Hold }[] {
   return steps.flatMap(({ app, after }) => {
     const hold = inForce.find((candidate) => candidate.app === app && holds(candidate, after, now));
     return hold === undefined ? [] : [{ app, hold }];

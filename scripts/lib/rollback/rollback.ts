@@ -6,6 +6,7 @@ import { RefusedError, UsageError } from "../errors.ts";
 import type { Forge, PullRequest } from "../forge/forge.ts";
 import type { FileChange, Remote, RemoteFile } from "../git/remote.ts";
 import { compareRenderings, type ObjectChange } from "../manifests/change.ts";
+import { type OvertakenPromotion, overtakenPromotions } from "../promotion/open.ts";
 import { withdrawOrLeave } from "../proposal/withdrawal.ts";
 import {
   counts,
@@ -18,6 +19,7 @@ import {
   parseTarget,
   take,
   type Version,
+  versionAt,
   versions,
 } from "../release/history.ts";
 import {
@@ -64,6 +66,10 @@ export interface RollbackPlan {
   difference: readonly ObjectChange[];
   /** On the release that is left; undefined when there is to be none, or nothing that could be named. */
   hold: Hold | undefined;
+  /** Holds of the open rollback on what that was to take out: they stay. */
+  carried: readonly Hold[];
+  /** Open promotions that would bring back what is held then. */
+  overtaken: readonly OvertakenPromotion[];
   /** Holds on the release that is gone back to: they end. */
   lifted: readonly Hold[];
   changes: readonly FileChange[];
@@ -110,7 +116,7 @@ function formatUnholdBranch({ environment, app }: HoldPlace): string {
  */
 export async function planRollback(
   remote: Remote,
-  forge: Pick<Forge, "openPullRequests">,
+  forge: Pick<Forge, "openPullRequests" | "listOpenPullRequests">,
   request: RollbackRequest,
 ): Promise<RollbackPlan> {
   const target = parseTarget(request.to);
@@ -122,10 +128,21 @@ export async function planRollback(
   const held = await readHoldsAt(remote, place.base, request);
   const isHeld = (release: Release) => held.list.some((other) => holds(other, release, request.now));
   const kept = keptRelease(request);
+  const open = await openRollback(remote, forge, branch);
+  if (target.kind === "back" && open !== undefined) await refuseOvertaken(remote, kept, open, place);
   const { now: from, found: to } = await findVersion(remote, kept, target, isHeld);
   const lifted = held.list.filter((other) => holds(other, to.content, request.now));
-  const proposed = await proposedHolds(remote, forge, request, branch);
+  const proposed = open === undefined ? [] : (await readHoldsAt(remote, open.tip, request)).list;
   const hold = request.hold ? holdOn(from, to, request, proposed) : undefined;
+  const carried = hold === undefined ? [] : otherHolds(proposed, held, [from, to]);
+  const added = hold === undefined ? [] : [...carried, hold];
+  const overtaken = await overtakenPromotions(
+    remote,
+    forge,
+    request.environment,
+    added.map((one) => ({ ...one, app: request.app })),
+    request.now,
+  );
   return {
     place,
     branch,
@@ -134,8 +151,10 @@ export async function planRollback(
     reason: request.reason,
     difference: from.kind === "good" ? compareRenderings(from.content.body, to.content.body) : [],
     hold,
+    carried,
     lifted,
-    changes: [{ path: kept.path, file: to.file }, ...changeOfHolds(request, held, { to, hold })],
+    overtaken,
+    changes: [{ path: kept.path, file: to.file }, ...changeOfHolds(request, held, { to, added })],
     notes: [
       ...(request.hold && from.kind === "bad"
         ? [`what ${request.environment} has now cannot be named in a hold: ${from.fault}`]
@@ -307,18 +326,58 @@ async function readHoldsAt(remote: Remote, commit: string, place: HoldPlace): Pr
   }
 }
 
-/** The holds that are proposed already: the same call again must not make another file only because it is later. */
-async function proposedHolds(
+/** A rollback of the same app that is proposed already. */
+interface OpenRollback {
+  number: number;
+  /** Its commit, and where that left the deployed branch: the release there is the one that it takes out. */
+  tip: string;
+  left: string;
+}
+
+async function openRollback(
   remote: Remote,
   forge: Pick<Forge, "openPullRequests">,
-  place: HoldPlace,
   branch: string,
-): Promise<Hold[]> {
+): Promise<OpenRollback | undefined> {
   const tip = await remote.tip(branch);
-  if (tip === undefined) return [];
+  if (tip === undefined) return undefined;
   // Without an open pull request it is the rest of an earlier rollback.
-  const open = await forge.openPullRequests({ head: branch, base: remote.branch });
-  return open.length === 0 ? [] : (await readHoldsAt(remote, tip, place)).list;
+  const [pull] = await forge.openPullRequests({ head: branch, base: remote.branch });
+  const { from: left } = await remote.ahead(branch, `${branch}*`);
+  return pull === undefined || left === undefined ? undefined : { number: pull.number, tip, left };
+}
+
+/** Counted back from another release, the same words would go forward: to the very release that was to be taken out. */
+async function refuseOvertaken(
+  remote: Remote,
+  kept: Kept<Release>,
+  { number, tip, left }: OpenRollback,
+  { base }: Place,
+): Promise<void> {
+  const [before, now, back] = await Promise.all(
+    [left, base, tip].map(async (commit) => releaseAt(remote, kept, commit)),
+  );
+  if (before === undefined || (now !== undefined && kept.key(before) === kept.key(now))) return;
+  const to = (back && kept.tag(back)?.slice(0, 7)) ?? "<commit>";
+  throw new RefusedError(
+    `${kept.environment} has ${now === undefined ? "a damaged release" : kept.name(now)} of ${kept.app} now, and #${number} is there to take ${kept.name(before)} out`,
+    `say which release to go back to: npm run rollback ${kept.environment} ${kept.app} -- --to ${to}`,
+  );
+}
+
+/** Undefined where there is none, or a damaged one: nobody goes back to that. */
+async function releaseAt(remote: Remote, kept: Kept<Release>, commit: string): Promise<Release | undefined> {
+  const version = await versionAt(remote, kept, { commit, date: new Date(0), author: "" });
+  return version.kind === "good" ? version.content : undefined;
+}
+
+/** The holds of the open rollback that main does not have, and that are about neither of two releases. */
+function otherHolds(proposed: readonly Hold[], held: Held, releases: readonly Version<Release>[]): Hold[] {
+  return proposed.filter(
+    (hold) =>
+      !held.list.some(({ digest }) => digest === hold.digest) &&
+      !releases.some((version) => version.kind === "good" && isAbout(hold, version.content)),
+  );
 }
 
 function holdOn(
@@ -344,18 +403,20 @@ function sameMoment(a: Date | undefined, b: Date | undefined): boolean {
   return a?.getTime() === b?.getTime();
 }
 
-/** The hold file afterwards: without what is over or gone back to, and with the new hold. */
+/** The hold file afterwards: without what is over or gone back to, and with the new holds. */
 function changeOfHolds(
   request: RollbackRequest,
   held: Held,
-  { to, hold }: Pick<RollbackPlan, "to" | "hold">,
+  { to, added }: Pick<RollbackPlan, "to"> & { added: readonly Hold[] },
 ): FileChange[] {
   const path = holdPath(request);
   const stay = held.list.filter((other) => !isAbout(other, to.content));
   // Without a new hold the file changes only to let go of the release that is gone back to.
-  if (hold === undefined && stay.length === held.list.length) return [];
-  const older = stay.filter((other) => isInForce(other, request.now) && other.digest !== hold?.digest);
-  const wanted = hold === undefined ? older : [...older, hold];
+  if (added.length === 0 && stay.length === held.list.length) return [];
+  const older = stay.filter(
+    (other) => isInForce(other, request.now) && !added.some(({ digest }) => digest === other.digest),
+  );
+  const wanted = [...older, ...added];
   if (wanted.length > 0) {
     return [{ path, file: { mode: "100644", text: formatHolds(request, wanted) } }];
   }

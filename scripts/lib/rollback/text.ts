@@ -4,6 +4,7 @@ import { inert, LONGEST_BODY, tableRow } from "../cli/markdown.ts";
 import { table } from "../cli/table.ts";
 import { inWords, moment } from "../duration.ts";
 import { describeChanges } from "../manifests/change-text.ts";
+import type { OvertakenPromotion } from "../promotion/open.ts";
 import type { Proposal } from "../proposal/proposal.ts";
 import type { Version } from "../release/history.ts";
 import { type Hold, holdPath } from "../release/hold.ts";
@@ -33,7 +34,7 @@ export function rollbackProposal(plan: RollbackPlan, web: string): Proposal {
 }
 
 function rollbackBody(plan: RollbackPlan, web: string, difference: string): string {
-  const { place, from, to, reason, hold, notes } = plan;
+  const { place, from, to, reason, hold, carried, overtaken, notes } = plan;
   const { environment, app } = namesOf(place);
   const compared = comparison(plan, web);
   const rows = [from, to].map((version, index) => {
@@ -56,14 +57,18 @@ function rollbackBody(plan: RollbackPlan, web: string, difference: string): stri
       hold === undefined
         ? `nothing new is held: \`npm run promote\` may bring ${nameOf(from)} back`
         : `${nameOf(from)} does not come back to ${environment} ${untilOf(hold)}: \`${holdPath({ environment, app })}\` names it. \`npm run unhold ${environment} ${app}\` lifts it`,
+      ...carried.map((other) => `${heldName(other)} is held as well: ${inert(other.reason)}`),
       ...lifted.map((other) => `${nameOf(to)} is not held any more; it was: ${inert(other.reason)}`),
+      ...overtaken.map(
+        (promotion) => `${wouldBring(promotion)}: close it, or the next promotion to ${environment} does`,
+      ),
     ];
   }
 }
 
 /** What a rollback changes, for the terminal. */
 export function describeRollback(plan: RollbackPlan, web: string, now: Date): string {
-  const { place, from, to, reason, hold, lifted, difference, notes } = plan;
+  const { place, from, to, reason, hold, carried, lifted, overtaken, difference, notes } = plan;
   const { environment, app } = namesOf(place);
   const rows = [from, to].map((version, index) => [
     index === 0 ? "from" : "to",
@@ -82,7 +87,12 @@ export function describeRollback(plan: RollbackPlan, web: string, now: Date): st
     hold === undefined
       ? "hold: none"
       : `hold: ${nameOf(from)} ${untilOf(hold)}, npm run unhold ${environment} ${app} lifts it`,
+    ...carried.map((other) => `hold: ${heldName(other)} as well: ${other.reason}`),
     ...lifted.map((other) => `lifts the hold on ${nameOf(to)}: ${other.reason}`),
+    ...overtaken.map(
+      (promotion) =>
+        `note: ${wouldBring(promotion)}; close it, or the next promotion to ${environment} does: ${promotion.url}`,
+    ),
     ...notes.map((note) => `note: ${note}`),
     "",
   ].join("\n");
@@ -157,6 +167,10 @@ function namesOf({ app, environment }: Place): { environment: string; app: strin
 
 function nameOf(version: Version<Release>): string {
   return version.kind === "good" ? releaseName(version.content) : "damaged";
+}
+
+function wouldBring({ number, held }: OvertakenPromotion): string {
+  return `#${number} is open and would bring ${held.map(({ release }) => releaseName(release)).join(", ")} back`;
 }
 
 /** The digest says which release it was, where its image does not. */

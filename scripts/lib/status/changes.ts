@@ -2,8 +2,10 @@
 import { parseBumpBranch } from "../bump/text.ts";
 import type { Forge } from "../forge/forge.ts";
 import type { Remote } from "../git/remote.ts";
-import { PROMOTIONS, parsePromotionBranch } from "../promotion/text.ts";
+import { promotedApps } from "../promotion/open.ts";
+import { parsePromotionBranch } from "../promotion/text.ts";
 import type { HoldPlace } from "../release/hold.ts";
+import { releasePath } from "../release/release.ts";
 
 export type ChangeKind = "promotion" | "bump" | "rollback" | "unhold";
 
@@ -54,13 +56,11 @@ function placeOf(branch: string): ({ kind: ChangeKind } & HoldPlace) | undefined
   return kind === "rollback" || kind === "unhold" ? { kind, environment, app } : undefined;
 }
 
-/** What a branch changes, and the deployed one has not got yet in another way. */
+/** What a branch promotes, and the deployed one has not got yet in another way. */
 async function promoted(remote: Remote, branch: string, to: string): Promise<string[]> {
   const [main, tip] = [await remote.tip(remote.branch), await remote.tip(branch)];
   if (main === undefined || tip === undefined) return [];
-  const { from } = await remote.ahead(branch, PROMOTIONS);
   const differs = new Set(await remote.changed(main, tip));
-  const changed = from === undefined ? [] : await remote.changed(from, tip);
-  const release = new RegExp(`^overlays/${to}/([^/]+)/release\\.yaml$`);
-  return changed.filter((path) => differs.has(path)).flatMap((path) => release.exec(path)?.[1] ?? []);
+  const apps = await promotedApps(remote, branch, to);
+  return apps.filter((app) => differs.has(releasePath(to, app)));
 }

@@ -48,6 +48,7 @@ function review(more: Partial<Review> = {}): Review {
     target: { name: "live", promotesFrom: "test", soakSeconds: 0, syncsItself: false },
     steps: [],
     total: 2,
+    overtaken: [],
     heldBack: [],
     refusals: [],
     warnings: [],

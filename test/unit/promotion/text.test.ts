@@ -118,6 +118,7 @@ function review(steps: readonly ReviewedStep[], more: Partial<Review> = {}): Rev
     target: { name: "prod", promotesFrom: "staging", soakSeconds: 0, syncsItself: false },
     steps,
     total: 0,
+    overtaken: [],
     heldBack: [],
     refusals: [],
     warnings: [],
