@@ -11,6 +11,8 @@ import { removeLeftovers } from "./temporary.ts";
 /** How often an owner shows to other containers and machines, which cannot see its process, that it runs. */
 const SIGN_MS = 10_000;
 const SILENT_MS = 60_000;
+/** What was started before locks had names holds an empty directory, and touches it more often than that. */
+const UNNAMED_MS = 15_000;
 
 /**
  * Takes a lock, at once also that of a process that was killed.
@@ -19,8 +21,10 @@ const SILENT_MS = 60_000;
  */
 export async function tryLock(path: string): Promise<(() => Promise<void>) | undefined> {
   const owner = await ownerOf(path);
-  if (owner !== undefined) {
-    if (!(await isDead(path, owner))) return undefined;
+  if (owner === undefined) {
+    if (!(await isSilent(path, UNNAMED_MS))) return undefined;
+  } else {
+    if (!(isGone(owner) ?? (await isSilent(join(path, owner), SILENT_MS)))) return undefined;
     await rm(join(path, owner), { force: true });
   }
   const directory = dirname(path);
@@ -58,9 +62,8 @@ async function ownerOf(path: string): Promise<string | undefined> {
   return owner;
 }
 
-async function isDead(path: string, owner: string): Promise<boolean> {
-  const gone = isGone(owner);
-  if (gone !== undefined) return gone;
-  const seen = await stat(join(path, owner)).catch(() => undefined);
-  return seen === undefined || Date.now() - seen.mtimeMs > SILENT_MS;
+/** Whether nobody has touched a path for so long; nobody has what is not there. */
+async function isSilent(path: string, ms: number): Promise<boolean> {
+  const seen = await stat(path).catch(() => undefined);
+  return seen === undefined || Date.now() - seen.mtimeMs > ms;
 }

@@ -48,6 +48,14 @@ describe("a lock", () => {
     expect(await tryLock(path)).toBeDefined();
   });
 
+  it("stays with what was started before locks had names, as long as that touches it", async () => {
+    await mkdir(path);
+    expect(await tryLock(path)).toBeUndefined();
+    const before = new Date(Date.now() - 16_000);
+    await utimes(path, before, before);
+    expect(await tryLock(path)).toBeDefined();
+  });
+
   it("is not there where nothing can be written", async () => {
     await expect(tryLock(join(place, "nowhere/lock"))).rejects.toMatchObject({ code: "ENOENT" });
   });

@@ -4,22 +4,19 @@
  */
 import { createHash } from "node:crypto";
 import { constants, createReadStream, existsSync, readFileSync, statSync } from "node:fs";
-import { chmod, mkdir, mkdtemp, readdir, rename, rm, stat, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, rename, rm, stat, writeFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, isAbsolute, join, resolve } from "node:path";
 import { pipeline } from "node:stream/promises";
-import { setTimeout as sleep } from "node:timers/promises";
-import { lock } from "proper-lockfile";
 import { glob } from "tinyglobby";
 import { z } from "zod";
-import { isAlive } from "../alive.ts";
 import { codeOf, messageOf, RefusedError } from "../errors.ts";
+import { tryLock } from "../lock.ts";
+import { ownName } from "../owner.ts";
+import { removeLeftovers } from "../temporary.ts";
+import { waitFor } from "../wait.ts";
 
 const RECEIPT = "receipt.json";
-/** A lock whose owner has not touched it for so long belongs to a process that was killed (the library's least value). */
-const LOCK_STALE_MS = 5_000;
-const LOCK_POLL_MS = 200;
-
 const receiptSchema = z.object({
   seconds: z.number(),
   files: z.record(
@@ -87,10 +84,9 @@ export async function commitEntry(made: string, entry: string, seconds: number):
 }
 
 /**
- * Runs `action` while no other process runs one with the same name on the same cache. The lock of a killed process is taken
- * over after five seconds.
+ * Runs `action` while no other process runs one with the same name on the same cache.
  * @param action gets a fresh directory inside the cache, which is removed afterwards
- * @param onWait called once if another process holds the lock
+ * @param onWait called when another process holds the lock, and now and then while it does
  * @throws RefusedError when the cache cannot be written
  */
 export async function withLock<T>(
@@ -103,8 +99,8 @@ export async function withLock<T>(
   let scratch: string | undefined;
   const release = await acquire(cache, work, onWait, signal);
   try {
-    await removeLeftovers(work);
-    scratch = await mkdtemp(join(work, `${process.pid}-`));
+    await removeLeftovers(work, "");
+    scratch = await mkdtemp(join(work, `${ownName()}-`));
     return await action(scratch);
   } catch (error) {
     throw cacheError(error, cache) ?? error;
@@ -120,32 +116,20 @@ async function acquire(
   onWait: () => void,
   signal: AbortSignal | undefined,
 ): Promise<() => Promise<void>> {
-  let waited = false;
-  for (;;) {
+  const look = async () => {
+    signal?.throwIfAborted();
     try {
       await mkdir(work, { recursive: true });
-      return await lock(work, {
-        realpath: false,
-        stale: LOCK_STALE_MS,
-        update: LOCK_STALE_MS / 4,
-        // A process that was stopped for long may find its lock taken over. Both then build the same bytes in
-        // directories of their own and rename them into place: wasteful, but right.
-        onCompromised: () => undefined,
-      });
+      return await tryLock(`${work}.lock`);
     } catch (error) {
-      if (codeOf(error) !== "ELOCKED") throw cacheError(error, cache) ?? error;
+      throw cacheError(error, cache) ?? error;
     }
-    if (!waited) onWait();
-    waited = true;
-    await sleep(LOCK_POLL_MS, undefined, { signal });
-  }
-}
-
-/** What processes left that were killed while they held the lock. */
-async function removeLeftovers(work: string): Promise<void> {
-  for (const left of await readdir(work)) {
-    if (!isAlive(Number.parseInt(left, 10))) await rm(join(work, left), { recursive: true, force: true });
-  }
+  };
+  const release = await look();
+  if (release !== undefined) return release;
+  onWait();
+  // However long it takes: it runs.
+  return waitFor("another process has built it", look, { quietMs: Number.POSITIVE_INFINITY, tell: onWait });
 }
 
 function cacheError(error: unknown, cache: string): RefusedError | undefined {
