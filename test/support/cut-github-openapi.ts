@@ -27,6 +27,8 @@ const OPERATIONS: [method: string, path: string][] = [
   ["delete", `${ISSUE}/labels/{name}`],
   ["post", `${ISSUE}/comments`],
   ["get", "/repos/{owner}/{repo}/branches/{branch}"],
+  ["get", "/repos/{owner}/{repo}/branches/{branch}/protection/required_signatures"],
+  ["get", "/repos/{owner}/{repo}/rules/branches/{branch}"],
   ["get", "/repos/{owner}/{repo}/commits/{ref}/statuses"],
   ["get", "/repos/{owner}/{repo}/compare/{basehead}"],
 ];

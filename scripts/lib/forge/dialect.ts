@@ -2,6 +2,7 @@
 import type { Label } from "./answers.ts";
 
 export interface ForgeDialect {
+  readonly product: "github" | "gitea";
   /** The largest page of a list. */
   readonly page: object;
   /** The order of statuses in which pages do not overlap. */
@@ -19,6 +20,7 @@ export interface ForgeDialect {
 }
 
 const GITHUB: ForgeDialect = {
+  product: "github",
   page: { per_page: 100 },
   statuses: {},
   merge: (sha) => ({ method: "PUT", parameters: { merge_method: "merge", sha } }),
@@ -29,6 +31,7 @@ const GITHUB: ForgeDialect = {
 };
 
 const GITEA: ForgeDialect = {
+  product: "gitea",
   // It ignores `per_page`.
   page: { limit: 50 },
   // By the number of the status: its default order is by seconds.

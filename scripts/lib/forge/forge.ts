@@ -8,6 +8,7 @@ import { answerOf, type ConnectOptions, forgeCalls } from "./call.ts";
 import { changeLabels, type LabelChange, repositoryLabels } from "./labels.ts";
 import { checkRepository, type Need } from "./preflight.ts";
 import { requestReviewers } from "./reviewers.ts";
+import { requiresSignatures } from "./signatures.ts";
 
 export interface PullRequest {
   number: number;
@@ -53,6 +54,8 @@ export interface Forge {
    * @param branch the one that is deployed
    */
   checkRepository(branch: string, needs: readonly Need[]): Promise<void>;
+  /** Whether a branch takes signed commits only, as far as the token may know. */
+  requiresSignatures(branch: string): Promise<boolean>;
   /** The newest commit of a branch. */
   branchTip(branch: string): Promise<string>;
   readPullRequest(number: number): Promise<PullRequest>;
@@ -129,6 +132,9 @@ export function connectForge(
     address,
     async checkRepository(branch, needs) {
       await checkRepository(calls, branch, needs);
+    },
+    async requiresSignatures(branch) {
+      return requiresSignatures(calls, branch);
     },
     async branchTip(branch) {
       return (await call("GET /repos/{owner}/{repo}/branches/{branch}", { branch }, Branch)).tip;

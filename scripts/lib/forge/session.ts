@@ -27,6 +27,14 @@ export async function withForge<T>(
     const fetched = Promise.allSettled(fetch);
     await forge.checkRepository(branch, needs);
     for (const result of await fetched) if (result.status === "rejected") throw result.reason;
+    const isProposal = needs.includes("pull requests");
+    if (isProposal && !(await remote.signs()) && (await forge.requiresSignatures(branch)))
+      process.stderr.write(`note: ${unsigned(branch)}\n`);
     return use(remote, forge);
   });
+}
+
+/** Said before anything is written: GitHub does not merge an unsigned commit, but signs the one that it makes of a squash. */
+function unsigned(branch: string): string {
+  return `${branch} takes signed commits only, and Git does not sign here; set commit.gpgSign, or merge with a squash, which the forge signs`;
 }

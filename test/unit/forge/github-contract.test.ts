@@ -11,6 +11,7 @@ const REPOSITORY = { owner: "octocat", name: "Hello-World" };
 
 const REPO = "/repos/{owner}/{repo}";
 const PULL = `${REPO}/pulls/{pull_number}`;
+const SIGNATURES = `${REPO}/branches/{branch}/protection/required_signatures`;
 const ISSUE = `${REPO}/issues/{issue_number}`;
 
 function connect(api: string, web = "https://github.com"): Forge {
@@ -63,6 +64,11 @@ const CALLS: Record<
         url: "https://ci.example.com/1000/output",
       },
     ],
+  },
+  requiresSignatures: {
+    call: async (forge) => forge.requiresSignatures("main"),
+    operations: [`GET ${REPO}/rules/branches/{branch}`, `GET ${SIGNATURES}`],
+    result: true,
   },
   branchTip: {
     call: async (forge) => forge.branchTip("main"),
@@ -134,6 +140,15 @@ describe("GitHub's description", () => {
     await expected.call(connect(github.api));
     expect(github.faults).toEqual([]);
     expect(github.operations).toEqual(expected.operations);
+  });
+
+  it.each([true, false])("a branch without a rule may have a protection of its own: %s", async (enabled) => {
+    const rules = `GET ${REPO}/rules/branches/{branch}`;
+    const url = "https://api.github.com";
+    const answers = { [rules]: [], [`GET ${SIGNATURES}`]: { url, enabled } };
+    const github = await standInForGitHub(description, { answers });
+    expect(await connect(github.api).requiresSignatures("main")).toBe(enabled);
+    expect(github).toMatchObject({ operations: [rules, `GET ${SIGNATURES}`], faults: [] });
   });
 
   it.each<[number, string, RegExp]>([
