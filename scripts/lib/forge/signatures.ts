@@ -4,7 +4,6 @@ import { type ForgeCalls, isRefusal } from "./call.ts";
 
 const Rule = z.object({ type: z.string() });
 const Setting = z.object({ enabled: z.boolean() });
-const Branch = z.object({ effective_branch_protection_name: z.string().default("") });
 const Protection = z.object({ require_signed_commits: z.boolean().default(false) });
 
 /** What asks a forge; GitHub has two kinds of protection. Only administrators are told of a branch's own. */
@@ -21,11 +20,8 @@ const ASKED: Record<"github" | "gitea", ((calls: ForgeCalls, branch: string) => 
   ],
   gitea: [
     async ({ call }, branch) => {
-      const found = await call("GET /repos/{owner}/{repo}/branches/{branch}", { branch }, Branch);
-      const name = found.effective_branch_protection_name;
-      if (name === "") return false;
-      const route = "GET /repos/{owner}/{repo}/branch_protections/{name}";
-      return (await call(route, { name }, Protection)).require_signed_commits;
+      const route = "GET /repos/{owner}/{repo}/branch_protections/{branch}";
+      return (await call(route, { branch }, Protection)).require_signed_commits;
     },
   ],
 };
