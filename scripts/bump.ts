@@ -13,6 +13,7 @@ import { authorOf } from "./lib/git/checkout.ts";
 import { describeProposal, type ProposalOutcome } from "./lib/proposal/proposal.ts";
 import { describeWithdrawal } from "./lib/proposal/withdrawal.ts";
 import { repositoryRoot } from "./lib/repository.ts";
+import { toolPath } from "./lib/tools/path.ts";
 import { progressLines, resolveTool } from "./lib/tools/resolve.ts";
 import { SETTINGS_FILE } from "./lib/tree/settings.ts";
 
@@ -50,9 +51,10 @@ async function bump(app: string, sha: string, options: Options): Promise<void> {
   const { web } = connection.address;
   const registry = connectRegistry(connection.registry, options.verify);
   const needs: Need[] = options.dryRun ? [] : direct ? ["commits"] : ["commits", "pull requests"];
+  const kustomize = async () => toolPath("kustomize");
   const session = { env: process.env, onInterrupt, needs };
   await withForge(connection, session, async (remote, forge) => {
-    const plan = await planBump(remote, { app, image, askedAt, direct, web, registry });
+    const plan = await planBump(remote, { app, image, askedAt, direct, web, registry, kustomize });
     process.stdout.write(describe(plan, branch, direct));
     if (options.dryRun === true) return;
     if (plan.edit.changes.length === 0) {

@@ -5,14 +5,16 @@
  */
 import { command, main } from "./lib/cli/command.ts";
 import { table } from "./lib/cli/table.ts";
-import { UsageError } from "./lib/errors.ts";
-import { type Finding, findingIn, findingsError, real } from "./lib/finding.ts";
+import { RefusedError, UsageError } from "./lib/errors.ts";
+import { type Finding, findingIn, findingOf, findingsError, real } from "./lib/finding.ts";
 import { refuseHidden } from "./lib/git/checkout.ts";
-import { renderOverlays } from "./lib/manifests/rendering.ts";
+import { type Rendering, renderOverlays } from "./lib/manifests/rendering.ts";
 import { plaintextInCommits, plaintextInTree } from "./lib/plaintext/history.ts";
 import { emptyReleases } from "./lib/release/empty-releases.ts";
 import { heldReleases } from "./lib/release/held-releases.ts";
+import { readHolds } from "./lib/release/hold.ts";
 import { overlayFindings } from "./lib/release/overlay.ts";
+import { obstaclesIn, obstaclesInLive } from "./lib/release/promotable.ts";
 import {
   allReleases,
   type CheckedRelease,
@@ -29,7 +31,8 @@ import { findingLines } from "./lib/secrets/audit-print.ts";
 import { referenceFindings } from "./lib/secrets/audit-references.ts";
 import { renderedFindings } from "./lib/secrets/audit-rendered.ts";
 import { toolPath } from "./lib/tools/path.ts";
-import { readCatalogue } from "./lib/tree/catalogue.ts";
+import { type App, readCatalogue } from "./lib/tree/catalogue.ts";
+import { readEnvironments } from "./lib/tree/environment.ts";
 import { allOverlays, changedOverlays, environmentOverlays } from "./lib/tree/overlays.ts";
 import { readSettings } from "./lib/tree/settings.ts";
 import { shapeFindings } from "./lib/tree/shape.ts";
@@ -66,6 +69,7 @@ async function check({ base, all, root }: Options): Promise<void> {
     ...held,
     ...empty,
     ...(await shapeFindings(root)),
+    ...(await fileFindings(root)),
     ...(await trackedFindings(root)),
     ...(await checkOverlays(root, looked, await firstEnvironment(root, scope))),
     ...(await checkSecrets(root, looked)),
@@ -89,7 +93,36 @@ async function checkOverlays(root: string, base: string | undefined, first: stri
   const apps = await readCatalogue(root);
   const differing = await overlayFindings(root, renderings, { registry, first, apps });
   const sealed = await renderedFindings(root, renderings);
-  return [...findings, ...differing, ...sealed, ...(await referenceFindings(root, renderings))];
+  const early = await obstacleFindings(root, renderings, { first, apps });
+  return [...findings, ...differing, ...early, ...sealed, ...(await referenceFindings(root, renderings))];
+}
+
+/** Files that a promotion to an environment reads: of a damaged one it refuses. */
+async function fileFindings(root: string): Promise<Finding[]> {
+  const names = (await readEnvironments(root)).map(({ name }) => name);
+  const reads = names.map(async (name) => readHolds(root, name));
+  return (await Promise.allSettled(reads)).flatMap((read) => {
+    if (read.status === "fulfilled") return [];
+    if (read.reason instanceof RefusedError) return [findingOf(read.reason, "overlays")];
+    throw read.reason;
+  });
+}
+
+/** What a promotion would refuse later. */
+async function obstacleFindings(
+  root: string,
+  renderings: readonly Rendering[],
+  { first, apps }: { first: string; apps: readonly App[] },
+): Promise<Finding[]> {
+  const catalogue = new Map(apps.map((app) => [app.app, app]));
+  const found = renderings.map(async ({ overlay, manifests }) => {
+    const [, environment = "", name = ""] = overlay.split("/");
+    const app = catalogue.get(name);
+    return app !== undefined && environment === first
+      ? obstaclesInLive({ root, app, environment, manifests })
+      : obstaclesIn(overlay, manifests);
+  });
+  return (await Promise.all(found)).flat();
 }
 
 /** @param base what it has is in Git anyway; undefined: all of the tree is looked at */

@@ -1,5 +1,5 @@
 /** What a check of the tree has found, and how it ends a command. */
-import { FindingsError } from "./errors.ts";
+import { FindingsError, type RefusedError } from "./errors.ts";
 
 export interface Finding {
   /** Relative to the repository's root. */
@@ -22,6 +22,12 @@ export function findingIn(path: string, what: string, way: string, line = 1): Fi
 /** What is wrong with an overlay as a whole. */
 export function findingAt(overlay: string, what: string, way: string): Finding {
   return findingIn(`${overlay}/kustomization.yaml`, what, way);
+}
+
+/** A refusal that begins with `file:line:` as a finding there; any other one in a file. */
+export function findingOf({ message, hint }: RefusedError, file: string): Finding {
+  const [, path = file, line = "1", what = message] = /^(\S+):(\d+): (.*)$/s.exec(message) ?? [];
+  return findingIn(path, what, hint ?? "correct it there", Number(line));
 }
 
 /** `file:line: what; way`. */

@@ -7,6 +7,7 @@ import { proposeBump } from "../../scripts/lib/bump/pull-request.ts";
 import { run } from "../../scripts/lib/exec.ts";
 import { connectRepository } from "../../scripts/lib/forge/connection.ts";
 import { withForge } from "../../scripts/lib/forge/session.ts";
+import { toolPath } from "../../scripts/lib/tools/path.ts";
 import { git, smallTree, temporary } from "../support/tree.ts";
 import {
   ask,
@@ -45,7 +46,8 @@ async function bumpAt(
   const session = { env: environment(), onInterrupt: () => {}, needs: [] };
   await withForge(connection, session, async (remote, forge) => {
     const registry = { unverified: "a test" };
-    const plan = await planBump(remote, { app: "web", image: { tag }, ...asked, web, registry });
+    const kustomize = async () => toolPath("kustomize");
+    const plan = await planBump(remote, { app: "web", image: { tag }, ...asked, web, registry, kustomize });
     const options = { author: { name: "Ada", email: "ada@shop.test" }, now: () => asked.askedAt };
     await (asked.direct ? pushBump(remote, plan, options) : proposeBump(remote, forge, plan, options));
   });
@@ -359,10 +361,12 @@ describe("with --direct", () => {
     const apps = Array.from({ length: 20 }, (_, index) => `app-${String(index).padStart(2, "0")}`);
     const tree = smallTree();
     const file = (app: string) => `overlays/dev/${app}/kustomization.yaml`;
-    const files = apps.flatMap((app) => [
-      [`apps/${app}.yaml`, (tree["apps/web.yaml"] ?? "").replaceAll("web", app)],
-      [file(app), (tree[FILE] ?? "").replaceAll("web", app)],
-    ]);
+    const files = apps.flatMap((app) =>
+      ["apps/web.yaml", "base/web/kustomization.yaml", "base/web/pod.yaml", FILE].map((path) => [
+        path.replace("web", app),
+        (tree[path] ?? "").replaceAll("web", app),
+      ]),
+    );
     const repo = await repository(Object.fromEntries(files));
     const sha = (app: string) => app.slice(-2).repeat(20);
     const results = await Promise.all(apps.map(async (app) => bump(repo.root, [app, sha(app), "--direct"])));

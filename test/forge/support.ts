@@ -6,6 +6,7 @@ import { inject, onTestFinished } from "vitest";
 import { z } from "zod";
 import { ask as askForge } from "../../scripts/lib/bench/forge.ts";
 import { programLine, repositoryRoot } from "../../scripts/lib/repository.ts";
+import { cacheDir } from "../../scripts/lib/tools/cache.ts";
 import { git, settings, smallTree, temporary, write } from "../support/tree.ts";
 import { OWNER } from "./setup.ts";
 
@@ -114,11 +115,12 @@ export interface Result {
   stderr: string;
 }
 
-/** What a person or a workflow has in the environment: no Git configuration, no token but the one that is given. */
+/** What a person or a workflow has in the environment: the tools, no Git configuration, no token but the one that is given. */
 export function environment(extra: Record<string, string> = {}): NodeJS.ProcessEnv {
   return {
     PATH: process.env["PATH"],
     HOME: "/nonexistent",
+    TOOLS_CACHE: cacheDir(process.env, repositoryRoot()),
     GIT_CONFIG_GLOBAL: "/dev/null",
     GIT_CONFIG_SYSTEM: "/dev/null",
     TZ: "UTC",

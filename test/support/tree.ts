@@ -82,6 +82,31 @@ export function smallTree(): Record<string, string> {
   };
 }
 
+/** A Deployment `web` that says nothing of its replicas, and its autoscaler. */
+export const SCALED = `apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: web
+spec:
+  template:
+    spec:
+      containers:
+        - name: app
+          image: registry/shop/web
+---
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata:
+  name: web
+spec:
+  scaleTargetRef:
+    apiVersion: apps/v1
+    kind: Deployment
+    name: web
+  minReplicas: 1
+  maxReplicas: 3
+`;
+
 /** A repository with the small tree, committed. */
 export async function smallRepository(): Promise<string> {
   const root = await temporary();

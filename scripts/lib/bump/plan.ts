@@ -1,11 +1,15 @@
 /** What a bump changes. Plans are made from what the forge has, and only from that. */
 
+import { writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { DIGEST } from "../digest.ts";
 import { RefusedError, UsageError } from "../errors.ts";
 import type { Remote } from "../git/remote.ts";
 import type { Proposal } from "../proposal/proposal.ts";
+import { refuseUnpromotable } from "../release/promotable.ts";
 import { type App, readCatalogue } from "../tree/catalogue.ts";
 import { readEnvironments } from "../tree/environment.ts";
+import { inputDirectories } from "../tree/inputs.ts";
 import { type ImageEdit, type ImageValue, withImage } from "../tree/kustomization.ts";
 import {
   type BumpRecord,
@@ -26,6 +30,8 @@ export interface BumpRequest {
   /** The forge's pages, below which the source repositories are. */
   web: string;
   registry: Registry;
+  /** Gives the path of the program. */
+  kustomize: () => Promise<string>;
 }
 
 /** Gives the digest of an image, such as `shop/web:1`; or says why it is not asked for it. */
@@ -75,7 +81,7 @@ function pattern(app: string): string {
  * Finds out what a bump changes, from what the forge has now. Changes nothing.
  * @throws UsageError for an app that the catalogue does not have, or that has no image of its own
  * @throws RefusedError when the first environment does not have the app, its file cannot be edited, or the registry does not
- * have the image
+ * have the image, or a promotion of it would be refused
  */
 export async function planBump(remote: Remote, request: BumpRequest): Promise<BumpPlan> {
   checkName(request.app);
@@ -105,6 +111,7 @@ async function planAt(remote: Remote, base: string, request: BumpRequest): Promi
   const unverified = "unverified" in registry ? registry.unverified : undefined;
   const pin = "unverified" in registry ? request.image : await verify(registry, app.image, request.image);
   const edit = withImage(file.text, path, image, pin);
+  await refuseLater(remote, base, { app, environment, path, text: edit.text, kustomize: request.kustomize });
   const record = { environment, app: app.app, image: pin, askedAt: request.askedAt };
   const source = `${request.web}/${app.source}`;
   return {
@@ -119,6 +126,22 @@ async function planAt(remote: Remote, base: string, request: BumpRequest): Promi
     branch: formatBumpBranch(record),
     text: bumpText(record, { before: edit.before, source, unverified }),
   };
+}
+
+/** With the new image, what a promotion from there would refuse. */
+async function refuseLater(
+  remote: Remote,
+  base: string,
+  edited: { app: App; environment: string; path: string; text: string; kustomize: () => Promise<string> },
+): Promise<void> {
+  const { app, environment, path, text } = edited;
+  const kustomize = await edited.kustomize();
+  // A tree need not have each of the directories.
+  const inputs = await remote.entries(base, inputDirectories(dirname(path)));
+  await remote.withTree(base, [...inputs.keys()], async (root) => {
+    await writeFile(join(root, path), text);
+    await refuseUnpromotable({ root, app, environment, kustomize });
+  });
 }
 
 /** The image with the digest that the registry has for it. */

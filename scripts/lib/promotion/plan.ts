@@ -6,6 +6,8 @@ import { RefusedError, UsageError } from "../errors.ts";
 import { exists, readIfThere } from "../file.ts";
 import { headCommit, refuseHidden, uncommitted } from "../git/checkout.ts";
 import { GitHistory } from "../git/history.ts";
+import { parseManifests } from "../manifests/manifest.ts";
+import { obstaclesIn, refuseObstacles } from "../release/promotable.ts";
 import {
   formatRelease,
   parseRelease,
@@ -78,7 +80,7 @@ const PARALLEL = 4;
  * @param options.apps names of the apps; none means all that the source environment has
  * @param options.kustomize gives the path of the program; called only when the call is in order
  * @throws UsageError for an unknown environment or app, or a way that skips a level
- * @throws RefusedError when the source is not committed, the target has no overlay, or a release file is damaged
+ * @throws RefusedError when the source is not committed, a release is not promotable, the target has no overlay, or a release file is damaged
  */
 export async function planPromotion(options: {
   root: string;
@@ -108,6 +110,7 @@ export async function planPromotion(options: {
             kustomize,
           })
         : await mustRead(root, from, app.app);
+      refuseObstacles(obstaclesIn(`overlays/${from}/${app.app}`, parseManifests(after.body)));
       return step(root, history, to, after);
     }),
   );

@@ -8,6 +8,7 @@ import type { Remote } from "../git/remote.ts";
 import { compareManifests, type ObjectChange } from "../manifests/change.ts";
 import { parseManifests } from "../manifests/manifest.ts";
 import { type Hold, type HoldPlace, holds, readHolds } from "../release/hold.ts";
+import { obstaclesIn } from "../release/promotable.ts";
 import { imageCommit } from "../release/release.ts";
 import { type App, readCatalogue } from "../tree/catalogue.ts";
 import { type Environment, readEnvironments } from "../tree/environment.ts";
@@ -164,6 +165,7 @@ async function reviewTree(
   const refusals = [
     ...(apps.length === 0 ? [] : held.map((entry) => refuseHeld(to, entry))),
     ...renderings.flatMap(({ fault }) => (fault === undefined ? [] : [fault])),
+    ...manifests.flatMap((rendering) => refuseUnpromotable(to, rendering)),
     ...(await refuseMissing(request, manifests)),
     ...refuseFrozen(windows, target, steps, catalogue, now),
     ...steps.flatMap((step) => refuseUnproven(request, step)),
@@ -248,6 +250,15 @@ function refuseHeld(to: string, { app, hold }: { app: string; hold: Hold }): Ref
     mayOverride: false,
     opensItself: false,
   };
+}
+
+function refuseUnpromotable(to: string, { app, after }: RenderedManifests): Refusal[] {
+  return obstaclesIn(`overlays/${to}/${app}`, after).map(({ what, way }) => ({
+    fact: `${app}: in ${to} ${what}`,
+    way: `${way} (overlays/${to}/${app})`,
+    mayOverride: false,
+    opensItself: false,
+  }));
 }
 
 async function refuseMissing(

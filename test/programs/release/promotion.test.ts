@@ -6,7 +6,7 @@ import { CommandError } from "../../../scripts/lib/errors.ts";
 import { GitObjects } from "../../../scripts/lib/git/objects.ts";
 import { applyPromotion, checkoutHistory, planPromotion } from "../../../scripts/lib/promotion/plan.ts";
 import { deriveRelease, parseRelease } from "../../../scripts/lib/release/release.ts";
-import { commit, git, SHA, smallRepository, temporary, write } from "../../support/tree.ts";
+import { commit, git, SCALED, SHA, smallRepository, temporary, write } from "../../support/tree.ts";
 import { kustomize } from "../../tree/support.ts";
 
 const NEWER = "fedcba9876543210fedcba9876543210fedcba98";
@@ -178,6 +178,27 @@ describe("promotion is refused, and writes nothing,", () => {
     expect(await refusal(promote(root, "dev", "test"))).toMatch(
       /^3 overlays\/dev\/web\/kustomization\.yaml:5: /,
     );
+    expect(await git(root, "status", "--porcelain")).toBe("");
+  });
+
+  it.each([
+    [
+      "whose image has a name of the environment's own",
+      "overlays/dev/web/kustomization.yaml",
+      (text: string) => `${text}    newName: elsewhere.test/web\n`,
+      /^3 overlays\/dev\/web\/kustomization\.yaml:4: .*newName/,
+    ],
+    [
+      "that states replicas beside an autoscaler",
+      "base/web/pod.yaml",
+      () => SCALED.replace("spec:\n", "spec:\n  replicas: 2\n"),
+      /^3 overlays\/dev\/web\/kustomization\.yaml:1: apps\/Deployment web states its replicas, which autoscaling\/HorizontalPodAutoscaler web owns$/,
+    ],
+  ])("%s", async (_, path, change, message) => {
+    const root = await smallRepository();
+    await edit(root, path, change);
+    await commit(root);
+    expect(await refusal(promote(root, "dev", "test", "web"))).toMatch(message);
     expect(await git(root, "status", "--porcelain")).toBe("");
   });
 

@@ -18,7 +18,16 @@ import {
 import { formatRelease, releasePath, renderRelease } from "../../../scripts/lib/release/release.ts";
 import { programLine } from "../../../scripts/lib/repository.ts";
 import { readCatalogue } from "../../../scripts/lib/tree/catalogue.ts";
-import { commit, git, SHA, smallRepository, smallTree, temporary, write } from "../../support/tree.ts";
+import {
+  commit,
+  git,
+  SCALED,
+  SHA,
+  smallRepository,
+  smallTree,
+  temporary,
+  write,
+} from "../../support/tree.ts";
 import { kustomize, ROOT } from "../../tree/support.ts";
 
 const NEWER = "fedcba9876543210fedcba9876543210fedcba98";
@@ -692,6 +701,32 @@ describe("npm run check", () => {
       expect(exitCode).toBe(code);
       expect(stdout).toContain(line);
     }
+  });
+
+  it.each<[string, Record<string, string>, string]>([
+    [
+      "a name for the image, which a release would not have",
+      {
+        [DEV]: `resources:\n  - ../../../base/web\nimages:\n  - name: registry/shop/web\n    newName: elsewhere.test/web\n    newTag: "${NEWER}"\n`,
+      },
+      `${DEV}:4: images.0: Unrecognized key: "newName"`,
+    ],
+    [
+      "replicas beside an autoscaler",
+      {
+        [DEV]: `resources:\n  - ../../../base/web\n  - scaled.yaml\nimages:\n  - name: registry/shop/web\n    newTag: "${NEWER}"\nreplicas:\n  - name: web\n    count: 2\n`,
+        "overlays/dev/web/scaled.yaml": SCALED,
+      },
+      "apps/Deployment web states its replicas, which autoscaling/HorizontalPodAutoscaler web owns",
+    ],
+    ["a hold that cannot be read", { [HOLD]: "holds: 1\n" }, `${HOLD}:`],
+  ])("finds what a promotion would refuse later: %s", async (_, files, what) => {
+    const { root } = await repository();
+    await write(root, files);
+    await commit(root);
+    const { exitCode, stdout } = await run(root, ["--base", "main"]);
+    expect(exitCode).toBe(4);
+    expect(stdout).toContain(what);
   });
 
   it("takes one of --base and --all", async () => {
