@@ -99,6 +99,36 @@ export async function listApplications(argocd: Argocd, environment?: string): Pr
   return parseApplications(await ask(argocd, ["app", "list", "--output", "json", "--selector", selector]));
 }
 
+const ListedSets = z.array(
+  z.object({
+    metadata: z.object({ name: z.string() }),
+    status: z
+      .object({
+        conditions: z
+          .array(z.object({ type: z.string(), status: z.string(), message: z.string() }))
+          .nullish(),
+      })
+      .optional(),
+  }),
+);
+
+/**
+ * Why ApplicationSets cannot make their applications, in a line each.
+ * @throws ExternalError as `listApplications`
+ */
+export async function listApplicationSetErrors(argocd: Argocd): Promise<string[]> {
+  const parsed = ListedSets.safeParse(
+    JSON.parse(await ask(argocd, ["appset", "list", "--output", "json"])) ?? [],
+  );
+  if (!parsed.success) throw new ExternalError("argocd answered with ApplicationSets of an unknown shape");
+  return parsed.data.flatMap(({ metadata, status }) => {
+    const error = (status?.conditions ?? []).find(
+      ({ type, status: is }) => type === "ErrorOccurred" && is === "True",
+    );
+    return error === undefined ? [] : [`the ApplicationSet ${metadata.name} fails: ${error.message}`];
+  });
+}
+
 /**
  * One application as it is at this moment; those of a list may be a moment old.
  * @throws ExternalError as `listApplications`, and when there is none of this name

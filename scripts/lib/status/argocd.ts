@@ -3,7 +3,8 @@ import type { Application } from "../argocd/argocd.ts";
 import type { Status, StatusRow } from "./status.ts";
 
 /**
- * Adds what Argo CD says: a row for each cluster. Applications that no row is about get one of their own.
+ * Adds what Argo CD says: a row for each cluster, and a note for each application that cannot be compared. Applications that no
+ * row is about get one of their own.
  * @param apps only these; none for all
  */
 export function withApplications(
@@ -11,7 +12,8 @@ export function withApplications(
   applications: readonly Application[],
   apps: readonly string[] = [],
 ): Status {
-  const rest = new Set(applications.filter(({ app }) => apps.length === 0 || apps.includes(app)));
+  const wanted = applications.filter(({ app }) => apps.length === 0 || apps.includes(app));
+  const rest = new Set(wanted);
   const known = rows.flatMap((row) => {
     const here = applications.filter(({ app, env }) => app === row.app && env === row.env);
     for (const application of here) rest.delete(application);
@@ -19,7 +21,14 @@ export function withApplications(
       ? [row]
       : here.map((application) => ({ ...row, ...stateOf(application, row.image) }));
   });
-  return { ...status, rows: [...known, ...[...rest].map((application) => unknownRow(application))] };
+  const notes = wanted.flatMap(({ name, comparisonError }) =>
+    comparisonError === undefined ? [] : [`${name} cannot be compared with Git: ${comparisonError}`],
+  );
+  return {
+    ...status,
+    rows: [...known, ...[...rest].map((application) => unknownRow(application))],
+    notes: [...status.notes, ...notes.map((note) => note.replace(/\s+/g, " "))],
+  };
 }
 
 function stateOf(application: Application, image: string | null) {

@@ -1,5 +1,5 @@
 /** Where a status comes from: the forge or, where there is no token for one, the checkout; and Argo CD, where it can be asked. */
-import { listApplications } from "../argocd/argocd.ts";
+import { listApplicationSetErrors, listApplications } from "../argocd/argocd.ts";
 import { connectArgocd } from "../argocd/connection.ts";
 import { CommandError, messageOf, RefusedError } from "../errors.ts";
 import { connectRepository, type RepositoryConnection } from "../forge/connection.ts";
@@ -87,7 +87,12 @@ async function fromCheckout({ root, apps, now }: StatusRequest, reason: string):
 
 async function addArgocd({ root, env, apps }: StatusRequest, status: Status): Promise<Status> {
   try {
-    return withApplications(status, await listApplications(await connectArgocd(root, env)), apps);
+    const argocd = await connectArgocd(root, env);
+    const [applications, errors] = await Promise.all([
+      listApplications(argocd),
+      listApplicationSetErrors(argocd),
+    ]);
+    return withApplications({ ...status, notes: [...status.notes, ...errors] }, applications, apps);
   } catch (error) {
     if (!(error instanceof CommandError)) throw error;
     const note = `without sync and health: ${messageOf(error)}`;

@@ -165,14 +165,15 @@ describe.each(names)("%s", (env) => {
   });
 
   it.each([
-    ["an application", `overlays/${env}/app`, () => ApplicationSet.parse(set.spec).template.metadata],
-    ["its root", `overlays/${env}`, () => root.metadata],
-  ])("renders %s anew when anything changes that it may be built from", (_, overlay, metadata) => {
+    ["an application", `overlays/${env}/app`, () => ApplicationSet.parse(set.spec).template.metadata, []],
+    ["its root", `overlays/${env}`, () => root.metadata, ["apps", "base"]],
+  ])("renders %s anew when anything changes that it may be built from", (_, overlay, metadata, more) => {
     const paths = metadata().annotations?.["argocd.argoproj.io/manifest-generate-paths"]?.split(";");
     const absolute = paths?.map((path) => (path === "." ? overlay : path.replace(/^\//, "")));
-    expect(absolute?.map((path) => path.replace("{{.path.basename}}", "app"))).toEqual(
-      inputDirectories(overlay),
-    );
+    expect(absolute?.map((path) => path.replace("{{.path.basename}}", "app"))).toEqual([
+      ...inputDirectories(overlay),
+      ...more,
+    ]);
   });
 });
 

@@ -169,6 +169,49 @@ describe("the health of a kind of APISIX", () => {
   );
 });
 
+describe("the health of an ApplicationSet", () => {
+  const condition = (type: string, status: string) => ({ type, status, message: `it is ${type}` });
+  const made = condition("ResourcesUpToDate", "True");
+  const resource = (status: string) => ({ name: "dev-web", status });
+  it.concurrent.each([
+    ["without a status", undefined, "Progressing: waiting for the ApplicationSet controller"],
+    ["without conditions", {}, "Progressing: waiting for the ApplicationSet controller"],
+    [
+      "that has made its applications",
+      { conditions: [made], resources: [resource("Synced")] },
+      "Healthy: it is Res",
+    ],
+    [
+      "whose applications wait",
+      { conditions: [made], resources: [resource("OutOfSync")] },
+      "Healthy: it is Res",
+    ],
+    [
+      "whose application is new",
+      { conditions: [made], resources: [{ name: "dev-web" }] },
+      "Healthy: it is Res",
+    ],
+    [
+      "with one that cannot be compared",
+      { conditions: [made], resources: [resource("Synced"), resource("Unknown")] },
+      "Degraded: dev-web cannot be compared with Git",
+    ],
+    [
+      "that cannot make them",
+      { conditions: [condition("ResourcesUpToDate", "False")] },
+      "Degraded: it is Res",
+    ],
+    [
+      "that has failed",
+      { conditions: [made, condition("ErrorOccurred", "True")] },
+      "Degraded: it is ErrorOccurred",
+    ],
+    ["that failed before", { conditions: [condition("ErrorOccurred", "False"), made] }, "Healthy: it is Res"],
+  ])("%s", async (_, status, health) => {
+    expect(await healthOf("argoproj.io/v1alpha1", "ApplicationSet", status)).toMatch(health);
+  });
+});
+
 describe("the health of an Application", () => {
   it.concurrent.each([
     ["that is not compared yet", undefined, "Progressing: "],

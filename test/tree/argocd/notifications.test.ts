@@ -13,6 +13,7 @@ const config = await admin.file("cm.yaml", configMap);
 
 const SYNCED = "1".repeat(40);
 const ASKED_FOR = "2".repeat(40);
+const COMPARED = "4".repeat(40);
 const triggers = ["on-deploying", "on-deployed-healthy", "on-degraded", "on-sync-failed"];
 const Notification = z.object({
   webhook: z.object({
@@ -33,20 +34,42 @@ interface State {
   message?: string;
   health?: string;
   sync?: string;
-  /** The revision is known only when the sync has begun. */
-  begun?: boolean;
+  /** What the sync has in its result: nothing at first, and no commit after a comparison that failed. */
+  result?: { revision: string } | undefined;
+  /** What was asked for: a retry takes it away. */
+  asked?: string;
+  /** Whether an attempt has failed and the next one is waited for. */
+  waiting?: boolean;
+  /** Keys of what was reported before. */
+  notified?: readonly string[];
+  /** The commit that was deployed last. */
+  last?: string;
+}
+
+const STARTED = "2026-01-01T00:00:00Z";
+/** When the sync before began. */
+const EARLIER = "2025-12-31T00:00:00Z";
+const DEPLOYED = "3".repeat(40);
+
+/** What the controller notes about its reports. */
+function annotationsOf(keys: readonly string[]): Record<string, string> {
+  const notified = Object.fromEntries(keys.map((key) => [`${key}[0].hash:commit-status:`, 1767225600]));
+  return { "notified.notifications.argoproj.io": JSON.stringify(notified) };
 }
 
 let count = 0;
 
-async function application({ phase, message, health, sync, begun = true }: State): Promise<string> {
+async function application(state: State): Promise<string> {
+  const { phase, message, health, sync, asked = ASKED_FOR, waiting = false, notified, last } = state;
+  const result = "result" in state ? state.result : { revision: SYNCED };
   count += 1;
   const operationState = {
     phase,
     message,
-    startedAt: "2026-01-01T00:00:00Z",
-    operation: { sync: { revision: ASKED_FOR } },
-    ...(begun ? { syncResult: { revision: SYNCED } } : {}),
+    startedAt: STARTED,
+    operation: { sync: asked === "" ? {} : { revision: asked } },
+    ...(result === undefined ? {} : { syncResult: result }),
+    ...(waiting ? { finishedAt: "2026-01-01T00:00:05Z" } : {}),
   };
   return admin.file(`${count}.yaml`, {
     apiVersion: "argoproj.io/v1alpha1",
@@ -55,23 +78,26 @@ async function application({ phase, message, health, sync, begun = true }: State
       name: "prod-eu-user-service",
       namespace: "argocd",
       labels: { cluster: "prod-eu", app: "user-service" },
+      ...(notified && { annotations: annotationsOf(notified) }),
     },
     spec: { source: { repoURL: "https://git.acme.dev/shop/gitops.git" } },
     status: {
       ...(health === undefined ? {} : { health: { status: health } }),
-      ...(sync === undefined ? {} : { sync: { status: sync } }),
+      ...(sync === undefined ? {} : { sync: { status: sync, revision: COMPARED } }),
+      ...(last === undefined ? {} : { history: [{ revision: last, deployStartedAt: EARLIER }] }),
       ...(phase === undefined ? {} : { operationState }),
     },
   });
 }
 
-async function statusOf(state: State) {
-  const args = ["commit-status", await application(state), "--config-map", config, "--secret", ":empty"];
+async function statusOf(state: State, template = "commit-status") {
+  const args = [template, await application(state), "--config-map", config, "--secret", ":empty"];
   const { stdout } = await admin.run("notifications", "template", "notify", ...args);
   const { method, path, body } = Notification.parse(parse(stdout)).webhook["commit-status"];
   return { method, path, body: Body.parse(JSON.parse(body)) };
 }
 
+/** The templates that are sent, as `<trigger> <number of its condition>`; the number is left away for the first one. */
 async function fired(state: State): Promise<string[]> {
   const file = await application(state);
   const names: string[] = [];
@@ -87,18 +113,24 @@ async function fired(state: State): Promise<string[]> {
       "--secret",
       ":empty",
     );
-    if (!/^CONDITION/m.test(stdout)) throw new Error(`${name}: ${stdout}`);
-    if (/ true\s*$/m.test(stdout)) names.push(name);
+    const conditions = stdout.split("\n").filter((line) => / (true|false)\s*$/.test(line));
+    if (conditions.length === 0) throw new Error(`${name}: ${stdout}`);
+    names.push(
+      ...conditions.flatMap((line, index) =>
+        / true\s*$/.test(line) ? [index === 0 ? name : `${name} ${index}`] : [],
+      ),
+    );
   }
   return names;
 }
 
-/** What decides whether a trigger has reported already. */
+/** What decides whether a trigger's first condition has reported already. */
 function conditionOf(name: string): string {
-  const conditions = z.tuple([
-    z.object({ oncePer: z.string(), send: z.tuple([z.literal("commit-status")]) }),
-  ]);
-  return conditions.parse(parse(configMap.data?.[`trigger.${name}`] ?? ""))[0].oncePer;
+  const condition = z.object({ oncePer: z.string(), send: z.tuple([z.literal("commit-status")]) });
+  return z
+    .tuple([condition])
+    .rest(z.unknown())
+    .parse(parse(configMap.data?.[`trigger.${name}`] ?? ""))[0].oncePer;
 }
 
 /** The key of a report, by the real engine: it prints whether a condition holds, so the key is made the condition. */
@@ -109,15 +141,16 @@ async function keyOf(
 ): Promise<string | undefined> {
   count += 1;
   const id = count;
-  const keys = (notified ?? []).map((key) => [`${key}[0].hash:commit-status:`, 1767225600]);
-  const annotation = { "notified.notifications.argoproj.io": JSON.stringify(Object.fromEntries(keys)) };
   const file = await admin.file(`key-${id}.yaml`, {
     apiVersion: "argoproj.io/v1alpha1",
     kind: "Application",
-    metadata: { name: "x", namespace: "argocd", ...(notified && { annotations: annotation }) },
-    status: { health: { lastTransitionTime }, operationState: { startedAt: "2026-01-01T00:00:00Z" } },
+    metadata: { name: "x", namespace: "argocd", ...(notified && { annotations: annotationsOf(notified) }) },
+    status: {
+      health: { lastTransitionTime },
+      operationState: { startedAt: STARTED, syncResult: { revision: SYNCED } },
+    },
   });
-  const times = ["2026-01-01T08:00:00Z ", " ", ""].map((time) => `${time}2026-01-01T00:00:00Z`);
+  const times = [`2026-01-01T08:00:00Z ${STARTED}`, ` ${STARTED}`, STARTED, `${STARTED} ${SYNCED}`];
   const when = times.map((time) => ({
     when: `(${conditionOf(name)}) == '${time}'`,
     send: ["commit-status"],
@@ -153,13 +186,49 @@ describe("a commit status", () => {
     });
   });
 
-  it("goes to the commit that was asked for, as long as the sync has not begun", async () => {
-    const { path } = await statusOf({ phase: "Error", message: "no", health: "Healthy", begun: false });
-    expect(path).toBe(`/repos/shop/gitops/statuses/${ASKED_FOR}`);
+  const begun = [`${EARLIER} ${DEPLOYED}:on-deploying:`, `${STARTED} ${SYNCED}:on-deploying:`];
+  it.concurrent.each<[string, Partial<State>, string]>([
+    ["asked for, as long as the sync has not begun", { result: undefined }, ASKED_FOR],
+    ["asked for, when it cannot be compared", { result: { revision: "" } }, ASKED_FOR],
+    [
+      "begun with, when a retry cannot compare",
+      { result: { revision: "" }, asked: "", notified: begun },
+      SYNCED,
+    ],
+  ])("goes to the commit that was %s", async (_, state, revision) => {
+    const { path } = await statusOf({ phase: "Error", message: "no", health: "Healthy", ...state });
+    expect(path).toBe(`/repos/shop/gitops/statuses/${revision}`);
+  });
+
+  it.concurrent.each([
+    ["commit-status-recovered", COMPARED, "success", "healthy, and nothing to sync"],
+    ["commit-status-overtaken", DEPLOYED, "error", "overtaken by the next sync before it was healthy"],
+  ])("that ends another one, %s, goes to %s", async (template, revision, state, description) => {
+    expect(
+      await statusOf({ phase: "Error", sync: "Synced", health: "Healthy", last: DEPLOYED }, template),
+    ).toEqual({
+      method: "POST",
+      path: `/repos/shop/gitops/statuses/${revision}`,
+      body: {
+        state,
+        context: "argocd/prod-eu/user-service",
+        description,
+        target_url: `https://argocd.${settings.domain}/applications/argocd/prod-eu-user-service`,
+      },
+    });
   });
 
   it.concurrent.each([
     [{ phase: "Running", health: "Degraded" }, "pending", "syncing"],
+    [
+      {
+        phase: "Running",
+        waiting: true,
+        message: "it said no. Retrying attempt #1 at 2026-01-01T00:00:10Z.",
+      },
+      "failure",
+      "sync failed, Argo CD tries again: it said no. Retrying attempt #1 at 2026-01-01T00:00:10Z.",
+    ],
     [{ phase: "Succeeded", health: "Degraded" }, "failure", "synced, but degraded"],
     [
       { phase: "Failed", health: "Healthy", message: 'it said "no"\nand left' },
@@ -177,6 +246,8 @@ describe("a commit status", () => {
   });
 });
 
+const PENDING = `${EARLIER} ${DEPLOYED}:on-deploying:`;
+
 describe("the triggers", () => {
   it.concurrent.each<[State, string[]]>([
     [{}, []],
@@ -187,18 +258,34 @@ describe("the triggers", () => {
     [{ phase: "Succeeded", health: "Degraded", sync: "Synced" }, ["on-degraded"]],
     [{ phase: "Failed", health: "Healthy", sync: "OutOfSync" }, ["on-sync-failed"]],
     [{ phase: "Error", health: "Degraded", sync: "Unknown" }, ["on-sync-failed"]],
+    // Nobody knows yet which commit a retry takes.
+    [{ phase: "Running", result: undefined, asked: "" }, []],
+    [{ phase: "Running", waiting: true, result: { revision: "" } }, ["on-sync-failed 1"]],
+    [{ phase: "Running", waiting: true }, ["on-deploying", "on-sync-failed 1"]],
+    // A sync that applied something has failed for a reason; one that did not is over when Git has what is there.
+    [{ phase: "Error", health: "Healthy", sync: "Synced" }, ["on-sync-failed"]],
+    [
+      { phase: "Error", health: "Healthy", sync: "Synced", result: { revision: "" } },
+      ["on-deployed-healthy 1", "on-sync-failed"],
+    ],
+    [{ phase: "Error", health: "Healthy", sync: "Unknown", result: { revision: "" } }, ["on-sync-failed"]],
+    // The sync before has begun, and nobody has seen its end.
+    [{ phase: "Running", last: DEPLOYED, notified: [PENDING] }, ["on-deploying", "on-deploying 1"]],
+    [{ phase: "Running", last: SYNCED, notified: [PENDING] }, ["on-deploying"]],
+    [
+      { phase: "Running", last: DEPLOYED, notified: [PENDING, `${EARLIER}:on-deployed-healthy:`] },
+      ["on-deploying"],
+    ],
+    [
+      { phase: "Running", last: DEPLOYED, notified: [`${EARLIER} ${EARLIER}:on-degraded:`] },
+      ["on-deploying"],
+    ],
+    [{ phase: "Succeeded", health: "Progressing", last: DEPLOYED, notified: [PENDING] }, []],
   ])("at %o: %s", async (state, names) => {
     expect(await fired(state)).toEqual(names);
   });
 
-  it("that speak of a sync report once for each", () => {
-    for (const name of ["on-deploying", "on-sync-failed"])
-      expect(conditionOf(name)).toEqual("app.status?.operationState?.startedAt");
-  });
-
-  const STARTED = "2026-01-01T00:00:00Z";
   const CHANGED = "2026-01-01T08:00:00Z";
-  const EARLIER = "2025-12-31T00:00:00Z";
   it.concurrent.each<[string, string, string | undefined, string[] | undefined, string]>([
     ["first", "on-deployed-healthy", CHANGED, undefined, STARTED],
     ["first", "on-deployed-healthy", CHANGED, [`${STARTED}:on-deploying:`], STARTED],
@@ -219,8 +306,75 @@ describe("the triggers", () => {
     ],
     ["each time it becomes so", "on-degraded", CHANGED, undefined, `${CHANGED} ${STARTED}`],
     ["without a time", "on-degraded", undefined, undefined, ` ${STARTED}`],
-  ])("that speak of health report it %s: %s", async (_, name, lastTransitionTime, notified, expected) => {
+    ["once for each sync", "on-sync-failed", CHANGED, undefined, STARTED],
+    ["once for each commit that a sync takes", "on-deploying", CHANGED, undefined, `${STARTED} ${SYNCED}`],
+  ])("report %s: %s", async (_, name, lastTransitionTime, notified, expected) => {
     expect(await keyOf(name, lastTransitionTime, notified)).toBe(expected);
+  });
+
+  it.concurrent.each<[string, object, string, string[], boolean[]]>([
+    ["is made", { status: "Healthy" }, COMPARED, [], [false, false]],
+    ["cannot be made", { status: "Degraded" }, COMPARED, [], [true, false]],
+    ["cannot be made, before the first comparison", { status: "Degraded" }, "", [], [false, false]],
+    [
+      "is made again",
+      { status: "Healthy" },
+      COMPARED,
+      [`x ${COMPARED}:on-applications-broken:`],
+      [false, true],
+    ],
+  ])(
+    "of an environment tell on its root's commit when an application %s",
+    async (_, health, revision, notified, expected) => {
+      count += 1;
+      const metadata = {
+        name: "root-dev",
+        namespace: "argocd",
+        labels: { environment: "dev" },
+        annotations: annotationsOf(notified),
+      };
+      const file = await admin.file(`root-${count}.yaml`, {
+        apiVersion: "argoproj.io/v1alpha1",
+        kind: "Application",
+        metadata,
+        spec: { source: { repoURL: "https://git.acme.dev/shop/gitops.git" } },
+        status: { health: { ...health, lastTransitionTime: STARTED }, sync: { status: "Synced", revision } },
+      });
+      const from = ["--config-map", config, "--secret", ":empty"];
+      const { stdout } = await admin.run(
+        "notifications",
+        "trigger",
+        "run",
+        "on-applications-broken",
+        file,
+        ...from,
+      );
+      const answers = stdout.split("\n").flatMap((line) => / (true|false)\s*$/.exec(line)?.[1] ?? []);
+      expect(answers).toEqual(expected.map(String));
+      if (!expected.includes(true)) return;
+      const notify = await admin.run(
+        "notifications",
+        "template",
+        "notify",
+        "commit-status-environment",
+        file,
+        ...from,
+      );
+      const { path, body } = Notification.parse(parse(notify.stdout)).webhook["commit-status"];
+      expect(path).toBe(`/repos/shop/gitops/statuses/${COMPARED}`);
+      const [isBroken] = expected;
+      expect(Body.parse(JSON.parse(body))).toMatchObject({
+        context: "argocd/dev",
+        state: isBroken === true ? "failure" : "success",
+        target_url: `https://argocd.${settings.domain}/applications/argocd/root-dev`,
+      });
+    },
+  );
+
+  it("of an environment are what its root subscribes to", async () => {
+    const { metadata } = only(await render("overlays/dev"), "Application");
+    const key = "notifications.argoproj.io/subscribe.on-applications-broken.commit-status";
+    expect(metadata.annotations).toHaveProperty([key], "");
   });
 
   it("are those that every application subscribes to", async () => {

@@ -200,6 +200,16 @@ describe("Argo CD's state", () => {
     ]);
   });
 
+  it("is a line below where it cannot compare an app, if anybody asked for that one", () => {
+    const status = { environments: ENVIRONMENTS, notes: ["x"], rows: [row("dev", "web")] };
+    const comparisonError = "ComparisonError: no\n  such file";
+    const applications = ["web", "disk"].map((app) => application("dev", app, { comparisonError }));
+    expect(withApplications(status, applications, ["web"]).notes).toEqual([
+      "x",
+      "dev-web cannot be compared with Git: ComparisonError: no such file",
+    ]);
+  });
+
   it("is left out for apps that nobody asked for", () => {
     const status = { environments: ENVIRONMENTS, notes: [], rows: [row("dev", "web")] };
     const { rows } = withApplications(
