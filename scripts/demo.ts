@@ -14,6 +14,7 @@ import { type ForgeCalls, forgeCalls } from "./lib/forge/call.ts";
 import { connectRepository } from "./lib/forge/connection.ts";
 import { connectForge } from "./lib/forge/forge.ts";
 import { repositoryRoot } from "./lib/repository.ts";
+import { REPORTER } from "./lib/sandbox/forge.ts";
 import { isWorkClone, layoutOf } from "./lib/sandbox/layout.ts";
 import { sandboxExists } from "./lib/sandbox/lifetime.ts";
 import { addCommit } from "./lib/sandbox/sources.ts";
@@ -119,6 +120,7 @@ async function connect(root: string, env: NodeJS.ProcessEnv): Promise<Connected>
     environments: await readEnvironments(layout.work),
     forge: connectForge(address, token),
     calls: forgeCalls(address, token),
+    reporter: REPORTER,
     branch,
     argocd: await connectArgocd(root, env),
     env,

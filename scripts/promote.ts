@@ -32,7 +32,7 @@ const program = command("promote", "Carry the releases of one environment to the
   .option("--override <reason>", "pass gates that are closed; the reason is written into the pull request")
   .option(
     "--if-ready",
-    "end with 0 when only such gates are closed that time opens: soak, deploying, silent, freeze",
+    "end with 0 when only such gates are closed that time opens: soak, a sync that runs, a freeze with an end",
   )
   .option("--server", "ask Argo CD what became of the releases, instead of the forge's commit statuses")
   .option("--local", "write the releases into this checkout instead: no forge, no gates, no pull request")

@@ -6,7 +6,7 @@ import { connectForge, type Forge } from "../../scripts/lib/forge/forge.ts";
 import { labelChange } from "../../scripts/lib/forge/labels.ts";
 import { ensurePullRequest } from "../../scripts/lib/proposal/pull-request.ts";
 import { ensureTeams } from "../../scripts/lib/sandbox/forge.ts";
-import { git } from "../support/tree.ts";
+import { git, REPORTER } from "../support/tree.ts";
 import {
   ask,
   history,
@@ -260,6 +260,7 @@ describe("the statuses of a commit", () => {
       description: "",
       at: expect.any(Date),
       url: "https://argocd.test/",
+      account: REPORTER,
     });
     expect(statuses[1]).toMatchObject({ state: "pending", description: expect.any(String), url: undefined });
     const at = statuses[0]?.at.getTime() ?? 0;

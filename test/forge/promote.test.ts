@@ -50,6 +50,9 @@ import {
 const ALL = "promote/test/live/_all";
 const WEB = releasePath("live", "web");
 
+/** Argo CD syncs test by itself. */
+const AUTOMATED = { "overlays/test/kustomization.yaml": "components:\n  - ../../argocd/automated\n" };
+
 /** The paths that a branch changes, and how many commits it is ahead. */
 async function ahead(repo: TestRepository, branch: string): Promise<{ paths: string[]; commits: number }> {
   const range = `origin/main...origin/${branch}`;
@@ -504,7 +507,9 @@ describe("a gate", () => {
       expect(stderr).toMatch(line);
       expect(stderr).toMatch(/; .*, promote other apps by name, or give a reason: --override "…"\n$/);
     };
-    await refused(/^promote: web: no cluster of test has reported on it yet; wait until Argo CD has synced/);
+    await refused(
+      /^promote: web: no cluster of test has reported on it yet; .* with `npm run sync test web`,/,
+    );
     await report(repo, commit, "argocd/test/web", "pending", "syncing");
     await refused(
       /^promote: web: is being deployed on test \(pending since .*\); wait until the sync is over/,
@@ -513,7 +518,7 @@ describe("a gate", () => {
     await refused(/^promote: web: failed on test since .*: CrashLoopBackOff; mend it there/);
     await report(repo, commit, "argocd/test-2/disk", "success");
     await report(repo, commit, "argocd/test/web", "success");
-    await refused(/^promote: web: 1 of 2 clusters has not reported: test-2; wait until Argo CD/);
+    await refused(/^promote: web: 1 of 2 clusters has not reported: test-2; .* `npm run sync test web`,/);
     expect(await references(repo.root)).toBe(refs);
     await report(repo, commit, "argocd/test-2/web", "success");
     expect(await promote(repo, "test", "live")).toMatchObject({ exitCode: 0, stderr: "" });
@@ -533,13 +538,13 @@ describe("a gate", () => {
       stderr: expect.stringMatching(/^promote: web: 1 of 2 clusters has not reported: test-2; /),
     });
     const asked = proxy.requests.filter((line) => line.includes("/statuses"));
-    // The commit that brought it, and five changes before.
+    // The commit that brought it, five changes before, and what lies between them; each once.
     expect(new Set(asked).size).toBe(asked.length);
-    expect(asked.length).toBeLessThanOrEqual(6);
+    expect(asked.length).toBeLessThanOrEqual(9);
   });
 
   it("--if-ready: what time opens is no failure; anything else is", async () => {
-    const repo = await promotable(soaking("test", "dev", "2h"));
+    const repo = await promotable({ ...soaking("test", "dev", "2h"), ...AUTOMATED });
     const commit = await deliver(repo, "test", { web: NEW });
     const refs = await references(repo.root);
     const waits = async (line: RegExp) => {
@@ -560,6 +565,18 @@ describe("a gate", () => {
     expect(await references(repo.root)).toBe(refs);
     await personCommits(repo.root, "main", { [releasePath("test", "web")]: "damaged\n" });
     expect(await promote(repo, "test", "live", "--if-ready")).toMatchObject({ exitCode: 3 });
+  });
+
+  it("--if-ready: where a person starts each sync, silence is a failure, and told before what soaks", async () => {
+    const repo = await promotable({ ...soaking("test", "dev", "2h"), ...TWO });
+    const commit = await deliver(repo, "test", { api: NEW, web: NEW });
+    await report(repo, commit, "argocd/test/api", "success");
+    expect(await promote(repo, "test", "live", "--if-ready")).toMatchObject({
+      exitCode: 3,
+      stderr: expect.stringMatching(
+        /^promote: web: no cluster of test has reported on it yet.* \(and 1 more, above\); start a sync that reports with `npm run sync test web`, /,
+      ),
+    });
   });
 
   it("soak: stays closed for that long; a reason opens it, and stands in the pull request", async () => {

@@ -14,6 +14,7 @@ import { waitFor } from "../../scripts/lib/wait.ts";
 import { commit, git, settings, smallTree, temporary, write } from "../support/tree.ts";
 import {
   ask,
+  askAs,
   commandLine,
   history,
   OLD,
@@ -154,8 +155,9 @@ export async function report(
   context: string,
   state: string,
   description = "synced and healthy",
+  token = inject("token"),
 ): Promise<void> {
-  await ask(`${api}/statuses/${commitId}`, "POST", { context, state, description });
+  await askAs(token, `${api}/statuses/${commitId}`, "POST", { context, state, description });
 }
 
 /** Reports apps as healthy in an environment of one cluster. */

@@ -181,7 +181,12 @@ export async function pullRequests({ api }: TestRepository): Promise<z.infer<typ
 
 /** Calls the forge's REST API. */
 export async function ask(url: string, method?: string, body?: unknown): Promise<unknown> {
-  const forge = { url: inject("forge"), token: inject("token") };
+  return askAs(inject("token"), url, method, body);
+}
+
+/** The same with another token. */
+export async function askAs(token: string, url: string, method?: string, body?: unknown): Promise<unknown> {
+  const forge = { url: inject("forge"), token };
   return askForge(forge, url.slice(`${forge.url}/api/v1`.length), method, body);
 }
 

@@ -48,9 +48,12 @@ function environment(name: string, promotesFrom?: string): string {
   return `apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: environment\ndata:\n  name: ${name}\n${from}  soak: 30m\n`;
 }
 
+/** The account that reports on deployments: whose token the tests of the forge have. */
+export const REPORTER = "sandbox";
+
 /** The settings of a checkout. */
 export function settings(repoURL: string, forgeAPI: string, revision = "main"): string {
-  return `kind: ConfigMap\ndata:\n  repoURL: ${repoURL}\n  revision: ${revision}\n  forgeAPI: ${forgeAPI}\n  registry: registry.shop.test\n  domain: shop.test\n`;
+  return `kind: ConfigMap\ndata:\n  repoURL: ${repoURL}\n  revision: ${revision}\n  forgeAPI: ${forgeAPI}\n  registry: registry.shop.test\n  domain: shop.test\n  reporter: ${REPORTER}\n`;
 }
 
 /** Files of a tree with one service, `web`, one store, `disk`, and the environments dev, test and live. */

@@ -11,6 +11,7 @@ import {
   ensureToken,
   FORGE_CREDENTIALS,
   FORGE_PORTS,
+  FORGE_USER,
   forgeUrl,
   prepareForge,
   repositoriesOf,
@@ -65,7 +66,7 @@ export async function startForge(
     });
     return {
       url: forgeUrl(state),
-      token: await ensureToken(layout, { path, assets }, "user"),
+      token: await ensureToken(layout, { path, assets }, FORGE_USER),
       repositories: repositoriesOf(layout),
       stop,
     };

@@ -7,6 +7,7 @@ import { ExternalError } from "../errors.ts";
 import type { Repository } from "../forge/address.ts";
 import { formatPromotionBranch } from "../promotion/text.ts";
 import { formatContext } from "../promotion/verdict.ts";
+import { FORGE_USER } from "../sandbox/forge.ts";
 import { lastWord, runCommand } from "./command.ts";
 import { ask, gitUrl, publish, type TemporaryForge } from "./forge.ts";
 import { carry, carryAll, pin, type Tree, writeSources, writeTree } from "./release-tree.ts";
@@ -101,7 +102,8 @@ async function build(
   const rounds = Math.max(0, Math.floor((commits - last) / 3));
   const images = await imagesOf(forge, sources, { apps, images: Math.ceil(rounds / apps) + 3, repository });
 
-  const settings = { repoURL: gitUrl(forge, repository), forgeAPI: `${forge.url}/api/v1` };
+  const forgeAPI = `${forge.url}/api/v1`;
+  const settings = { repoURL: gitUrl(forge, repository), forgeAPI, reporter: FORGE_USER };
   const tree = await writeTree({ model, root, apps, settings, source: images.source });
   const { environments } = tree;
   await pin(tree, new Map(tree.apps.map((app) => [app, images.next(app)])));

@@ -23,7 +23,7 @@ export interface TreeOptions {
   /** How many services. */
   apps: number;
   /** Values of argocd/settings. */
-  settings: { repoURL: string; forgeAPI: string };
+  settings: Readonly<Record<string, string>>;
   /** Where all services come from, `owner/name`. */
   source: string;
 }

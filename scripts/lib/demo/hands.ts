@@ -3,6 +3,7 @@ import { type Application, type Argocd, listApplications } from "../argocd/argoc
 import { ExternalError } from "../errors.ts";
 import { run } from "../exec.ts";
 import type { Forge } from "../forge/forge.ts";
+import { countedStatuses } from "../promotion/report-source.ts";
 import { verdictOf } from "../promotion/verdict.ts";
 import type { Layout } from "../sandbox/layout.ts";
 import { gitEnv } from "../sandbox/work.ts";
@@ -18,6 +19,8 @@ export interface DemoSandbox {
   app: App;
   environments: readonly Environment[];
   forge: Forge;
+  /** The account that Argo CD reports with. */
+  reporter: string;
   /** The branch that is deployed. */
   branch: string;
   argocd: Argocd;
@@ -79,7 +82,7 @@ function quote(word: string): string {
 
 /** The hands for the sandbox. */
 export function demoHands(sandbox: DemoSandbox, stage: Stage, narrator: Narrator): DemoHands {
-  const { layout, app, environments, forge, branch, argocd, env } = sandbox;
+  const { layout, app, environments, forge, reporter, branch, argocd, env } = sandbox;
   const ofApp = async (name: string) =>
     (await listApplications(argocd, name)).filter((a) => a.app === app.app);
   const tipOf = async (ref: string) => {
@@ -145,8 +148,9 @@ export function demoHands(sandbox: DemoSandbox, stage: Stage, narrator: Narrator
       const soak =
         environment.soakSeconds === 0 ? "" : `, and ${environment.soakSeconds} s have passed since`;
       await until(`${commit.slice(0, 7)} has the status ${statuses}: success${soak}`, async () => {
-        const reports = [{ commit, statuses: await forge.statuses(commit) }];
-        const query = { environment, app: app.app, clusters, reports, now: new Date() };
+        const reports = [{ commit, statuses: countedStatuses(await forge.statuses(commit), reporter) }];
+        const now = new Date();
+        const query = { environment, app: app.app, clusters, reports, arrivedAt: now, now };
         const verdict = verdictOf(query);
         return { done: verdict.kind === "proven", facts: verdict.kind === "proven" ? "" : verdict.reason };
       });

@@ -87,14 +87,17 @@ export const Status = z
     description: z.string().nullish(),
     created_at: z.string().pipe(z.coerce.date()),
     target_url: z.string().nullish(),
+    // Nobody, when the account is gone.
+    creator: z.object({ login: z.string() }).nullish(),
   })
   .refine(({ state, status }) => state !== undefined || status !== undefined)
-  .transform(({ context, state, status, description, created_at, target_url }) => ({
+  .transform(({ context, state, status, description, created_at, target_url, creator }) => ({
     context,
     state: STATES.get(state ?? status ?? "") ?? "error",
     description: description ?? "",
     at: created_at,
     url: target_url || undefined,
+    account: creator?.login,
   }));
 
 export const ComparisonAnswer = z

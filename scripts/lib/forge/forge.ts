@@ -39,6 +39,8 @@ export interface CommitStatus {
   at: Date;
   /** Where there is more about it. */
   url: string | undefined;
+  /** Who posted it, as the forge says; undefined when that account is gone, or no forge was asked. */
+  account: string | undefined;
 }
 
 /** What lies between two commits; `total` is how many there are, of which a forge may show the newest only. */

@@ -1,13 +1,16 @@
 /** When each of some releases came to its environment, and whether it has been proven there since. */
+import { join } from "node:path";
 import pLimit from "p-limit";
 import { CommandError } from "../errors.ts";
-import type { Remote } from "../git/remote.ts";
-import { bodyOf, releasePath, renderInputs, renderRelease } from "../release/release.ts";
-import { readCatalogue } from "../tree/catalogue.ts";
+import type { GitHistory } from "../git/history.ts";
+import { bodyOf, releasePath, renderInputs } from "../release/release.ts";
 import type { Environment } from "../tree/environment.ts";
+import { inputDirectories } from "../tree/inputs.ts";
+import { build } from "../tree/kustomize.ts";
+import { SETTINGS_FILE } from "../tree/settings.ts";
 import type { PromotionStep } from "./plan.ts";
 import type { ReportSource } from "./report-source.ts";
-import { type Verdict, verdictOf } from "./verdict.ts";
+import { parseContext, type Verdict, verdictOf } from "./verdict.ts";
 
 export interface Evidence {
   /** By app. */
@@ -16,78 +19,103 @@ export interface Evidence {
   warnings: readonly string[];
 }
 
-/** How far back a release is followed through changes of its head only. */
+/** How far back a release is followed through changes of its head only; and an environment through changes of its files. */
 const FOLLOWED = 20;
-/** The same where each commit has to be rendered. */
-const RENDERED = 5;
+
+interface Query {
+  environment: Environment;
+  base: string;
+  steps: readonly PromotionStep[];
+  kustomize: string;
+  now: Date;
+}
 
 /**
  * Collects the evidence for some releases.
- * @param source who tells what became of them
+ * @param source who tells what became of them; undefined where nobody's word counts, because the settings name no account
  * @param options.environment the one that has them
  * @param options.base the commit of the deployed branch up to which history counts
  * @param options.steps releases that have changed for the target
  * @param options.kustomize path of the program
  */
 export async function collectEvidence(
-  remote: Remote,
-  source: ReportSource,
-  options: {
-    environment: Environment;
-    base: string;
-    steps: readonly PromotionStep[];
-    kustomize: string;
-    now: Date;
-  },
+  remote: GitHistory,
+  source: ReportSource | undefined,
+  options: Query,
 ): Promise<Evidence> {
   const { environment, base, now } = options;
   // A release whose head alone is renewed has been proven as what it is.
   const steps = options.steps.filter(({ change }) => change !== "refreshed");
   if (steps.length === 0) return { verdicts: new Map(), warnings: [] };
+  if (source === undefined)
+    return { verdicts: new Map(steps.map(({ app }) => [app, NOBODY_COUNTS])), warnings: [] };
   const isLive = environment.promotesFrom === undefined;
   const [log, newest] = await Promise.all([
     remote.log([], { from: base }),
     (isLive ? changesOf : arrivalsOf)(remote, environment, steps, base),
   ]);
   const history = log.map(({ commit }) => commit);
+  const placeOf = (commit: string | undefined) => history.indexOf(commit ?? base);
   const judge = async (arrivals: ReadonlyMap<string, string>): Promise<Evidence> => {
-    const windows = [...arrivals].map(([app, commit]) => {
-      const arrival = history.indexOf(commit);
-      return [app, arrival === -1 ? history : history.slice(0, arrival + 1)] as const;
-    });
+    const windows = [...arrivals].map(
+      ([app, commit]) => [app, history.slice(0, placeOf(commit) + 1)] as const,
+    );
     const longest = Math.max(...windows.map(([, window]) => window.length));
     const earlier = await changesBefore(remote, environment, history[longest - 1] ?? base);
-    const { clusters, reports, warnings } = await source(new Map(windows), earlier);
-    const verdicts = windows.map(([app]) => {
-      const query = { environment, app, clusters, reports: reports.get(app) ?? [], now };
-      return [app, verdictOf(query)] as const;
+    const { clusters, reports, remarks, warnings } = await source(new Map(windows), earlier);
+    const found = windows.map(([app]) => {
+      const arrivedAt = log[placeOf(newest.get(app))]?.date ?? now;
+      const query = { environment, app, clusters, reports: reports.get(app) ?? [], arrivedAt, now };
+      return { app, verdict: verdictOf(query), remark: remarks.get(app) };
     });
-    return { verdicts: new Map(verdicts), warnings };
+    const verdicts = found.map(({ app, verdict, remark }) => {
+      if (verdict.kind === "proven" || remark === undefined) return [app, verdict] as const;
+      return [app, { ...verdict, reason: `${verdict.reason}; ${remark}` }] as const;
+    });
+    const remarked = found.flatMap(({ app, verdict, remark }) =>
+      verdict.kind === "proven" && remark !== undefined ? [`${app}: ${remark}`] : [],
+    );
+    return { verdicts: new Map(verdicts), warnings: [...warnings, ...remarked] };
   };
 
   const evidence = await judge(newest);
   const silent = steps.filter(({ app }) => {
     const verdict = evidence.verdicts.get(app);
-    return isLive && verdict?.kind === "unproven" && verdict.state === "silent";
+    return verdict?.kind === "unproven" && verdict.state === "silent";
   });
-  if (silent.length === 0) return evidence;
   const limit = pLimit(PARALLEL);
-  const older = silent.map((step) =>
-    limit(async () => [step.app, await renderedArrivalOf(remote, options, step)] as const),
+  const older = await Promise.all(
+    silent.map(({ app }) =>
+      limit(async () => {
+        const before = history.slice(placeOf(newest.get(app)) + 1);
+        return [app, await reportedBefore(remote, source, options, app, before)] as const;
+      }),
+    ),
   );
-  const more = await judge(new Map(await Promise.all(older)));
+  const arrivals = older.flatMap(([app, commit]) => (commit === undefined ? [] : [[app, commit] as const]));
+  if (arrivals.length === 0) return evidence;
+  const more = await judge(new Map(arrivals));
   return {
     verdicts: new Map([...evidence.verdicts, ...more.verdicts]),
     warnings: [...new Set([...evidence.warnings, ...more.warnings])],
   };
 }
 
+const NOBODY_COUNTS: Verdict = {
+  kind: "unproven",
+  state: "silent",
+  reason: `no commit status counts, since ${SETTINGS_FILE} does not say who reports`,
+  way: "put the account of Argo CD's token there, as reporter",
+  opensItself: false,
+  readyAt: undefined,
+};
+
 /** How many older changes of the environment are asked for the clusters that it has. */
 const EARLIER = 5;
 
 /** The commits before one that changed what an environment runs, as far as they are asked. */
 async function changesBefore(
-  remote: Remote,
+  remote: GitHistory,
   { name, promotesFrom }: Environment,
   commit: string,
 ): Promise<string[]> {
@@ -101,7 +129,7 @@ const PARALLEL = 4;
 
 /** By app, the newest commit that may have changed what the first environment runs. */
 async function changesOf(
-  remote: Remote,
+  remote: GitHistory,
   { name }: Environment,
   steps: readonly PromotionStep[],
   base: string,
@@ -118,49 +146,61 @@ async function changesOf(
 }
 
 /**
- * The commit since which the base has been rendered as it is now. A change of a comment is a commit that nobody syncs, so
- * nobody reports on it.
+ * The newest change of what an app is built from here that somebody has reported on, if the environment renders the app there
+ * as it does now: since then Argo CD has had nothing to sync, and reports nothing. Of what nobody has reported on, no cluster
+ * has got anything.
+ * @param before the commits before the one that nobody has reported on, the newest first
+ * @returns undefined when it was rendered otherwise, or nothing was reported on the newest changes
  */
-async function renderedArrivalOf(
-  remote: Remote,
-  { environment, base, kustomize }: { environment: Environment; base: string; kustomize: string },
-  { app: name, after }: PromotionStep,
-): Promise<string> {
-  let arrival = base;
-  const inputs = renderInputs(name, environment.name);
-  const log = await remote.log(inputs, { from: base, limit: RENDERED });
-  for (const { commit } of log) {
-    const isSame = await rendersAs(remote, { environment, kustomize, commit, inputs }, name, after.body);
-    if (!isSame) break;
-    arrival = commit;
+async function reportedBefore(
+  remote: GitHistory,
+  source: ReportSource,
+  { environment, base, kustomize }: Query,
+  app: string,
+  before: readonly string[],
+): Promise<string | undefined> {
+  const [from] = before;
+  if (from === undefined) return undefined;
+  const overlay = `overlays/${environment.name}/${app}`;
+  const changes = await remote.log(inputDirectories(overlay), { from, limit: FOLLOWED });
+  let first = 0;
+  for (const { commit } of changes) {
+    const last = before.indexOf(commit);
+    const { clusters, reports } = await source(new Map([[app, before.slice(first, last + 1)]]), []);
+    const subjects = (reports.get(app) ?? []).flatMap(({ statuses }) =>
+      statuses.map(({ context }) => parseContext(context)),
+    );
+    if (subjects.some((subject) => subject?.app === app && clusters.includes(subject.cluster))) {
+      const render = async (at: string) => renderingAt(remote, overlay, at, kustomize);
+      const [then, now] = await Promise.all([render(commit), render(base)]);
+      return then !== undefined && then === now ? commit : undefined;
+    }
+    first = last + 1;
   }
-  return arrival;
+  return undefined;
 }
 
-async function rendersAs(
-  remote: Remote,
-  options: { environment: Environment; kustomize: string; commit: string; inputs: readonly string[] },
-  name: string,
-  wanted: string,
-): Promise<boolean> {
-  const { environment, kustomize, commit, inputs } = options;
+/** What Argo CD applies of an overlay at a commit; undefined when it cannot be rendered. */
+async function renderingAt(
+  remote: GitHistory,
+  overlay: string,
+  commit: string,
+  kustomize: string,
+): Promise<string | undefined> {
+  const directories = inputDirectories(overlay);
+  const files = [...(await remote.entries(commit, directories)).keys()];
+  const there = directories.filter((directory) => files.some((file) => file.startsWith(`${directory}/`)));
   try {
-    return await remote.withTree(commit, inputs, async (root) => {
-      const app = (await readCatalogue(root)).find((candidate) => candidate.app === name);
-      if (app === undefined) return false;
-      const { body } = await renderRelease({ root, app, from: environment.name, commit, kustomize });
-      return body === wanted;
-    });
+    return await remote.withTree(commit, there, async (root) => build(kustomize, join(root, overlay)));
   } catch (error) {
-    // What could not be rendered then is not what is there now.
-    if (error instanceof CommandError) return false;
+    if (error instanceof CommandError) return undefined;
     throw error;
   }
 }
 
 /** By app, the commit of the deployed branch that brought its release. */
 async function arrivalsOf(
-  remote: Remote,
+  remote: GitHistory,
   { name }: Environment,
   steps: readonly PromotionStep[],
   base: string,

@@ -115,10 +115,11 @@ function overtakenBy({ held }: OvertakenPromotion, { from, to }: Review): string
 /** What stands in the way, in a line; undefined when nothing does. */
 function refusalOf({ refusals }: Review, override: string | undefined): Refused | undefined {
   const closed = refusals.filter(({ mayOverride }) => override === undefined || !mayOverride);
-  const [first, ...others] = closed;
+  // One that waiting does not open is told first.
+  const first = closed.find(({ opensItself }) => !opensItself) ?? closed[0];
   if (first === undefined) return undefined;
-  const more = others.length === 0 ? "" : ` (and ${others.length} more, above)`;
-  const opensItself = closed.every((refusal) => refusal.opensItself);
+  const more = closed.length === 1 ? "" : ` (and ${closed.length - 1} more, above)`;
+  const { opensItself } = first;
   return { fact: `${first.fact}${more}`, way: first.way, opensItself };
 }
 

@@ -2,7 +2,8 @@
 import pLimit from "p-limit";
 import { type Application, type Argocd, listApplications } from "../argocd/argocd.ts";
 import type { CommitStatus, Forge } from "../forge/forge.ts";
-import { clustersOf, formatContext, type Reports } from "./verdict.ts";
+import { SETTINGS_FILE } from "../tree/settings.ts";
+import { clustersOf, formatContext, parseContext, type Reports } from "./verdict.ts";
 
 /**
  * Tells what was reported on some apps.
@@ -17,6 +18,8 @@ export type ReportSource = (
   clusters: readonly string[];
   /** By app, the oldest commit first. */
   reports: ReadonlyMap<string, readonly Reports[]>;
+  /** By app, what was reported and does not count, if anything. */
+  remarks: ReadonlyMap<string, string>;
   /** What was not looked at, if anything. */
   warnings: readonly string[];
 }>;
@@ -29,30 +32,66 @@ const NEWEST = 20;
 
 /** The commit statuses that Argo CD's notifications have posted: needs no access to any cluster. */
 export function statusSource(
-  forge: Forge,
-  environment: string,
-  environments: readonly string[],
+  forge: Pick<Forge, "statuses">,
+  options: { environment: string; environments: readonly string[]; reporter: string },
 ): ReportSource {
+  const { environment, environments, reporter } = options;
+  const call = pLimit(PARALLEL);
+  // A source is asked several times: for the windows, and for what lies before them.
+  const known = new Map<string, Promise<readonly CommitStatus[]>>();
+  const ask = async (commit: string): Promise<readonly CommitStatus[]> => {
+    const answer = known.get(commit) ?? call(async () => forge.statuses(commit));
+    known.set(commit, answer);
+    return answer;
+  };
   return async (windows, earlier) => {
-    const asked = new Set([...[...windows.values()].flatMap(chosen), ...earlier]);
-    const call = pLimit(PARALLEL);
-    const found = new Map<string, readonly CommitStatus[]>();
-    await Promise.all(
-      [...asked].map((commit) => call(async () => found.set(commit, await forge.statuses(commit)))),
+    const asked = [...new Set([...[...windows.values()].flatMap(chosen), ...earlier])];
+    const found = new Map(
+      await Promise.all(asked.map(async (commit) => [commit, await ask(commit)] as const)),
     );
-    const contexts = [...found.values()].flatMap((statuses) => statuses.map(({ context }) => context));
+    const statusesOf = (commit: string) => countedStatuses(found.get(commit) ?? [], reporter);
     const reports = [...windows].map(([app, window]) => {
       const answered = window.filter((commit) => found.has(commit)).toReversed();
-      return [app, answered.map((commit) => ({ commit, statuses: found.get(commit) ?? [] }))] as const;
+      return [app, answered.map((commit) => ({ commit, statuses: statusesOf(commit) }))] as const;
+    });
+    const remarks = [...windows].flatMap(([app, window]) => {
+      const own = window
+        .flatMap((commit) => found.get(commit) ?? [])
+        .filter(({ context }) => {
+          const isHere = clustersOf(environment, environments, [context]).length > 0;
+          return isHere && parseContext(context)?.app === app;
+        });
+      const remark = foreignRemark(own, reporter);
+      return remark === undefined ? [] : [[app, remark] as const];
     });
     const longest = Math.max(...[...windows.values()].map((window) => window.length));
     const warning = `reports were looked for on the ${FIRST} first and ${NEWEST} newest commits since a release came, not on all ${longest}`;
+    const contexts = asked.flatMap((commit) => statusesOf(commit).map(({ context }) => context));
     return {
       clusters: clustersOf(environment, environments, contexts),
       reports: new Map(reports),
+      remarks: new Map(remarks),
       warnings: longest > FIRST + NEWEST ? [warning] : [],
     };
   };
+}
+
+/**
+ * The statuses that are Argo CD's word. A token of anybody else may post the same context.
+ * @param reporter the account that the settings name
+ */
+export function countedStatuses(statuses: readonly CommitStatus[], reporter: string): CommitStatus[] {
+  // Forges take a name in small and capital letters for the same.
+  return statuses.filter(({ account }) => account?.toLowerCase() === reporter.toLowerCase());
+}
+
+/** What is to be said of statuses that others have posted in Argo CD's name. */
+function foreignRemark(statuses: readonly CommitStatus[], reporter: string): string | undefined {
+  const counted = new Set(countedStatuses(statuses, reporter));
+  const others = statuses.filter((status) => !counted.has(status));
+  if (others.length === 0) return undefined;
+  const accounts = new Set(others.map(({ account }) => account ?? "an account that is gone"));
+  return `statuses of ${[...accounts].toSorted().join(", ")} do not count, only those of ${reporter} (reporter in ${SETTINGS_FILE})`;
 }
 
 function chosen(window: readonly string[]): string[] {
@@ -70,7 +109,7 @@ export function argocdSource(argocd: Argocd, environment: string): ReportSource 
       return [app, [{ commit: window.at(-1) ?? "", statuses }]] as const;
     });
     const clusters = [...new Set(applications.map(({ cluster }) => cluster))].toSorted();
-    return { clusters, reports: new Map(reports), warnings: [] };
+    return { clusters, reports: new Map(reports), remarks: new Map(), warnings: [] };
   };
 }
 
@@ -85,5 +124,5 @@ function reportOf(
   const description = `${sync} ${health}${message === "" ? "" : `: ${message}`}`;
   const isSynced = sync === "Synced" && window.has(revision);
   const state = health === "Degraded" ? "failure" : isSynced && health === "Healthy" ? "success" : "pending";
-  return { context, state, description, at, url: undefined };
+  return { context, state, description, at, url: undefined, account: undefined };
 }

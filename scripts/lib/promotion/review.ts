@@ -13,13 +13,14 @@ import { imageCommit } from "../release/release.ts";
 import { type App, readCatalogue } from "../tree/catalogue.ts";
 import { type Environment, readEnvironments } from "../tree/environment.ts";
 import { build } from "../tree/kustomize.ts";
+import { readSettings } from "../tree/settings.ts";
 import { neverTogether } from "./combination.ts";
 import { collectEvidence } from "./evidence.ts";
 import { type Freeze, freezeOf, readSyncWindows, type SyncWindow } from "./freeze.ts";
 import { type OvertakenPromotion, overtakenPromotions } from "./open.ts";
 import { applyPromotion, type PromotionPlan, type PromotionStep, planPromotion } from "./plan.ts";
 import { missingInTarget, type RenderedManifests } from "./references.ts";
-import { argocdSource, statusSource } from "./report-source.ts";
+import { argocdSource, type ReportSource, statusSource } from "./report-source.ts";
 import type { Verdict } from "./verdict.ts";
 
 /** One app whose release changes. */
@@ -118,8 +119,8 @@ async function reviewTree(
     environments.find((environment) => environment.name === name),
   );
   if (source === undefined || target === undefined) throw new Error("both were found by the plan");
-  const names = environments.map(({ name }) => name);
-  const reportSource = argocd === undefined ? statusSource(forge, from, names) : argocdSource(argocd, from);
+  const reportSource =
+    argocd === undefined ? await forgeSource(forge, request, environments) : argocdSource(argocd, from);
   const catalogue = new Map((await readCatalogue(tree)).map((app) => [app.app, app]));
 
   const changed = plan.steps.filter(({ change }) => change !== "unchanged");
@@ -183,6 +184,21 @@ async function reviewTree(
     refusals,
     warnings: [...apart, ...evidence.warnings],
   };
+}
+
+/** What the forge tells; undefined where the settings do not say whose word counts. */
+async function forgeSource(
+  forge: Forge,
+  { from, tree }: ReviewRequest & { tree: string },
+  environments: readonly Environment[],
+): Promise<ReportSource | undefined> {
+  const { reporter } = await readSettings(tree);
+  if (reporter === undefined) return undefined;
+  return statusSource(forge, {
+    environment: from,
+    environments: environments.map(({ name }) => name),
+    reporter,
+  });
 }
 
 function findHeld(
@@ -316,6 +332,6 @@ function refuseUnproven({ from }: ReviewRequest, { app, evidence }: ReviewedStep
   if (evidence?.kind !== "unproven") return [];
   const fact = `${app}: ${evidence.reason}`;
   const way = `${evidence.way}, promote other apps by name, or give a reason: --override "…"`;
-  const opensItself = evidence.state !== "failed";
+  const { opensItself } = evidence;
   return [{ fact: fact.includes(from) ? fact : `${fact} (${from})`, way, mayOverride: true, opensItself }];
 }

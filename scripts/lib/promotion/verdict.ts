@@ -66,40 +66,40 @@ export type Verdict =
       reason: string;
       /** What can be done about it. */
       way: string;
+      /** Whether it will be proven in time, with nothing done about it. */
+      opensItself: boolean;
       /** When it will have soaked, if nothing happens until then; only while `soaking`. */
       readyAt: Date | undefined;
     };
 
+/** What is asked, and what is known. */
+interface Query {
+  environment: Pick<Environment, "name" | "soakSeconds" | "syncsItself">;
+  app: string;
+  /** The environment's clusters, from `clustersOf`. */
+  clusters: readonly string[];
+  /**
+   * The commits from the one that brought the release, the oldest first, to the newest; what was reported on older ones was
+   * about another release.
+   */
+  reports: readonly Reports[];
+  /** When the release came. */
+  arrivedAt: Date;
+  now: Date;
+}
+
 /**
  * Judges whether an app's release is proven in an environment: on every cluster, the latest report is a success, and there has
  * been no failure for as long as it has to soak. A sync in between changes nothing as long as it succeeds.
- * @param query.reports the commits from the one that brought the release, the oldest first, to the newest; what was reported
- *   on older ones was about another release
- * @param query.clusters the environment's clusters, from `clustersOf`
  */
-export function verdictOf(query: {
-  environment: Pick<Environment, "name" | "soakSeconds">;
-  app: string;
-  clusters: readonly string[];
-  reports: readonly Reports[];
-  now: Date;
-}): Verdict {
+export function verdictOf(query: Query): Verdict {
   const { environment, app, clusters, reports, now } = query;
   const facts = clusters.map((cluster) =>
     factOf(cluster, historyOf(reports, formatContext({ cluster, app }))),
   );
-  if (facts.every(({ state }) => state === "silent")) {
-    const which = clusters.length === 0 ? "" : ` (${clusters.join(", ")})`;
-    return {
-      kind: "unproven",
-      state: "silent",
-      reason: `no cluster of ${environment.name} has reported on it yet${which}`,
-      way: `wait until Argo CD has synced it in ${environment.name}; does it post commit statuses?`,
-      readyAt: undefined,
-    };
-  }
   const faults = facts.filter(({ state }) => state !== "healthy");
-  return faults.length === 0 ? soaked(facts, environment, now) : unproven(faults, facts.length);
+  if (facts.length > 0 && faults.length === 0) return soaked(facts, environment, now);
+  return unproven(faults, facts.length, query);
 }
 
 /** What a cluster's reports come to. */
@@ -135,26 +135,51 @@ function factOf(cluster: string, history: readonly CommitStatus[]): Fact {
   return { cluster, state: "healthy", since: healthy.at, description: latest.description };
 }
 
-const WORST = ["failed", "deploying", "silent"] as const;
-const WAYS = {
-  failed: "mend it there, or release another image",
-  deploying: "wait until the sync is over",
-  silent: "wait until Argo CD has synced it there",
-};
+/** Argo CD looks for new commits every three minutes (argocd/config); it may have others to sync first. */
+const PICKED_UP_MS = 15 * 60_000;
+/** Ten attempts are 17 minutes (argocd/environment), and one that hangs is ended after 30 (argocd/config). */
+const SYNCED_MS = 60 * 60_000;
 
-function unproven(faults: readonly Fact[], clusters: number): Verdict {
+const WORST = ["failed", "deploying", "silent"] as const;
+
+function unproven(faults: readonly Fact[], total: number, query: Query): Verdict {
   const [state = "silent"] = WORST.filter((kind) => faults.some((fact) => fact.state === kind));
   const sentences = WORST.flatMap((kind) => {
     const those = faults.filter((fact) => fact.state === kind);
     if (kind !== "silent") return those.map((fact) => sentence(fact));
-    const names = those.map(({ cluster }) => cluster).join(", ");
-    return those.length === 0
-      ? []
-      : [
-          `${those.length} of ${clusters} clusters ${those.length === 1 ? "has" : "have"} not reported: ${names}`,
-        ];
+    return those.length === 0 && total > 0 ? [] : [silence(those, total, query.environment.name)];
   });
-  return { kind: "unproven", state, reason: sentences.join("; "), way: WAYS[state], readyAt: undefined };
+  const wait = whatToWaitFor(faults, query);
+  const way = wait ?? wayOf(state, `npm run sync ${query.environment.name} ${query.app}`);
+  const opensItself = wait !== undefined;
+  return { kind: "unproven", state, reason: sentences.join("; "), way, opensItself, readyAt: undefined };
+}
+
+/** What to wait for, where waiting is enough. */
+function whatToWaitFor(faults: readonly Fact[], { environment, arrivedAt, now }: Query): string | undefined {
+  const isWithin = (since: Date, length: number) => now.getTime() - since.getTime() < length;
+  const deploying = faults.filter(({ state }) => state === "deploying");
+  if (faults.some(({ state }) => state === "failed")) return undefined;
+  if (!deploying.every(({ since }) => isWithin(since, SYNCED_MS))) return undefined;
+  if (faults.length > 0 && deploying.length === faults.length) return "wait until the sync is over";
+  // Where a person starts each sync, nobody may ever do so.
+  if (!environment.syncsItself || !isWithin(arrivedAt, PICKED_UP_MS)) return undefined;
+  return `wait until Argo CD has synced it in ${environment.name}`;
+}
+
+function wayOf(state: (typeof WORST)[number], sync: string): string {
+  if (state === "failed") return `mend it there, release another image, try again with \`${sync}\``;
+  if (state === "deploying") return `start the sync again with \`${sync}\``;
+  return `start a sync that reports with \`${sync}\``;
+}
+
+function silence(silent: readonly Fact[], total: number, environment: string): string {
+  const names = silent.map(({ cluster }) => cluster).join(", ");
+  if (silent.length < total) {
+    const have = silent.length === 1 ? "has" : "have";
+    return `${silent.length} of ${total} clusters ${have} not reported: ${names}`;
+  }
+  return `no cluster of ${environment} has reported on it yet${names === "" ? "" : ` (${names})`}`;
 }
 
 function sentence({ cluster, state, since, description }: Fact): string {
@@ -184,6 +209,7 @@ function soaked(
     state: "soaking",
     reason: `healthy on ${youngest} since ${moment(since)}, and has to soak for ${inWords(soakSeconds)} (ready at ${moment(readyAt)})`,
     way: `wait until ${moment(readyAt)}`,
+    opensItself: true,
     readyAt,
   };
 }

@@ -16,6 +16,8 @@ export const FORGE_PORTS = ["forge"];
 export const FORGE_CREDENTIALS = ["forge-secret-key", "forge-lfs-secret", "forge-oauth-secret", "webhook"];
 /** The person or bot that everything in the sandbox's forge belongs to. */
 export const FORGE_USER = "sandbox";
+/** The account of Argo CD, which reads the repository and reports. */
+export const REPORTER = "argocd";
 
 export interface ForgeProgram {
   readonly path: string;
@@ -110,9 +112,9 @@ LEVEL = Warn
 }
 
 /** What a token may do: its user everything, Argo CD only read the repository and post statuses on commits. */
-const SCOPES = { user: "all", argocd: "write:repository" };
+const SCOPES = { [FORGE_USER]: "all", [REPORTER]: "write:repository" };
 
-/** An access token for the forge's user, who is made with the first one. */
+/** An access token of an account, which is made with its first one. */
 export async function ensureToken(
   layout: Layout,
   program: ForgeProgram,
@@ -124,19 +126,21 @@ export async function ensureToken(
     tryRun(program.path, ["--config", configFile(layout), "admin", "user", ...args], {
       env: environment(layout),
     });
-  const user = ["--username", FORGE_USER, "--email", `${FORGE_USER}@sandbox.invalid`];
+  const user = ["--username", holder, "--email", `${holder}@sandbox.invalid`];
   const created = await admin(
     "create",
     ...user,
-    "--admin",
+    ...(holder === FORGE_USER ? ["--admin"] : []),
     "--random-password",
     "--must-change-password=false",
   );
   if (created.exitCode !== 0 && !/already exists/.test(created.stderr)) {
-    throw new ExternalError(`the forge's user cannot be made: ${created.stderr.trim().split("\n").at(-1)}`);
+    throw new ExternalError(
+      `the forge's user ${holder} cannot be made: ${created.stderr.trim().split("\n").at(-1)}`,
+    );
   }
   const name = ["--token-name", `${holder}-${Date.now()}`, "--scopes", SCOPES[holder]];
-  const made = await admin("generate-access-token", "--username", FORGE_USER, "--raw", ...name);
+  const made = await admin("generate-access-token", "--username", holder, "--raw", ...name);
   // Its log goes to standard output too, by a thread of its own: the token is a line, and not always the last one.
   const value = /^[0-9a-f]{40}$/m.exec(made.stdout)?.[0];
   if (value === undefined) {
@@ -218,6 +222,13 @@ async function isThere({ call }: ForgeCalls, wanted: string): Promise<boolean> {
 }
 
 const Webhook = z.object({ config: z.object({ url: z.string().optional() }) });
+
+/** Lets Argo CD's account read the repository and post statuses on its commits. */
+export async function ensureReporter(forge: string, token: string, repository: Repository): Promise<void> {
+  const { call } = callsOf(forge, token, repository);
+  const route = "PUT /repos/{owner}/{repo}/collaborators/{collaborator}";
+  await call(route, { collaborator: REPORTER, permission: "write" }, z.unknown());
+}
 
 /** Makes the teams that promotions ask for a review, where they are missing. They have no members. */
 export async function ensureTeams(

@@ -35,6 +35,7 @@ import {
 import { readDefinitions } from "./definitions.ts";
 import {
   ensureAdopted,
+  ensureReporter,
   ensureRepository,
   ensureTeams,
   ensureToken,
@@ -43,6 +44,7 @@ import {
   FORGE_USER,
   forgeUrl,
   prepareForge,
+  REPORTER,
 } from "./forge.ts";
 import { ensureKeys, keyFile, sealAnew } from "./keys.ts";
 import { writeKubeconfig } from "./kubeconfig.ts";
@@ -194,7 +196,7 @@ export class Sandbox {
     const rules = await ensureKeys(this.layout, this.#program("age-keygen"), environments);
     const changes = {
       settings: {
-        [SETTINGS_FILE]: { repoURL: url, forgeAPI: `${forge}/api/v1`, revision: BRANCH },
+        [SETTINGS_FILE]: { repoURL: url, forgeAPI: `${forge}/api/v1`, revision: BRANCH, reporter: REPORTER },
         ...Object.fromEntries(
           environments.map((name) => [`overlays/${name}/environment.yaml`, { soak: SOAK }]),
         ),
@@ -205,7 +207,7 @@ export class Sandbox {
     let token = "";
     await ensureWork(this.layout, url, changes, async () => {
       await this.#untilReady("forge", tell);
-      token = await ensureToken(this.layout, this.#tool("gitea"), "user");
+      token = await ensureToken(this.layout, this.#tool("gitea"), FORGE_USER);
       await writeGitCredentials(this.layout, { url, user: FORGE_USER, token });
       await ensureRepository(forge, token, repository, {
         urls: argocdWebhooks(this.state),
@@ -251,8 +253,10 @@ export class Sandbox {
   /** Puts Argo CD's own objects on the hub, and starts it. */
   async startArgocd(tell: Tell): Promise<void> {
     const { hub } = this;
-    const token = await ensureToken(this.layout, this.#tool("gitea"), "argocd");
+    const token = await ensureToken(this.layout, this.#tool("gitea"), REPORTER);
     const { repoURL } = await readSettings(this.layout.delivered);
+    const user = await ensureToken(this.layout, this.#tool("gitea"), FORGE_USER);
+    await ensureReporter(this.forge, user, repositoryOf(repoURL));
     const crds = join(this.#tool("argocd").assets, "manifests/crds");
     const files = (await readdir(crds)).filter((name) => name.endsWith("-crd.yaml"));
     const texts = await Promise.all(files.map((name) => readFile(join(crds, name), "utf8")));
@@ -274,7 +278,7 @@ export class Sandbox {
     const config = await this.#render("argocd/config");
     await this.#apply(hub, config);
     const clusters = [...this.clusters].map(([environment, cluster]) => ({ environment, cluster }));
-    const facts = { repoURL, forgeUser: FORGE_USER, forgeToken: token, clusters };
+    const facts = { repoURL, forgeUser: REPORTER, forgeToken: token, clusters };
     await this.#apply(hub, JSON.stringify(list(hubObjects(this.state, facts))), "sandbox");
     const programs = {
       argocd: this.#program("argocd"),

@@ -27,6 +27,15 @@ const SettingsFile = z.object({
     revision: z.string().regex(/^[\w./-]+$/, "not the name of a branch"),
     /** Base URL of the forge's REST API. */
     forgeAPI: address,
+    /** The account on the forge whose token Argo CD reports with: no other's commit statuses count. */
+    reporter: z
+      .string()
+      .regex(/^[\w.-]+(\[bot\])?$/, "not the name of an account")
+      .refine(
+        (name) => name.toLowerCase() !== "github-actions[bot]",
+        "every workflow reports as this account",
+      )
+      .optional(),
     /** What comes before `/ecommerce/<service>` in an image's name. */
     registry: z
       .string()
@@ -51,7 +60,7 @@ export async function readSettings(root: string): Promise<Settings> {
 /** The names of the settings that still are as this repository was published, such as `domain: example.com`. */
 export function exampleSettings(settings: Settings): string[] {
   return Object.entries(settings)
-    .filter(([, value]) => /\bexample\b/.test(value))
+    .filter(([, value]) => /\bexample\b/.test(value ?? ""))
     .map(([name]) => name);
 }
 

@@ -9,10 +9,16 @@ import { SETTINGS_FILE, withSettings } from "../../../scripts/lib/tree/settings.
 /** As published. */
 const EXAMPLE = {
   repoURL: "https://github.com/example/shop.git",
+  reporter: "example-argocd",
   registry: "registry.example.com",
   domain: "example.com",
 };
-const OWN = { repoURL: "https://git.acme.dev/a/b.git", registry: "ghcr.io/acme", domain: "acme.dev" };
+const OWN = {
+  repoURL: "https://git.acme.dev/a/b.git",
+  reporter: "argocd",
+  registry: "ghcr.io/acme",
+  domain: "acme.dev",
+};
 
 let copy: string;
 
@@ -36,7 +42,7 @@ it("refuses as long as the settings are examples", async () => {
   expect(await bootstrap(EXAMPLE, "--yes")).toEqual({
     exitCode: 3,
     stdout: "",
-    stderr: `bootstrap: ${SETTINGS_FILE} still has example values: repoURL, registry, domain; put your own there, and push\n`,
+    stderr: `bootstrap: ${SETTINGS_FILE} still has example values: repoURL, reporter, registry, domain; put your own there, and push\n`,
   });
 });
 

@@ -16,7 +16,9 @@ describe("the settings", () => {
     const texts = await Promise.all(
       files.map(async (file) => ({ file, text: await readFile(join(ROOT, file), "utf8") })),
     );
-    expect(texts.filter(({ text }) => text.includes(value)).map(({ file }) => file)).toEqual([SETTINGS_FILE]);
+    expect(texts.filter(({ text }) => text.includes(value ?? "")).map(({ file }) => file)).toEqual([
+      SETTINGS_FILE,
+    ]);
   });
 
   it("make Argo CD's own address, in its notifications too", async () => {

@@ -62,6 +62,7 @@ const CALLS: Record<
         description: "Build has completed successfully",
         at: new Date("2012-07-20T01:19:13Z"),
         url: "https://ci.example.com/1000/output",
+        account: "octocat",
       },
     ],
   },

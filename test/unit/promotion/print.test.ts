@@ -80,7 +80,14 @@ describe("a review in the terminal", () => {
           step("disk", { before: undefined, difference: [], commits: undefined, evidence: undefined }),
           step("api", {
             commits: { kind: "unreadable", reason: "403" },
-            evidence: { kind: "unproven", state: "silent", reason: "x", way: "y", readyAt: undefined },
+            evidence: {
+              kind: "unproven",
+              state: "silent",
+              reason: "x",
+              way: "y",
+              opensItself: true,
+              readyAt: undefined,
+            },
           }),
         ],
         heldBack: [{ app: "cart", hold }],

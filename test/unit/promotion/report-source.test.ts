@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { argocdSource } from "../../../scripts/lib/promotion/report-source.ts";
+import { argocdSource, statusSource } from "../../../scripts/lib/promotion/report-source.ts";
 import { listed, standInForArgocd } from "../../support/argocd.ts";
 
 const commit = (digit: string) => digit.repeat(40);
@@ -20,6 +20,48 @@ async function ask(applications: readonly unknown[], apps = ["web"]) {
   const source = argocdSource({ program, env: process.env }, "test");
   return source(new Map(apps.map((app) => [app, WINDOW])), []);
 }
+
+describe("a forge as the source of reports", () => {
+  const source = (account: string | undefined, context = "argocd/test/web") => {
+    const status = {
+      context,
+      state: "success" as const,
+      description: "",
+      at: new Date(),
+      url: undefined,
+      account,
+    };
+    const forge = { statuses: async () => [status] };
+    const options = { environment: "test", environments: ["dev", "test"], reporter: "Argo-CD[bot]" };
+    return statusSource(forge, options)(new Map([["web", [ARRIVAL]]]), []);
+  };
+
+  it.each(["Argo-CD[bot]", "argo-cd[bot]"])("counts what %s has posted", async (account) => {
+    const { clusters, reports, remarks } = await source(account);
+    expect({ clusters, count: reports.get("web")?.[0]?.statuses.length }).toEqual({
+      clusters: ["test"],
+      count: 1,
+    });
+    expect(remarks).toEqual(new Map());
+  });
+
+  it.each([
+    ["mallory", "mallory"],
+    ["argo-cd", "argo-cd"],
+    ["", ""],
+    [undefined, "an account that is gone"],
+  ])("does not count what %s has posted, and says so", async (account, name) => {
+    const { clusters, reports, remarks } = await source(account);
+    expect({ clusters, count: reports.get("web")?.[0]?.statuses.length }).toEqual({ clusters: [], count: 0 });
+    expect(remarks.get("web")).toBe(
+      `statuses of ${name} do not count, only those of Argo-CD[bot] (reporter in argocd/settings/settings.yaml)`,
+    );
+  });
+
+  it.each(["ci/build", "argocd/test/api", "argocd/dev/web"])("says nothing of %s", async (context) => {
+    expect((await source("mallory", context)).remarks).toEqual(new Map());
+  });
+});
 
 describe("Argo CD as the source of reports", () => {
   it.each<[string, Parameters<typeof listed>[1], typeof HISTORY, string, number]>([

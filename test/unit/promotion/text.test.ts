@@ -183,6 +183,7 @@ describe("the body", () => {
       state: "failed",
       reason: nasty,
       way: "mend it",
+      opensItself: false,
       readyAt: undefined,
     };
     const refusal: Refusal = { fact: `web: ${nasty}`, way: "wait", mayOverride: true, opensItself: true };

@@ -86,7 +86,7 @@ function status(text: string, app = "web"): CommitStatus {
     throw new Error(text);
   const context = formatContext({ cluster: cluster === undefined ? "prod" : `prod-${cluster}`, app });
   const description = state === "failure" ? "synced, but degraded" : `a ${state}`;
-  return { context, state, description, at: minute(Number(minutes)), url: undefined };
+  return { context, state, description, at: minute(Number(minutes)), url: undefined, account: undefined };
 }
 
 /** Commits with their statuses in the order of time; a forge lists the newest first. */
@@ -99,14 +99,15 @@ function reports(...commits: string[][]): Reports[] {
 
 function judge(
   seen: readonly Reports[],
-  parts: { clusters?: string[]; soakSeconds?: number; now?: number } = {},
+  parts: { clusters?: string[]; soakSeconds?: number; now?: number; syncsItself?: boolean } = {},
 ): Verdict {
-  const { clusters = ["prod"], soakSeconds = 1800, now = 60 } = parts;
+  const { clusters = ["prod"], soakSeconds = 1800, now = 60, syncsItself = true } = parts;
   return verdictOf({
-    environment: { name: "prod", soakSeconds },
+    environment: { name: "prod", soakSeconds, syncsItself },
     app: "web",
     clusters,
     reports: seen,
+    arrivedAt: minute(0),
     now: minute(now),
   });
 }
@@ -156,6 +157,8 @@ describe("a release is proven", () => {
     expect(judge(reports(["success@60"]), { soakSeconds: 0 })).toMatchObject({ kind: "proven" });
   });
 });
+
+const TWO = ["prod", "prod-eu"];
 
 describe("a release is not proven", () => {
   it.each<[string, string[][], string, string]>([
@@ -245,6 +248,41 @@ describe("a release is not proven", () => {
       kind: "unproven",
       reason: "no cluster of prod has reported on it yet",
     });
+  });
+
+  const START = "start a sync that reports with `npm run sync prod web`";
+  const AGAIN = "start the sync again with `npm run sync prod web`";
+  it.each<[string, string[], Parameters<typeof judge>[1], boolean, string]>([
+    ["has just come", [], { now: 14 }, true, "wait until Argo CD has synced it in prod"],
+    ["is silent for longer than Argo CD takes", [], { now: 15 }, false, START],
+    ["came to where a person starts each sync", [], { now: 14, syncsItself: false }, false, START],
+    [
+      "is silent on one cluster of two",
+      ["success@1"],
+      { now: 14, clusters: TWO },
+      true,
+      "wait until Argo CD has",
+    ],
+    ["stays silent on one cluster of two", ["success@1"], { clusters: TWO }, false, START],
+    ["is being synced", ["pending@1"], { now: 60 }, true, "wait until the sync is over"],
+    ["is being synced for longer than a sync takes", ["pending@1"], { now: 61 }, false, AGAIN],
+    [
+      "is being synced on one cluster, and stays silent on another",
+      ["pending@50"],
+      { clusters: TWO },
+      false,
+      AGAIN,
+    ],
+    [
+      "failed",
+      ["failure@1"],
+      { now: 2 },
+      false,
+      "mend it there, release another image, try again with `npm run sync prod web`",
+    ],
+    ["soaks", ["success@1"], { now: 2 }, true, "wait until 2026-01-31 12:31:00 UTC"],
+  ])("and says whether time will prove it, when it %s", (_, texts, parts, opensItself, way) => {
+    expect(judge(reports(texts), parts)).toMatchObject({ opensItself, way: expect.stringContaining(way) });
   });
 
   it("and says when it will be, while it soaks", () => {

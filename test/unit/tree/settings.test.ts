@@ -41,6 +41,16 @@ async function settingsOf(text: string) {
 }
 
 describe("reading", () => {
+  const reporting = async (reporter: string) =>
+    settingsOf(`${TEXT}  reporter: ${JSON.stringify(reporter)}\n`);
+  it.each(["argocd", "Release-Bot[bot]"])("takes the account %s that reports", async (reporter) => {
+    await expect(reporting(reporter)).resolves.toMatchObject({ reporter });
+  });
+
+  it.each(["@argocd", "a b", "github-actions[bot]"])("refuses the account %s", async (reporter) => {
+    await expect(reporting(reporter)).rejects.toThrow(`${SETTINGS_FILE}:14: data.reporter: `);
+  });
+
   it("gives the values", async () => {
     expect(await settingsOf(TEXT)).toEqual({
       repoURL: "https://github.com/example/ecommerce-gitops.git",
