@@ -1,11 +1,14 @@
 /** Releases from the bump to the rollback, as `npm run demo` shows them. */
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { type RunResult, run } from "../../scripts/lib/exec.ts";
 import { connectRepository } from "../../scripts/lib/forge/connection.ts";
 import { connectForge } from "../../scripts/lib/forge/forge.ts";
 import { holdPath, parseHolds } from "../../scripts/lib/release/hold.ts";
 import { parseRelease, type Release, releasePath } from "../../scripts/lib/release/release.ts";
-import { applicationOf, env, npm, root, work } from "./support.ts";
+import { REPORTER } from "../../scripts/lib/sandbox/forge.ts";
+import { applicationOf, env, npm, npmInWork, push, root, until, untilHealthy, work } from "./support.ts";
 
 const APP = "user-service";
 const HOLD = holdPath({ environment: "prod", app: APP });
@@ -117,5 +120,79 @@ describe("npm run demo", () => {
 
   it("leaves no pull request open", async () => {
     expect(await forge.listOpenPullRequests("main")).toEqual([]);
+  });
+});
+
+describe("what goes wrong before there is a sync", () => {
+  /** Replaces a text of a file in the work clone, and pushes that; returns the commit. */
+  async function edit(path: string, from: string, to: string): Promise<string> {
+    await run("git", ["pull", "--quiet", "--rebase"], { cwd: work, env });
+    const file = join(work, path);
+    const text = await readFile(file, "utf8");
+    expect(text).toContain(from);
+    await writeFile(file, text.replace(from, to));
+    return push(`${path}: ${to}`);
+  }
+
+  /** The newest status that Argo CD has posted of something on a commit, as `<state>: <description>`. */
+  async function newest(commit: string, context: string): Promise<string> {
+    const found = (await forge.statuses(commit)).find((status) => status.context === context);
+    expect(found?.account ?? REPORTER).toBe(REPORTER);
+    return `${found?.state}: ${found?.description}`;
+  }
+  const untilReported = async (commit: string, context: string, text: RegExp) =>
+    until(
+      `${commit} has the status ${context}: ${text}`,
+      async () => text.test(await newest(commit, context)) || undefined,
+      180,
+    );
+  const status = async () => (await npmInWork(["status"])).stdout;
+
+  const OVERLAY = `overlays/dev/${APP}/kustomization.yaml`;
+  const CATALOGUE = "apps/redis.yaml";
+  let broken: string;
+
+  it("an app that cannot be compared is on the commit that broke it", async () => {
+    broken = await edit(OVERLAY, "path: pdb.yaml", "path: missing.yaml");
+    await untilReported(broken, "argocd/dev", /^failure: an application cannot be made/);
+    expect(await status()).toMatch(
+      /^dev-user-service cannot be compared with Git: ComparisonError: .*missing/m,
+    );
+  });
+
+  it("a sync that gives up before it has a commit is, too, and its first failure at once", async () => {
+    const retry = ["--retry-limit", "1", "--retry-backoff-duration", "1s", "--retry-refresh"];
+    await run("argocd", ["app", "sync", `dev-${APP}`, "--async", ...retry], { env });
+    const context = `argocd/dev/${APP}`;
+    await untilReported(broken, context, /^error: sync error: ComparisonError: /);
+    const states = (await forge.statuses(broken)).filter((found) => found.context === context);
+    expect(states.map(({ state }) => state)).toEqual(["error", "failure", "pending"]);
+  });
+
+  it("an application that cannot be made is on the commit that broke it, and all is well on the one that mends it", async () => {
+    await edit(OVERLAY, "path: missing.yaml", "path: pdb.yaml");
+    const nameless = await edit(CATALOGUE, "namespace: data\n", "");
+    await untilReported(nameless, "argocd/dev", /^failure: an application cannot be made/);
+    await until("status has the reason", async () => {
+      return /^the ApplicationSet dev fails: /m.test(await status()) || undefined;
+    });
+    const mended = await edit(CATALOGUE, "kind: store\n", "namespace: data\nkind: store\n");
+    await untilReported(mended, "argocd/dev", /^success: /);
+    expect(await status()).not.toMatch(/fails: |cannot be compared/);
+  });
+
+  it("the app whose sync failed is healthy without another sync, on the commit of now", async () => {
+    const found = await untilHealthy(`dev-${APP}`);
+    expect(found.operation).toBe("Error");
+    await untilReported(found.revision, `argocd/dev/${APP}`, /^success: healthy, and nothing to sync/);
+  });
+
+  it("an edit of the base that dev's own patch hides leaves its evidence as it was", async () => {
+    const hidden = await edit(`base/${APP}/hpa.yaml`, "maxReplicas: 20", "maxReplicas: 21");
+    await untilHealthy(`dev-${APP}`, hidden);
+    const promoted = await npm("run", "promote", "--", "--if-ready", "--dry-run", "dev", "staging", APP);
+    expect(promoted.stdout).toMatch(/user-service .* for \d+ /);
+    expect(promoted.stdout).not.toContain("not proven");
+    expect(await newest(hidden, `argocd/dev/${APP}`)).toBe("undefined: undefined");
   });
 });
