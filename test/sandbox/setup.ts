@@ -8,7 +8,7 @@ import { run, tryRun } from "../../scripts/lib/exec.ts";
 import { exists } from "../../scripts/lib/file.ts";
 import { repositoryRoot } from "../../scripts/lib/repository.ts";
 import { cacheDir } from "../../scripts/lib/tools/cache.ts";
-import { vendorDefinitions } from "../support/vendors.ts";
+import { vendorDefinitions } from "../support/definitions.ts";
 
 declare module "vitest" {
   export interface ProvidedContext {
@@ -85,8 +85,8 @@ export async function startSandbox({
 
 export async function setup(project: TestProject): Promise<() => Promise<void>> {
   const { root, home } = await freshClone();
-  // Where the vendor's own definition of SopsSecret is at hand, it is what the API servers have.
-  const vendors = await vendorDefinitions("sopssecrets.isindir.github.com");
+  // Where the vendors' own definitions are at hand, they are what the API servers have.
+  const vendors = await vendorDefinitions();
   project.provide("root", root);
   project.provide("home", home);
   project.provide("crds", vendors === undefined ? {} : { SANDBOX_CRDS: vendors });

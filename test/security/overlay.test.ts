@@ -88,6 +88,12 @@ function release(): Objects {
       data: { LOG_LEVEL: "info" },
     },
     Service: { apiVersion: "v1", kind: "Service", metadata, spec: { selector: { app: "web" } } },
+    Gateway: {
+      apiVersion: "apisix.apache.org/v1alpha1",
+      kind: "GatewayProxy",
+      metadata,
+      spec: { plugins: [{ name: "cors", config: { allow_origins: "https://shop.domain", max_age: 600 } }] },
+    },
   };
 }
 
@@ -162,6 +168,9 @@ const ALLOWED: Record<string, Change[]> = {
       o.Ingress.spec.rules[0].host = "api.staging.example.com";
       o.Ingress.spec.tls[0].hosts[0] = "api.staging.example.com";
     },
+  ],
+  "shop front": [
+    (o) => (o.Gateway.spec.plugins[0].config.allow_origins = "https://shop.staging.example.com"),
   ],
   checksums: [
     (o) => (o.Deployment.spec.template.metadata.annotations = { "checksum/web-database": "ENC[x]" }),

@@ -34,6 +34,7 @@ it("the stores' credentials are in the namespace of each service that uses them"
   expect(Object.fromEntries(copies)).toEqual({
     "apisix/gateway-admin": ["gateway/gateway-admin"],
     "apisix/gateway-tls": ["gateway/gateway-tls"],
+    "user-service/user-service-token": ["microservices/user-service-token", "gateway/gateway-token"],
     "payment-service/payment-gateway": ["microservices/payment-gateway"],
     "postgresql/database": [
       "data/database",
@@ -44,6 +45,7 @@ it("the stores' credentials are in the namespace of each service that uses them"
     ],
     "redis/redis": [
       "data/redis",
+      "gateway/gateway-redis",
       "microservices/order-service-redis",
       "microservices/product-service-redis",
       "microservices/user-service-redis",
@@ -126,6 +128,7 @@ describe.each(environments)("in %s", (env) => {
     ],
     ["order-service", "300m", "384Mi", "1", "768Mi", "/healthz", "/readyz", 60, 15],
     ["payment-service", "200m", "256Mi", "1", "512Mi", "/healthz", "/readyz", 60, 15],
+    ["apisix", "250m", "256Mi", "1", "512Mi", "/status", "/status/ready", 60, 15],
   ])("%s has the sizes and times", (app, cpu, memory, cpuLimit, memoryLimit, live, ready, grace, sleep) => {
     const pod = workload(app)?.spec.template.spec;
     const [main] = pod?.containers ?? [];
@@ -147,6 +150,7 @@ describe.each(environments)("in %s", (env) => {
     ["product-service", 15],
     ["order-service", 40],
     ["payment-service", 40],
+    ["apisix", 40],
     ["postgresql", 100],
     ["redis", 50],
   ])("%s has the %d s that it takes at most to finish what it has begun", (app, drain) => {
@@ -199,7 +203,12 @@ describe("prod", () => {
       metadata.name,
       spec.replicas,
     ]);
-    expect(Object.fromEntries(replicas)).toEqual({ "payment-service": 2, "product-service": 3 });
+    expect(Object.fromEntries(replicas)).toEqual({
+      apisix: 3,
+      "apisix-ingress-controller": 2,
+      "payment-service": 2,
+      "product-service": 3,
+    });
   });
 
   it.each<[string, (pods: number, gone: number) => boolean]>([

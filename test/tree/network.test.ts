@@ -21,7 +21,6 @@ const PRIVATE = ["10.1.2.3", "172.16.1.2", "192.168.1.2"];
 
 /** What is not in the tree, but at the other end of a flow. */
 const OTHERS: Endpoint[] = [
-  named("apisix", "gateway"),
   named("other-in-gateway", "gateway"),
   named("other-in-microservices", "microservices"),
   named("other-in-data", "data"),
@@ -38,8 +37,14 @@ const OTHERS: Endpoint[] = [
 
 /** Every flow there is, besides DNS. Anything that is not here is closed. */
 const FLOWS = [
+  // Everybody reaches the gateway, and its controller configures it.
+  "internet -> gateway/apisix: 9080 9443",
+  ...PRIVATE.map((address) => `${address} -> gateway/apisix: 9080 9443`),
+  "metadata -> gateway/apisix: 9080 9443",
+  "gateway/apisix-ingress-controller -> gateway/apisix: 9180",
+  "gateway/apisix -> data/redis: 6379",
   // The gateway calls all four.
-  "gateway/apisix -> microservices/user-service: 8080 9090",
+  "gateway/apisix -> microservices/user-service: 8080",
   "gateway/apisix -> microservices/product-service: 8081",
   "gateway/apisix -> microservices/order-service: 8082",
   "gateway/apisix -> microservices/payment-service: 8083",
@@ -64,10 +69,22 @@ const FLOWS = [
   "monitoring/prometheus -> data/postgresql: 9187",
   "monitoring/prometheus -> data/redis: 9121",
   ...PRIVATE.map((address) => `monitoring/prometheus -> ${address}: 443 6443 10250`),
+  "monitoring/prometheus -> gateway/apisix: 9091",
+  "monitoring/prometheus -> gateway/apisix-ingress-controller: 8080",
 ];
 
-/** What the monitoring namespace needs from and for the API server, which has no selector. */
+/** What the monitoring namespace and the gateway's controller need from and for the API server, which has no selector. */
 const API_SERVER = [
+  ...[
+    "default/apisix",
+    "internet",
+    "kube-system/kube-dns",
+    "kube-system/other-in-kube-system",
+    "metadata",
+    ...PRIVATE,
+  ].map((target) => `gateway/apisix-ingress-controller -> ${target}: 443 6443`),
+  "gateway/apisix-ingress-controller -> monitoring/grafana: 6443",
+  "gateway/apisix-ingress-controller -> monitoring/prometheus: 6443",
   ...["prometheus", "grafana"].flatMap((name) => [
     `monitoring/${name} -> internet: 443 6443`,
     `monitoring/${name} -> metadata: 443 6443`,

@@ -1,7 +1,10 @@
 import { describe, expect, it } from "vitest";
+import { z } from "zod";
 import { idOf, type Manifest } from "../../scripts/lib/manifests/manifest.ts";
+import { readDefinitions } from "../../scripts/lib/sandbox/definitions.ts";
 import { build } from "../../scripts/lib/tree/kustomize.ts";
 import { shapeFindings } from "../../scripts/lib/tree/shape.ts";
+import { validator, vendorDefinitions } from "../support/definitions.ts";
 import { kustomize, manifestsOf, ROOT, renderTree } from "./support.ts";
 
 /** What is GA in Kubernetes 1.34, and the custom resources this repository may use. */
@@ -14,7 +17,7 @@ const ALLOWED = [
   /^apisix\.apache\.org\//,
   /^isindir\.github\.com\/v1alpha3$/,
 ];
-const CLUSTER_SCOPED = ["Namespace", "StorageClass", "IngressClass"];
+const CLUSTER_SCOPED = ["Namespace", "StorageClass", "IngressClass", "ClusterRole", "ClusterRoleBinding"];
 
 const tree = await renderTree();
 const environments = tree.environments.map(({ name }) => name);
@@ -82,4 +85,49 @@ describe.each(tree.overlays)("$directory", ({ directory, app, text, manifests })
   it("holds none of the placeholders of base", () => {
     expect(text).not.toMatch(/image: registry\/|config\.kubernetes\.io\/local-config/);
   });
+});
+
+describe.each([
+  ["this repository's", undefined],
+  ["the vendors'", await vendorDefinitions()],
+])("%s definitions", async (whose, directory) => {
+  const Definition = z.object({
+    spec: z.object({
+      group: z.string(),
+      names: z.object({ kind: z.string() }),
+      versions: z.array(z.object({ name: z.string(), schema: z.object({ openAPIV3Schema: z.unknown() }) })),
+    }),
+  });
+  const isThere = whose === "this repository's" || directory !== undefined;
+  const definitions = (await readDefinitions(ROOT, directory)).flatMap((definition) => {
+    const { group, names, versions } = Definition.parse(definition).spec;
+    return versions.map(({ name, schema }) => ({
+      type: `${group}/${name} ${names.kind}`,
+      faults: validator(schema.openAPIV3Schema),
+    }));
+  });
+
+  it.runIf(isThere).each(environments)("take every custom resource of %s whole", (env) => {
+    const found = manifestsOf(tree, env).flatMap((manifest) => {
+      const definition = definitions.find(({ type }) => type === `${manifest.apiVersion} ${manifest.kind}`);
+      return (definition?.faults(manifest) ?? []).map((fault) => `${idOf(manifest)}: ${fault}`);
+    });
+    expect(found).toEqual([]);
+  });
+});
+
+it("every custom resource has a definition in the sandbox", async () => {
+  const Definition = z.object({
+    spec: z.object({ group: z.string(), names: z.object({ kind: z.string() }) }),
+  });
+  const known = (await readDefinitions(ROOT, undefined)).map((definition) => {
+    const { group, names } = Definition.parse(definition).spec;
+    return `${group} ${names.kind}`;
+  });
+  const used = environments.flatMap((env) =>
+    manifestsOf(tree, env)
+      .filter(({ apiVersion }) => /\.\w+\.(com|org)\//.test(apiVersion))
+      .map(({ apiVersion, kind }) => `${apiVersion.split("/")[0]} ${kind}`),
+  );
+  expect(used.filter((type) => !known.includes(type))).toEqual([]);
 });

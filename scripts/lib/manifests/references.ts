@@ -79,6 +79,24 @@ const ServiceAccount = z.object({
   imagePullSecrets: z.array(Named).nullish(),
   secrets: z.array(Named).nullish(),
 });
+/** Of apisix.apache.org: the gateway's admin key, what tokens are verified with, and values that a plugin's configuration gets. */
+const GatewayProxy = z.object({
+  spec: z.object({
+    provider: z.object({
+      controlPlane: z.object({
+        auth: z.object({
+          adminKey: z.object({ valueFrom: z.object({ secretKeyRef: KeyReference }).nullish() }),
+        }),
+      }),
+    }),
+  }),
+});
+const ApisixConsumer = z.object({
+  spec: z.object({ authParameter: z.record(z.string(), z.object({ secretRef: Named.nullish() }).nullish()) }),
+});
+const ApisixPluginConfig = z.object({
+  spec: z.object({ plugins: z.array(z.object({ secretRef: z.string().nullish() })) }),
+});
 
 type Need = Pick<Reference, "kind" | "name" | "key">;
 
@@ -124,6 +142,18 @@ function needsOf(manifest: Manifest): Need[] {
       const named = [...(imagePullSecrets ?? []), ...(secrets ?? [])];
       return named.flatMap(({ name }) => whole("Secret", name));
     }
+    case "GatewayProxy": {
+      const { adminKey } = read(GatewayProxy, manifest).spec.provider.controlPlane.auth;
+      return keyNeed("Secret", adminKey.valueFrom?.secretKeyRef);
+    }
+    case "ApisixConsumer":
+      return Object.values(read(ApisixConsumer, manifest).spec.authParameter).flatMap((method) =>
+        whole("Secret", method?.secretRef?.name),
+      );
+    case "ApisixPluginConfig":
+      return read(ApisixPluginConfig, manifest).spec.plugins.flatMap(({ secretRef }) =>
+        whole("Secret", secretRef),
+      );
     default:
       return [];
   }

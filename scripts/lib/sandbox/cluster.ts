@@ -243,7 +243,7 @@ export function clusterProcesses(
   return cluster.size.autoscales ? [...processes, metricsServer] : processes;
 }
 
-/** What kwok simulates: kubelets that make pods ready, or not; the usage they report; and disks that get bound. */
+/** What kwok simulates: kubelets that make pods ready, or not; the usage they report; disks that get bound; and addresses of load balancers. */
 function kwokConfigs(layout: Layout, assets: string): string[] {
   const upstream = [
     "stage/node/fast/node-initialize",
@@ -258,6 +258,8 @@ function kwokConfigs(layout: Layout, assets: string): string[] {
     join(layout.root, "sandbox/kwok/usage.yaml"),
     join(layout.root, "sandbox/kwok/claim.yaml"),
     join(layout.root, "sandbox/kwok/crash.yaml"),
+    join(layout.root, "sandbox/kwok/service-address.yaml"),
+    join(layout.root, "sandbox/kwok/ingress-address.yaml"),
   ];
 }
 

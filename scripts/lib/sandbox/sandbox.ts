@@ -50,8 +50,8 @@ import { ensureKeys, keyFile, sealAnew } from "./keys.ts";
 import { writeKubeconfig } from "./kubeconfig.ts";
 import type { Layout } from "./layout.ts";
 import { refuseFullDisk, refuseTakenPorts } from "./lifetime.ts";
+import type { OperatorWork } from "./operators-process.ts";
 import { declareProcess, isReady, lastLines, type ProcessSpec } from "./process.ts";
-import type { OperatorWork } from "./secrets-operator-process.ts";
 import { untilSettled } from "./settled.ts";
 import { makeSource, readSources } from "./sources.ts";
 import { credentialOf, ensureState, type State } from "./state.ts";
@@ -318,7 +318,7 @@ export class Sandbox {
       keyFile: keyFile(this.layout, environment),
     }));
     const work: OperatorWork = { sops: this.#program("sops"), clusters };
-    const operator = "lib/sandbox/secrets-operator-process";
+    const operator = "lib/sandbox/operators-process";
     const [command, args] = programLine(repositoryRoot(), operator, [JSON.stringify(work)]);
     await declareProcess(this.layout, {
       name: "secrets-operator",

@@ -38,7 +38,7 @@ const Checksums = z.strictObject({
 
 /** The directories of `base` that overlays of every environment may be built from, relative to the root. */
 export function takenDirectories(app: string): string[] {
-  return [`base/${app}/checksums`, "base/transformers/settings"];
+  return [`base/${app}/checksums`, "base/transformers/settings", "base/transformers/hosts"];
 }
 
 /** Looks at the checksums of all apps. */

@@ -149,7 +149,8 @@ describe.each(names)("%s", (env) => {
       return all.filter((rule) => DECIDE.test(rule.kind)).map((rule) => [kind, rule.kind, "name" in rule]);
     });
     expect(new Set(deciding.map(([kind]) => kind))).toEqual(new Set(["foundation"]));
-    expect(deciding).not.toContainEqual(["foundation", "Namespace", false]);
+    for (const kind of ["Namespace", "ClusterRole", "ClusterRoleBinding"])
+      expect(deciding).not.toContainEqual(["foundation", kind, false]);
   });
 
   it("asks a person before Argo CD prunes or deletes what holds data", () => {

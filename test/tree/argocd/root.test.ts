@@ -4,9 +4,17 @@ import { readSettings } from "../../../scripts/lib/tree/settings.ts";
 import { ROOT } from "../support.ts";
 import { only, render } from "./support.ts";
 
-const ADDONS = ["kube-prometheus-stack", "metrics-server", "prometheus-adapter", "sops-secrets-operator"];
+const ADDONS = [
+  "apisix-crds",
+  "kube-prometheus-stack",
+  "metrics-server",
+  "prometheus-adapter",
+  "sops-secrets-operator",
+];
 const Addon = z.object({
-  template: z.object({ spec: z.object({ source: z.object({ repoURL: z.string() }) }) }),
+  template: z.object({
+    spec: z.object({ source: z.object({ repoURL: z.string(), chart: z.string().optional() }) }),
+  }),
 });
 const Project = z.object({ sourceRepos: z.array(z.string()) });
 const root = await render("argocd/root");
@@ -78,12 +86,13 @@ describe("the root", () => {
 describe.each(ADDONS)("the addon %s", (name) => {
   const { spec } = only(root, "ApplicationSet", name);
 
-  it("is one exact version of one chart, from a repository that its project admits", () => {
-    expect(spec).toHaveProperty("template.spec.source.chart", name);
+  it("is one exact version of one chart, or a commit, from a repository that its project admits", () => {
+    const { chart } = Addon.parse(spec).template.spec.source;
     expect(spec).toHaveProperty(
       "template.spec.source.targetRevision",
-      expect.stringMatching(/^\d+\.\d+\.\d+$/),
+      expect.stringMatching(chart === undefined ? /^[0-9a-f]{40}$/ : /^\d+\.\d+\.\d+$/),
     );
+    if (chart !== undefined) expect(chart).toBe(name);
     expect(spec).toHaveProperty("template.spec.project", "addons");
     const { repoURL } = Addon.parse(spec).template.spec.source;
     const { sourceRepos } = Project.parse(only(root, "AppProject", "addons").spec);

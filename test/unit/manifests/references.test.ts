@@ -132,8 +132,34 @@ describe("what manifests need", () => {
       "Ingress",
       object("Ingress", "x", "spec: {tls: [{hosts: [a]}, {secretName: registry}]}\n", "networking.k8s.io/v1"),
     ],
+    [
+      "ApisixPluginConfig",
+      object(
+        "ApisixPluginConfig",
+        "x",
+        "spec: {plugins: [{name: a}, {name: b, secretRef: registry}]}\n",
+        "apisix.apache.org/v2",
+      ),
+    ],
+    [
+      "ApisixConsumer",
+      object(
+        "ApisixConsumer",
+        "x",
+        "spec: {authParameter: {jwtAuth: {secretRef: {name: registry}}}}\n",
+        "apisix.apache.org/v2",
+      ),
+    ],
   ])("is found in a %s", (_, yaml) => {
     expect(needs(yaml)).toEqual(["shop Secret registry *"]);
+  });
+
+  it("is a key in a GatewayProxy, which signs in with it", () => {
+    const auth = "{type: AdminKey, adminKey: {valueFrom: {secretKeyRef: {name: admin, key: admin-key}}}}";
+    const spec = `spec: {provider: {type: ControlPlane, controlPlane: {auth: ${auth}}}}\n`;
+    expect(needs(object("GatewayProxy", "x", spec, "apisix.apache.org/v1alpha1"))).toEqual([
+      "shop Secret admin admin-key",
+    ]);
   });
 
   it.each([

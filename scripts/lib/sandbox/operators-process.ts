@@ -1,9 +1,10 @@
 /**
- * `secrets-operator-process.ts <work>`: the stand-ins for sops-secrets-operator of all clusters, as one process. The
- * work is JSON: the sops program, and of each cluster a kubeconfig and the file with its private key.
+ * `operators-process.ts <work>`: the stand-ins for sops-secrets-operator and apisix-ingress-controller of all clusters, as one
+ * process. The work is JSON: the sops program, and of each cluster a kubeconfig and the file with its private key.
  */
 import { z } from "zod";
 import { connectApiServer } from "./api-server.ts";
+import { acceptAll } from "./gateway-controller.ts";
 import { operate } from "./secrets-operator.ts";
 
 const Work = z.strictObject({
@@ -21,8 +22,8 @@ await Promise.all(
   clusters.map(async ({ name, kubeconfig, keyFile }) => {
     // Each cluster's sops finds the key of this cluster only.
     const decryption = { program: sops, env: { PATH, HOME, SOPS_AGE_KEY_FILE: keyFile } };
-    await operate(await connectApiServer(kubeconfig), decryption, (line) =>
-      process.stdout.write(`${name}: ${line}\n`),
-    );
+    const log = (line: string) => process.stdout.write(`${name}: ${line}\n`);
+    const api = await connectApiServer(kubeconfig);
+    await Promise.race([operate(api, decryption, log), acceptAll(api, log)]);
   }),
 );
