@@ -1,6 +1,6 @@
 /** The catalogue: `apps/<app>.yaml` says what exists. Argo CD's ApplicationSets read the same files. */
 import { readFile } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { glob } from "tinyglobby";
 import { z } from "zod";
 import { readDocument } from "../document.ts";
@@ -74,11 +74,13 @@ export type SecretKey = z.infer<typeof SecretKey>;
  * @throws RefusedError naming file and line, when a file is not valid or its name is not its app's
  */
 export async function readCatalogue(root: string): Promise<App[]> {
-  const files = (await glob("apps/*.yaml", { cwd: root })).sort();
+  const files = await glob("apps/*.yaml", { cwd: root });
+  const names = files.map((file) => basename(file, ".yaml")).sort();
   return Promise.all(
-    files.map(async (file) => {
+    names.map(async (expected) => {
+      const file = `apps/${expected}.yaml`;
       const app = readDocument(await readFile(join(root, file), "utf8"), file, App);
-      if (file === `apps/${app.app}.yaml`) return app;
+      if (app.app === expected) return app;
       throw new RefusedError(`${file} is about ${app.app}`, `rename it to apps/${app.app}.yaml`);
     }),
   );

@@ -20,6 +20,13 @@ describe("the catalogue", () => {
     ]);
   });
 
+  it("has an app before those whose names begin with its own", async () => {
+    const root = await temporary();
+    const store = (app: string) => `app: ${app}\nnamespace: a1\nkind: store\nowners: [x1]\n`;
+    await write(root, { "apps/web-cache.yaml": store("web-cache"), "apps/web.yaml": store("web") });
+    expect((await readCatalogue(root)).map(({ app }) => app)).toEqual(["web", "web-cache"]);
+  });
+
   it.each([
     [
       "a field that nobody knows",
