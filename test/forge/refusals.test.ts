@@ -1,6 +1,6 @@
 /** What goes wrong, the one line that is said about it, and the proof that nothing was written. */
 
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeAll, describe, expect, inject, it } from "vitest";
@@ -287,6 +287,36 @@ describe("a forge", () => {
     await ask(`${repo.api}/branch_protections`, "POST", { rule_name: "main", enable_push: false });
     const line =
       /^bump: the forge refuses a push to main: .*protected branch main.*; leave --direct away: then it is a pull request$/m;
+    expect(await attempt(repo, ["web", NEW, "--direct"])).toEqual(refusal(3, line));
+  });
+
+  it("that takes signed commits only: that is said before a proposal and before --direct, which it refuses", async () => {
+    const repo = await repository();
+    const rule = { rule_name: "main", enable_push: true, require_signed_commits: true };
+    await ask(`${repo.api}/branch_protections`, "POST", rule);
+    const note = expect.stringMatching(
+      /^note: main takes signed commits only, and Git does not sign here; set commit\.gpgSign, or merge with a squash/,
+    );
+    // Gitea 1.26.0 does not tell Git the reason.
+    const line = expect.stringMatching(/^bump: the forge refuses a push to main: .*; leave --direct away/);
+    expect(await attempt(repo, ["web", NEW, "--direct"])).toEqual({
+      exitCode: 3,
+      lines: [note, line],
+      isUntouched: true,
+    });
+    expect(await attempt(repo, ["web", NEW])).toEqual({ exitCode: 0, lines: [note], isUntouched: false });
+  });
+
+  it("whose push fails for a missing signature says how to sign: exit code 3", async () => {
+    const repo = await repository();
+    const hooks = join(inject("repositories"), OWNER, `${repo.name}.git`, "hooks/pre-receive.d");
+    // As GitHub says it.
+    const text =
+      "error: GH013: Repository rule violations found for refs/heads/main.\n\n- Commits must have verified signatures.";
+    await write(hooks, { unsigned: `#!/bin/sh\nprintf '${text}\\n' >&2\nexit 1\n` });
+    await chmod(join(hooks, "unsigned"), 0o755);
+    const line =
+      /^bump: the forge refuses a push to main: - Commits must have verified signatures; have Git sign commits \(commit\.gpgSign\) with a key/;
     expect(await attempt(repo, ["web", NEW, "--direct"])).toEqual(refusal(3, line));
   });
 

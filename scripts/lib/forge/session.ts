@@ -27,8 +27,7 @@ export async function withForge<T>(
     const fetched = Promise.allSettled(fetch);
     await forge.checkRepository(branch, needs);
     for (const result of await fetched) if (result.status === "rejected") throw result.reason;
-    const isProposal = needs.includes("pull requests");
-    if (isProposal && !(await remote.signs()) && (await forge.requiresSignatures(branch)))
+    if (needs.length > 0 && !(await remote.signs()) && (await forge.requiresSignatures(branch)))
       process.stderr.write(`note: ${unsigned(branch)}\n`);
     return use(remote, forge);
   });
