@@ -24,9 +24,7 @@ async function call(port: number, options: SecureClientSessionOptions) {
   });
 }
 
-it("a repo server answers the sandbox's own programs, and nobody without a certificate", {
-  timeout: 120_000,
-}, async () => {
+it("a repo server answers the sandbox's own programs, and nobody without a certificate", async () => {
   const layout = layoutOf(await temporary());
   const { path: argocd, assets } = await resolveTool("argocd");
   const state = await ensureState(layout, [...ARGOCD_PORTS, ...clusterPorts("hub")], ARGOCD_CREDENTIALS);
