@@ -1,5 +1,4 @@
 /** What has run together before. */
-
 import type { Remote } from "../git/remote.ts";
 import type { Environment } from "../tree/environment.ts";
 import type { PromotionStep } from "./plan.ts";
@@ -12,15 +11,14 @@ export async function neverTogether(
   remote: Remote,
   options: {
     base: string;
-    from: string;
+    source: Environment;
     to: string;
     steps: readonly PromotionStep[];
-    environments: readonly Environment[];
   },
 ): Promise<string[]> {
-  const { base, from, to, steps, environments } = options;
-  const isLive = environments.some(({ name, promotesFrom }) => name === from && promotesFrom === undefined);
-  if (isLive || steps.length === 0) return [];
+  const { base, source, to, steps } = options;
+  const from = source.name;
+  if (source.promotesFrom === undefined || steps.length === 0) return [];
   const releases = async (commit: string, environment: string) => {
     const files = [...(await remote.entries(commit, [`overlays/${environment}/`]))];
     return new Map(

@@ -3,14 +3,14 @@ import { messageOf, RefusedError } from "../errors.ts";
 import type { Forge, PullRequest } from "../forge/forge.ts";
 import type { Remote } from "../git/remote.ts";
 import { withdraw } from "../proposal/withdrawal.ts";
-import { type Hold, holds } from "../release/hold.ts";
-import { parseRelease, type Release, releaseName, releasePath } from "../release/release.ts";
+import { findHeld, type HeldRelease, type Hold } from "../release/hold.ts";
+import { type Release, releaseAt, releaseName, releasePath } from "../release/release.ts";
 import { PROMOTIONS, parsePromotionBranch } from "./text.ts";
 
 /** An open promotion with releases that are held in its target. */
 export interface OvertakenPromotion extends Pick<PullRequest, "number" | "url"> {
   branch: string;
-  held: readonly { app: string; release: Release; hold: Hold }[];
+  held: readonly HeldRelease[];
 }
 
 /** What it must not bring, for people. */
@@ -49,12 +49,8 @@ export async function overtakenPromotions(
   if (open.some(({ headCommit }, index) => headCommit !== tips[index])) await remote.fetch(PROMOTIONS);
   const found: OvertakenPromotion[] = [];
   for (const { number, url, head: branch } of open.toSorted((one, other) => one.number - other.number)) {
-    const releases = await releasesOf(remote, branch, to);
-    const barred = releases.flatMap(({ app, release }) => {
-      const hold = held.find((candidate) => candidate.app === app && holds(candidate, release, now));
-      return hold === undefined ? [] : [{ app, release, hold }];
-    });
-    if (barred.length > 0) found.push({ number, url, branch, held: barred });
+    const brought = findHeld(held, await releasesOf(remote, branch, to), now);
+    if (brought.length > 0) found.push({ number, url, branch, held: brought });
   }
   return found;
 }
@@ -66,15 +62,9 @@ async function releasesOf(
 ): Promise<{ app: string; release: Release }[]> {
   const tip = (await remote.tip(branch)) ?? "";
   const found = (await promotedApps(remote, branch, to)).map(async (app) => {
-    const path = releasePath(to, app);
-    try {
-      const file = await remote.read(tip, path);
-      return file === undefined ? [] : [{ app, release: parseRelease(file.text, path) }];
-    } catch (error) {
-      // One that nobody can read brings nothing back; `npm run check` refuses it.
-      if (error instanceof RefusedError) return [];
-      throw error;
-    }
+    // A damaged one brings nothing back; `npm run check` refuses it.
+    const release = await releaseAt(remote, tip, releasePath(to, app));
+    return release === undefined ? [] : [{ app, release }];
   });
   return (await Promise.all(found)).flat();
 }

@@ -7,11 +7,11 @@ import type { Comparison, Forge } from "../forge/forge.ts";
 import type { Remote } from "../git/remote.ts";
 import { compareManifests, type ObjectChange } from "../manifests/change.ts";
 import { parseManifests } from "../manifests/manifest.ts";
-import { type Hold, type HoldPlace, holds, readHolds } from "../release/hold.ts";
+import { findHeld, type Hold, readHolds } from "../release/hold.ts";
 import { obstaclesIn } from "../release/promotable.ts";
 import { imageCommit } from "../release/release.ts";
 import { type App, readCatalogue } from "../tree/catalogue.ts";
-import { type Environment, readEnvironments } from "../tree/environment.ts";
+import { type Environment, findEnvironment, readEnvironments } from "../tree/environment.ts";
 import { build } from "../tree/kustomize.ts";
 import { readSettings } from "../tree/settings.ts";
 import { neverTogether } from "./combination.ts";
@@ -115,17 +115,15 @@ async function reviewTree(
   };
   const plan = await planPromotion({ root: tree, history, from, to, apps, kustomize });
   const environments = await readEnvironments(tree);
-  const [source, target] = [from, to].map((name) =>
-    environments.find((environment) => environment.name === name),
-  );
-  if (source === undefined || target === undefined) throw new Error("both were found by the plan");
+  const [source, target] = [findEnvironment(environments, from), findEnvironment(environments, to)];
   const reportSource =
     argocd === undefined ? await forgeSource(forge, request, environments) : argocdSource(argocd, from);
   const catalogue = new Map((await readCatalogue(tree)).map((app) => [app.app, app]));
 
   const changed = plan.steps.filter(({ change }) => change !== "unchanged");
   const inForce = await readHolds(tree, to);
-  const held = findHeld(inForce, changed, now);
+  const releases = changed.map(({ app, after }) => ({ app, release: after }));
+  const held = findHeld(inForce, releases, now);
   const going = changed.filter(({ app }) => !held.some((entry) => entry.app === app));
   const program = going.length === 0 ? "" : await kustomize();
   const call = pLimit(PARALLEL_CALLS);
@@ -139,7 +137,7 @@ async function reviewTree(
       now,
     }),
     Promise.all(going.map((step) => call(async () => commitsOf(forge, catalogue.get(step.app), step)))),
-    neverTogether(remote, { base, from, to, steps: going, environments }),
+    neverTogether(remote, { base, source, to, steps: going }),
     going.length === 0 ? new Map<string, SyncWindow[]>() : readSyncWindows(program, tree, to),
     overtakenPromotions(remote, forge, to, inForce, now),
   ]);
@@ -198,17 +196,6 @@ async function forgeSource(
     environment: from,
     environments: environments.map(({ name }) => name),
     reporter,
-  });
-}
-
-function findHeld(
-  inForce: readonly (HoldPlace & Hold)[],
-  steps: readonly PromotionStep[],
-  now: Date,
-): { app: string; hold: Hold }[] {
-  return steps.flatMap(({ app, after }) => {
-    const hold = inForce.find((candidate) => candidate.app === app && holds(candidate, after, now));
-    return hold === undefined ? [] : [{ app, hold }];
   });
 }
 

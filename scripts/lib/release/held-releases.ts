@@ -1,10 +1,9 @@
 /** Releases that a change brings although a hold keeps them out: a promotion may be older than the rollback. */
-import { RefusedError } from "../errors.ts";
 import { type Finding, findingIn } from "../finding.ts";
 import { GitHistory } from "../git/history.ts";
 import { type Hold, holdPath, holds, parseHolds } from "./hold.ts";
 import type { ProvenanceScope } from "./provenance.ts";
-import { parseRelease, type Release, releaseName } from "./release.ts";
+import { releaseAt, releaseName } from "./release.ts";
 
 /**
  * Looks for them.
@@ -25,6 +24,7 @@ export async function heldReleases(
     const [, environment = "", app = ""] = path.split("/");
     const inForce = await holdsOf(git, scope, path, holdPath({ environment, app }));
     if (inForce.length === 0) continue;
+    // A damaged one is a finding of its own.
     const release = await releaseAt(git, scope.head, path);
     const hold = release && inForce.find((candidate) => holds(candidate, release, now));
     if (release === undefined || hold === undefined) continue;
@@ -59,15 +59,4 @@ async function holdsOf(
   const commits = !changed.includes(path) ? [history] : isAlone ? [head] : [history, head];
   const files = await Promise.all(commits.map(async (commit) => git.read(commit, path)));
   return files.flatMap((file) => (file === undefined ? [] : parseHolds(file.text, path)));
-}
-
-/** Undefined where there is none, or none that can be named: that is a finding of its own. */
-async function releaseAt(git: GitHistory, commit: string, path: string): Promise<Release | undefined> {
-  try {
-    const file = await git.read(commit, path);
-    return file && parseRelease(file.text, path);
-  } catch (error) {
-    if (error instanceof RefusedError) return undefined;
-    throw error;
-  }
 }

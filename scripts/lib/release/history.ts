@@ -118,7 +118,7 @@ export async function* versions<T>(
 }
 
 /** What one commit has of it; `bad` where there is nothing, too. */
-export async function versionAt<T>(
+async function versionAt<T>(
   remote: Pick<Remote, "read">,
   kept: Kept<T>,
   { commit, date, author }: Omit<LogEntry, "subject">,

@@ -131,6 +131,25 @@ export function holds(hold: Hold, release: Pick<Release, "body" | "image">, now:
   return isInForce(hold, now) && isAbout(hold, release);
 }
 
+/** A release of an app that a hold keeps out. */
+export interface HeldRelease {
+  app: string;
+  release: Release;
+  hold: Hold;
+}
+
+/** Those of some releases for an environment that its holds keep out now. */
+export function findHeld(
+  list: readonly (Hold & { app: string })[],
+  releases: readonly Omit<HeldRelease, "hold">[],
+  now: Date,
+): HeldRelease[] {
+  return releases.flatMap(({ app, release }) => {
+    const hold = list.find((candidate) => candidate.app === app && holds(candidate, release, now));
+    return hold === undefined ? [] : [{ app, release, hold }];
+  });
+}
+
 /** The tag is the commit that was built: it is the same image, whether its digest is pinned beside it or not. */
 function sameImage(a: string, b: string): boolean {
   return a.split("@")[0] === b.split("@")[0];

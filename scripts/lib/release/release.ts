@@ -79,6 +79,21 @@ export function parseRelease(text: string, file: string): Release {
   return release;
 }
 
+/** The release that a commit has at a path; undefined where there is none, or a damaged one, which nobody can name. */
+export async function releaseAt(
+  git: Pick<GitObjects, "read">,
+  commit: string,
+  path: string,
+): Promise<Release | undefined> {
+  try {
+    const file = await git.read(commit, path);
+    return file && parseRelease(file.text, path);
+  } catch (error) {
+    if (error instanceof RefusedError) return undefined;
+    throw error;
+  }
+}
+
 /** What stands below the head of a release file, whatever the head says: to compare, not to apply. */
 export function bodyOf(text: string): string {
   return text

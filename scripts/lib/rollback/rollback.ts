@@ -19,7 +19,6 @@ import {
   parseTarget,
   take,
   type Version,
-  versionAt,
   versions,
 } from "../release/history.ts";
 import {
@@ -32,7 +31,7 @@ import {
   isInForce,
   parseHolds,
 } from "../release/hold.ts";
-import { imageCommit, type Release } from "../release/release.ts";
+import { imageCommit, type Release, releaseAt } from "../release/release.ts";
 import { type App, findApp, readCatalogue } from "../tree/catalogue.ts";
 import { type Environment, findEnvironment, readEnvironments } from "../tree/environment.ts";
 
@@ -129,7 +128,7 @@ export async function planRollback(
   const isHeld = (release: Release) => held.list.some((other) => holds(other, release, request.now));
   const kept = keptRelease(request);
   const open = await openRollback(remote, forge, branch);
-  if (target.kind === "back" && open !== undefined) await refuseOvertaken(remote, kept, open, place);
+  if (target.kind === "back" && open !== undefined) await refuseLostRace(remote, kept, open, place);
   const { now: from, found: to } = await findVersion(remote, kept, target, isHeld);
   const lifted = held.list.filter((other) => holds(other, to.content, request.now));
   const proposed = open === undefined ? [] : (await readHoldsAt(remote, open.tip, request)).list;
@@ -348,14 +347,14 @@ async function openRollback(
 }
 
 /** Counted back from another release, the same words would go forward: to the very release that was to be taken out. */
-async function refuseOvertaken(
+async function refuseLostRace(
   remote: Remote,
   kept: Kept<Release>,
   { number, tip, left }: OpenRollback,
   { base }: Place,
 ): Promise<void> {
   const [before, now, back] = await Promise.all(
-    [left, base, tip].map(async (commit) => releaseAt(remote, kept, commit)),
+    [left, base, tip].map(async (commit) => releaseAt(remote, commit, kept.path)),
   );
   if (before === undefined || (now !== undefined && kept.key(before) === kept.key(now))) return;
   const to = (back && kept.tag(back)?.slice(0, 7)) ?? "<commit>";
@@ -363,12 +362,6 @@ async function refuseOvertaken(
     `${kept.environment} has ${now === undefined ? "a damaged release" : kept.name(now)} of ${kept.app} now, and #${number} is there to take ${kept.name(before)} out`,
     `say which release to go back to: npm run rollback ${kept.environment} ${kept.app} -- --to ${to}`,
   );
-}
-
-/** Undefined where there is none, or a damaged one: nobody goes back to that. */
-async function releaseAt(remote: Remote, kept: Kept<Release>, commit: string): Promise<Release | undefined> {
-  const version = await versionAt(remote, kept, { commit, date: new Date(0), author: "" });
-  return version.kind === "good" ? version.content : undefined;
 }
 
 /** The holds of the open rollback that main does not have, and that are about neither of two releases. */
