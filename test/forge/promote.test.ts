@@ -183,7 +183,7 @@ describe("the pull request", () => {
     await release(
       repo,
       { web: old },
-      { "apps/web.yaml": catalogue.replace("shop/web", `${OWNER}/${service.name}`) },
+      { "apps/web.yaml": catalogue.replace("source: shop/web", `source: ${OWNER}/${service.name}`) },
     );
     await issue(1, "The one that is meant");
     await promote(repo, "test", "live");
@@ -625,7 +625,7 @@ describe("a gate", () => {
     });
     expect(await promote(repo, "test", "live", "--override", "it burns")).toMatchObject({ exitCode: 0 });
     const [pull] = await pullRequests(repo);
-    expect(pull?.body).toContain("> it burns\n\n- live: frozen (deny * * * * * for 1h)\n");
+    expect(pull?.body).toContain("> `it burns`\n\n- `live: frozen (deny * * * * * for 1h)`\n");
     expect(await labelsOf(repo, 1)).toContain("override");
   });
 
@@ -637,7 +637,7 @@ describe("a gate", () => {
     expect(all.stdout).toContain("\nHeld back\n  web: it loses orders (Ada); npm run unhold live web\n");
     expect(await ahead(repo, ALL)).toEqual({ paths: [releasePath("live", "api")], commits: 1 });
     expect((await pullRequests(repo))[0]?.body).toContain(
-      "## Held back\n\n- web: it loses orders (Ada); `npm run unhold live web` lifts it\n",
+      "## Held back\n\n- web: `it loses orders (Ada)`; `npm run unhold live web` lifts it\n",
     );
     const refs = await references(repo.root);
     for (const more of [[], ["--override", "I know better"]]) {
@@ -829,7 +829,7 @@ describe("what else is said", () => {
     await release(repo, { api: NEW });
     const WARNING = "what live will then run has never run together in test: 3 apps, of which 1 change";
     expect((await promote(repo, "test", "live", "api")).stdout).toContain(`\nMind\n  ${WARNING}\n`);
-    expect((await pullRequests(repo))[0]?.body).toContain(`## Mind\n\n- ${WARNING}\n`);
+    expect((await pullRequests(repo))[0]?.body).toContain(`## Mind\n\n- \`${WARNING}\`\n`);
     for (const apps of [["web"], []]) {
       const { exitCode, stdout } = await promote(repo, "test", "live", ...apps);
       expect(exitCode).toBe(0);

@@ -146,7 +146,7 @@ describe("a rollback", () => {
     expect(pull).toMatchObject({ number: 1, state: "open", title: "live: web back to aaaaaaa" });
     for (const text of [
       `back as commit ${await commitOf(repo, 1)} brought it, byte for byte`,
-      "Why: checkout fails since noon",
+      "Why: `checkout fails since noon`",
       `/shop/web/compare/${A}...${B}`,
       "bbbbbbb does not come back to live until 2999-01-01 00:00:00 UTC",
       "`npm run unhold live web` lifts it",
@@ -255,7 +255,7 @@ describe("a rollback", () => {
     const result = await rollback(repo, "--to", "bbbbbbb");
     expect(result.stdout).toContain("\nlifts the hold on bbbbbbb: slow\n");
     expect(await holdsAt(repo)).toMatchObject([{ image: `shop/web:${A}` }]);
-    expect((await pullRequests(repo))[0]?.body).toContain("bbbbbbb is not held any more; it was: slow");
+    expect((await pullRequests(repo))[0]?.body).toContain("bbbbbbb is not held any more; it was: `slow`");
     // And with nothing else to hold, the file goes.
     expect(await rollback(repo, "--to", "bbbbbbb", "--no-hold")).toMatchObject({ exitCode: 0 });
     await expect(fileAt(repo.root, BRANCH, HOLD)).rejects.toThrow("hold.yaml");
@@ -567,7 +567,7 @@ describe("lifting", () => {
     );
     const [pull] = await pullRequests(repo);
     expect(pull).toMatchObject({ title: "live: nothing of web is held any more" });
-    expect(pull?.body).toContain("- bbbbbbb: slow (Ada, 2026-01-01 00:00:00 UTC)");
+    expect(pull?.body).toContain("- bbbbbbb: `slow` (`Ada`, 2026-01-01 00:00:00 UTC)");
     const refs = await references(repo.root);
     expect((await unhold(repo)).stdout).toMatch(/\nunchanged: #1 /);
     expect(await references(repo.root)).toBe(refs);

@@ -1,5 +1,6 @@
 /** Whose word opens the health gate: that of the account which the settings name, and nobody else's. */
 import { describe, expect, it } from "vitest";
+import { inert } from "../../scripts/lib/cli/markdown.ts";
 import { git, REPORTER, write } from "../support/tree.ts";
 import { deliver, promotable, promote, report } from "./promotion-support.ts";
 import { makePerson, NEW, personCommits, pullRequests, type TestRepository } from "./support.ts";
@@ -33,7 +34,7 @@ describe("a token that may write statuses", () => {
       stderr: "",
       stdout: expect.stringContaining(`web: ${remark}`),
     });
-    expect((await pullRequests(repo))[0]?.body).toContain(`web: ${remark}`);
+    expect((await pullRequests(repo))[0]?.body).toContain(`- ${inert(`web: ${remark}`)}\n`);
   });
 
   it("does not hide a failure, nor end the soak anew", async () => {
