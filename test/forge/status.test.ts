@@ -200,8 +200,10 @@ describe("what the forge has", () => {
 });
 
 describe("Argo CD", () => {
-  const refused = "argocd app list --output failed: .*refused";
-  const silent = "Argo CD does not answer within 20 s";
+  // Both lists are asked for at once, and either may be refused first.
+  const refused = "argocd app(set)? list --output failed: .*refused";
+  // Longer on a busy machine.
+  const silent = "Argo CD does not answer within \\d{2,} s";
   it.each([
     ["that is not there", deadPort, refused],
     ["that says nothing", silentPort, silent],
