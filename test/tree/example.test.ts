@@ -35,6 +35,8 @@ it("the stores' credentials are in the namespace of each service that uses them"
     "apisix/gateway-admin": ["gateway/gateway-admin"],
     "apisix/gateway-tls": ["gateway/gateway-tls"],
     "user-service/user-service-token": ["microservices/user-service-token", "gateway/gateway-token"],
+    "monitoring/alertmanager-receiver": ["monitoring/alertmanager-receiver"],
+    "monitoring/grafana": ["monitoring/grafana"],
     "payment-service/payment-gateway": ["microservices/payment-gateway"],
     "postgresql/database": [
       "data/database",
