@@ -74,7 +74,7 @@ async function bringUp(
       title: "Argo CD",
       run: async (progress) => {
         await sandbox.startArgocd(progress);
-        await Promise.all([sandbox.handOver(), sandbox.startSecretsOperator()]);
+        await Promise.all([sandbox.handOver(), sandbox.startOperators()]);
       },
     },
     {

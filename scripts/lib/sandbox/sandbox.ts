@@ -310,18 +310,18 @@ export class Sandbox {
     if (shapes.length > 0) await this.#apply(this.hub, shapes.join("\n---\n"));
   }
 
-  /** Starts the stand-in for sops-secrets-operator in every environment's cluster. */
-  async startSecretsOperator(): Promise<void> {
+  /** Starts the stand-ins for sops-secrets-operator and apisix-ingress-controller in every environment's cluster. */
+  async startOperators(): Promise<void> {
     const clusters = [...this.clusters].map(([environment, { name, adminKubeconfig }]) => ({
       name,
       kubeconfig: adminKubeconfig,
       keyFile: keyFile(this.layout, environment),
     }));
     const work: OperatorWork = { sops: this.#program("sops"), clusters };
-    const operator = "lib/sandbox/operators-process";
-    const [command, args] = programLine(repositoryRoot(), operator, [JSON.stringify(work)]);
+    const operators = "lib/sandbox/operators-process";
+    const [command, args] = programLine(repositoryRoot(), operators, [JSON.stringify(work)]);
     await declareProcess(this.layout, {
-      name: "secrets-operator",
+      name: "operators",
       command,
       args,
       env: { PATH: process.env["PATH"] ?? "", HOME: this.layout.home },
