@@ -153,7 +153,7 @@ describe("what goes wrong before there is a sync", () => {
   let broken: string;
 
   it("an app that cannot be compared is on the commit that broke it", async () => {
-    broken = await edit(OVERLAY, "path: pdb.yaml", "path: missing.yaml");
+    broken = await edit(OVERLAY, "path: hpa.yaml", "path: missing.yaml");
     await untilReported(broken, "argocd/dev", /^failure: an application cannot be made/);
     expect(await status()).toMatch(
       /^dev-user-service cannot be compared with Git: ComparisonError: .*missing/m,
@@ -170,7 +170,7 @@ describe("what goes wrong before there is a sync", () => {
   });
 
   it("an application that cannot be made is on the commit that broke it, and all is well on the one that mends it", async () => {
-    await edit(OVERLAY, "path: missing.yaml", "path: pdb.yaml");
+    await edit(OVERLAY, "path: missing.yaml", "path: hpa.yaml");
     const nameless = await edit(CATALOGUE, "namespace: data\n", "");
     await untilReported(nameless, "argocd/dev", /^failure: an application cannot be made/);
     await until("status has the reason", async () => {
