@@ -173,9 +173,10 @@ describe("what goes wrong before there is a sync", () => {
     await edit(OVERLAY, "path: missing.yaml", "path: hpa.yaml");
     const nameless = await edit(CATALOGUE, "namespace: data\n", "");
     await untilReported(nameless, "argocd/dev", /^failure: an application cannot be made/);
-    await until("status has the reason", async () => {
-      return /^the ApplicationSet dev fails: /m.test(await status()) || undefined;
-    });
+    // The commands read the same files.
+    const refused = await npmInWork(["status"]);
+    expect(refused.stderr).toMatch(/^status: apps\/redis\.yaml:\d+: namespace: /);
+    expect(refused.exitCode).toBe(3);
     const mended = await edit(CATALOGUE, "kind: store\n", "namespace: data\nkind: store\n");
     await untilReported(mended, "argocd/dev", /^success: /);
     expect(await status()).not.toMatch(/fails: |cannot be compared/);
