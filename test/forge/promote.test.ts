@@ -217,7 +217,9 @@ describe("the pull request", () => {
 
     expect(await notified()).toEqual(["The control"]);
     expect(await stateOf(1)).toBe("open");
-    expect(await ask(`${repo.api}/issues/1/timeline`)).toEqual([]);
+    // Gitea writes an empty list as null.
+    expect(await ask(`${repo.api}/issues/4/timeline`)).not.toBeNull();
+    expect(await ask(`${repo.api}/issues/1/timeline`)).toBeNull();
   });
 
   it("is a new one after a squash merge, too", async () => {
