@@ -21,6 +21,7 @@ export interface WaitOptions {
 const QUIET_MS = 60_000;
 /** What takes less is not told. */
 const FIRST_LINE_MS = 3_000;
+const MOST_SAID = 200;
 /** A line that says the same again but for the time. */
 const SAME_LINE_MS = 30_000;
 
@@ -58,7 +59,7 @@ export async function waitFor<T>(
     tell(
       tookMs,
       said,
-      `waiting until ${what}${said} (${[seconds(tookMs), ...unless, ...atMost].join(", ")})`,
+      `waiting until ${what}${shortened(said)} (${[seconds(tookMs), ...unless, ...atMost].join(", ")})`,
     );
     await sleep(typeof everyMs === "number" ? everyMs : everyMs());
   }
@@ -142,6 +143,11 @@ function teller(tell: (line: string) => void): (tookMs: number, said: string, li
     told = said;
     tell(line);
   };
+}
+
+/** Enough for a line of a terminal; an error has the whole. */
+function shortened(said: string): string {
+  return said.length > MOST_SAID ? `${said.slice(0, MOST_SAID)}…` : said;
 }
 
 function seconds(ms: number): string {

@@ -180,7 +180,7 @@ describe("the rules", async () => {
         ),
       })),
     );
-    const names = alerts.map(({ alert }) => alert).sort();
+    const names = alerts.map(({ alert = "" }) => alert).sort();
     const fired = cases.flatMap(({ checks }) => checks.filter((check) => check.exp_alerts.length > 0));
     expect([...new Set(fired.map(({ alertname }) => alertname))].sort()).toEqual(names);
     const quiet = cases.find(({ file }) => file.startsWith("quiet-day"));

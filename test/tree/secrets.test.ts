@@ -128,9 +128,9 @@ describe.each(environments)("%s", (environment) => {
 const pods = tree.overlays.flatMap(({ env, app, directory, manifests }) =>
   workloads(manifests).map((workload) => ({ env, app, directory, id: idOf(workload), workload })),
 );
-const users = pods.filter(({ workload }) => neededSecrets([workload]).length > 0);
+const readers = pods.filter(({ workload }) => neededSecrets([workload]).length > 0);
 
-it.each(users)("$env $id notes the MAC of every Secret it uses", async ({ env, app, workload }) => {
+it.each(readers)("$env $id notes the MAC of every Secret it uses", async ({ env, app, workload }) => {
   const macs = await Promise.all(
     neededSecrets([workload]).map(async (name) => {
       const { sops } = await sealed(sealedPath(env, { app, name }));

@@ -156,8 +156,8 @@ describe("what manifests need", () => {
 
   it("is a key in a GatewayProxy, which signs in with it", () => {
     const auth = "{type: AdminKey, adminKey: {valueFrom: {secretKeyRef: {name: admin, key: admin-key}}}}";
-    const spec = `spec: {provider: {type: ControlPlane, controlPlane: {auth: ${auth}}}}\n`;
-    expect(needs(object("GatewayProxy", "x", spec, "apisix.apache.org/v1alpha1"))).toEqual([
+    const proxy = `spec: {provider: {type: ControlPlane, controlPlane: {auth: ${auth}}}}\n`;
+    expect(needs(object("GatewayProxy", "x", proxy, "apisix.apache.org/v1alpha1"))).toEqual([
       "shop Secret admin admin-key",
     ]);
   });
