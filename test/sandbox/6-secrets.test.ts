@@ -185,14 +185,9 @@ describe("a new password for dev's database", () => {
       expect(Buffer.from(data?.["password"] ?? "", "base64").toString()).toBe(password);
   });
 
-  it("leaves a work clone that the audit finds nothing in, once the real values of prod are there", async () => {
-    const before = await npmInWork(["secrets", "--", "--open"]);
-    expect(before.exitCode).toBe(4);
-    const findings = before.stdout.split("\n").filter((line) => /^[\w./-]+:\d+: (?!note: )/.test(line));
-    expect(findings.map((line) => line.replace(/;.*/, "").replace(/:\d+:/, ":"))).toEqual([
-      "overlays/prod/apisix/gateway-tls.sops.yaml: tls.crt, tls.key are placeholders",
-      "overlays/prod/payment-service/payment-gateway.sops.yaml: api-key is a placeholder",
-    ]);
+  it("leaves a work clone that the audit finds nothing in, also with values of prod that a person brings", async () => {
+    // What a person would bring is made up for good in a sandbox: no placeholder is left.
+    expect(await npmInWork(["secrets", "--", "--open"])).toMatchObject({ exitCode: 0, stderr: "" });
 
     onTestFinished(async () => void (await run("git", ["restore", "overlays"], { cwd: work, env })));
     const gateway = ["seal", "--", "prod", "payment-service", "--secret", "payment-gateway", "api-key"];
