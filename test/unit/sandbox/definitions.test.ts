@@ -20,7 +20,7 @@ const Definition = z.object({
       z.object({
         name: z.string(),
         storage: z.boolean(),
-        subresources: z.unknown(),
+        subresources: z.unknown().optional(),
         schema: z.object({ openAPIV3Schema: z.record(z.string(), z.unknown()) }),
       }),
     ),
