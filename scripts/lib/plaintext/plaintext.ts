@@ -52,6 +52,12 @@ function inYaml(path: string, text: string, isStandIn: StandIn): Found[] {
     const what = `not looked at: more than ${LARGEST_YAML / 1_000_000} MB that may hold a Secret`;
     return [{ line: 1, what, way: "split it, or keep it out of Git: in .gitignore" }];
   }
-  const whole = isYaml(path) ? inDocuments(text, { isStandIn }) : [];
-  return [...whole, ...inPieces(path, text, { isStandIn })];
+  try {
+    const whole = isYaml(path) ? inDocuments(text, { isStandIn }) : [];
+    return [...whole, ...inPieces(path, text, { isStandIn })];
+  } catch (error) {
+    // The parser calls itself for each level.
+    if (!(error instanceof RangeError)) throw error;
+    return [{ line: 1, what: "not looked at: nested too deeply", way: "keep it out of Git: in .gitignore" }];
+  }
 }

@@ -72,6 +72,13 @@ describe("an answer is there for 100,000 characters", () => {
     ]);
   });
 
+  it("YAML that is nested too deeply is not looked at, and a finding says so", () => {
+    const text = `kind: Secret\nstringData:\n  token: a\nkind${": ".repeat(50_000)}`;
+    expect(plaintextFindings("a.yaml", text)).toContainEqual(
+      expect.objectContaining({ what: expect.stringMatching(/nested too deeply/) }),
+    );
+  });
+
   it("whatever is in them again and again", () => {
     const part = fc.constantFrom(
       ..."kind: Secret|data:|stringData: |SopsSecret|password: |op: add|path: /data/a|value: |secretGenerator:".split(
