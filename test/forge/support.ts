@@ -151,6 +151,8 @@ export async function commandLine(
     child.once("error", reject);
     child.once("close", resolve);
   });
+  // How long a command waits for the forge is the machine's affair.
+  result.stderr = result.stderr.replaceAll(/^waiting .*\n/gm, "");
   return result;
 }
 
