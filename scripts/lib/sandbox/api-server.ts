@@ -3,8 +3,9 @@ import { once } from "node:events";
 import { readFile } from "node:fs/promises";
 import type { IncomingMessage } from "node:http";
 import { Agent, request } from "node:https";
+import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
-import { ExternalError } from "../errors.ts";
+import { ExternalError, messageOf } from "../errors.ts";
 
 /** As `writeKubeconfig` writes it. */
 const Kubeconfig = z.object({
@@ -31,6 +32,25 @@ export interface ApiServer {
    * @param accept the form of the objects; whole ones by default
    */
   watch(path: string, signal: AbortSignal, accept?: string): AsyncGenerator<WatchEvent>;
+}
+
+/** How long until a watch that has ended begins anew, such as when the API server was started again. */
+const PAUSE_MS = 1000;
+
+/**
+ * Watches again and again, and never returns.
+ * @param untilItEnds watches until the server ends it, and returns the reason
+ * @param log gets each new reason once: until there is a CustomResourceDefinition, it is the same every second
+ */
+export async function watchForever(
+  untilItEnds: () => Promise<string>,
+  log: (line: string) => void,
+): Promise<never> {
+  for (let last = ""; ; await sleep(PAUSE_MS)) {
+    const reason = await untilItEnds().catch(messageOf);
+    if (reason !== last) log(`begins anew: ${reason}`);
+    last = reason;
+  }
 }
 
 /** What a text of JSON says; undefined when it is none. `JSON.parse` would quote it, and with it a value. */

@@ -3,14 +3,13 @@
  * real sops, and makes Secrets of them. It says the same words in `status.message`, keeps to the same rules about what
  * is whose, and ignores the MAC as the operator does: kustomize has put the keys in another order.
  */
-import { setTimeout as sleep } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
 import pLimit from "p-limit";
 import { z } from "zod";
 import { messageOf } from "../errors.ts";
 import { tryRun } from "../exec.ts";
 import { DEMANDING, UPDATE_ERROR } from "../secrets/secret-type.ts";
-import { type ApiServer, readJson } from "./api-server.ts";
+import { type ApiServer, readJson, watchForever } from "./api-server.ts";
 
 const API_VERSION = "isindir.github.com/v1alpha3";
 const KIND = "SopsSecret";
@@ -18,8 +17,6 @@ const KIND = "SopsSecret";
 const MANAGED = "sopssecret/managed";
 /** What failed is tried again after so long. The operator's default is five minutes; nobody waits that long here. */
 const RETRY_MS = 10_000;
-/** How long until a watch that has ended is begun anew, such as when the API server was started again. */
-const PAUSE_MS = 1000;
 /** Only what is needed to see that a Secret has changed, and whose it is: no values. */
 const METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
@@ -91,12 +88,7 @@ type Log = (line: string) => void;
 
 /** The operator of one cluster: never returns. */
 export async function operate(api: ApiServer, sops: Decryption, log: Log): Promise<never> {
-  for (let last = ""; ; await sleep(PAUSE_MS)) {
-    const reason = await new Operator(api, sops, log).untilAWatchEnds().catch(messageOf);
-    // Until there is a CustomResourceDefinition, it is the same every second.
-    if (reason !== last) log(`begins anew: ${reason}`);
-    last = reason;
-  }
+  return watchForever(async () => new Operator(api, sops, log).untilAWatchEnds(), log);
 }
 
 /** What is known of a cluster as long as both watches last. Afterwards it is all seen anew. */
