@@ -6,6 +6,8 @@ import { tryRun } from "./exec.ts";
 export interface Target {
   readonly kubectl: string;
   readonly context: string;
+  /** The program's environment, with the kubeconfig; the process's own by default. */
+  readonly env?: NodeJS.ProcessEnv;
 }
 
 /**
@@ -18,7 +20,7 @@ export async function kubectl(target: Target, args: readonly string[], input = "
   const result = await tryRun(
     target.kubectl,
     [...args, "--context", target.context, "--request-timeout=30s"],
-    { input },
+    { input, ...(target.env === undefined ? {} : { env: target.env }) },
   );
   if (result.exitCode === 0) return result.stdout;
   // An admission webhook may quote what it refuses.

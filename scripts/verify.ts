@@ -1,0 +1,100 @@
+/** `npm run verify <env>`: whether what Git has of an environment runs on a cluster, as a table with a verdict. docs/verify.md. */
+import { listApplications } from "./lib/argocd/argocd.ts";
+import { connectArgocd } from "./lib/argocd/connection.ts";
+import { command, main } from "./lib/cli/command.ts";
+import { table } from "./lib/cli/table.ts";
+import { CommandError, FindingsError, messageOf } from "./lib/errors.ts";
+import type { Target } from "./lib/kubectl.ts";
+import type { Manifest } from "./lib/manifests/manifest.ts";
+import { renderOverlays } from "./lib/manifests/rendering.ts";
+import { repositoryRoot } from "./lib/repository.ts";
+import { findSandbox } from "./lib/sandbox/variables.ts";
+import { toolPath } from "./lib/tools/path.ts";
+import { findEnvironment, readEnvironments } from "./lib/tree/environment.ts";
+import { allOverlays } from "./lib/tree/overlays.ts";
+import {
+  type Check,
+  certificatePlaces,
+  checkApplications,
+  checkCertificates,
+  checkCluster,
+  notAsked,
+} from "./lib/verify/checks.ts";
+import { readCertificate, readCluster } from "./lib/verify/cluster.ts";
+
+interface Options {
+  context?: string;
+  json?: true;
+}
+
+const program = command("verify", "Whether what Git has of an environment runs on a cluster.")
+  .usage("[options] <env>")
+  .argument("<env>", "the environment, such as prod")
+  .option("--context <context>", "the cluster, of your kubeconfig; by default the environment's name")
+  .option("--json", "the checks as a list of objects")
+  .action(verify);
+await main(program);
+
+async function verify(env: string, { context = env, json }: Options): Promise<void> {
+  const root = repositoryRoot();
+  findEnvironment(await readEnvironments(root), env);
+  const sandbox = await findSandbox(root, process.env);
+  const target = {
+    kubectl: await toolPath("kubectl"),
+    context,
+    env: { ...process.env, ...sandbox?.variables },
+  };
+  const wanted = await rendered(root, env);
+  const [live, certificates, applications] = await Promise.all([
+    readCluster(target),
+    readCertificates(target, wanted),
+    askArgocd(root, env, context),
+  ]);
+  const now = new Date();
+  const checks = [...checkCluster({ wanted, live, now }), checkCertificates(certificates, now), applications];
+  process.stdout.write(json ? `${JSON.stringify(checks, null, 2)}\n` : describe(env, context, checks));
+  const failed = checks.filter(({ verdict }) => verdict === "failed");
+  if (failed.length > 0)
+    throw new FindingsError(
+      `${env}: ${failed.map(({ name }) => name).join(", ")} failed`,
+      "each line above says what to do",
+    );
+}
+
+/** The environment as Git has it. */
+async function rendered(root: string, env: string): Promise<Manifest[]> {
+  const overlays = (await allOverlays(root)).filter((overlay) => overlay.startsWith(`overlays/${env}/`));
+  const { renderings, findings } = await renderOverlays(root, overlays, async () => toolPath("kustomize"));
+  const [broken] = findings;
+  if (broken !== undefined) throw new FindingsError(`${broken.path}: ${broken.what}`, broken.way);
+  return renderings.flatMap(({ manifests }) => manifests);
+}
+
+async function readCertificates(target: Target, wanted: readonly Manifest[]) {
+  return Promise.all(
+    certificatePlaces(wanted).map(async ({ namespace, name, host }) => ({
+      secret: `${namespace}/${name}`,
+      host,
+      certificate: await readCertificate(target, { namespace, name }),
+    })),
+  );
+}
+
+/** A cluster is called in Argo CD as in the kubeconfig, or Argo CD has one of the environment only. */
+async function askArgocd(root: string, env: string, context: string): Promise<Check> {
+  try {
+    const all = await listApplications(await connectArgocd(root, process.env), env);
+    const here = all.filter(({ cluster }) => cluster === context);
+    return checkApplications(here.length > 0 ? here : all);
+  } catch (error) {
+    if (error instanceof CommandError) return notAsked("applications", messageOf(error));
+    throw error;
+  }
+}
+
+function describe(env: string, context: string, checks: readonly Check[]): string {
+  const rows = checks.map(({ name, seen, verdict }) => [name, seen, verdict]);
+  const findings = checks.flatMap((check) => check.findings.map((line) => `${line}\n`));
+  const below = findings.length === 0 ? "" : `\n${findings.join("")}`;
+  return `${env} on the cluster ${context}\n\n${table(["CHECK", "SEEN", "VERDICT"], rows)}\n${below}`;
+}
