@@ -39,7 +39,7 @@ export function checkCluster(evidence: Evidence): Check[] {
 function pods(evidence: Evidence): Check {
   const pairs = paired(evidence, ["Deployment", "StatefulSet", "DaemonSet"]);
   const counts = pairs.map(({ live }) => (live === undefined ? { ready: 0, wanted: 0 } : countOf(live)));
-  const sum = (key: "ready" | "wanted") => counts.reduce((total, count) => total + count[key], 0);
+  const sum = (key: "ready" | "wanted") => counts.reduce((total, found) => total + found[key], 0);
   return verdict("pods", `${sum("ready")} of ${sum("wanted")} ready`, [
     ...missing(pairs),
     ...pairs.flatMap(({ manifest, id, live }) => {
@@ -48,15 +48,15 @@ function pods(evidence: Evidence): Check {
       const others = (live.spec.template?.spec.containers ?? []).filter(({ name, image }) =>
         wanted.some((container) => container.name === name && container.image !== image),
       );
-      const count = countOf(live);
+      const pod = countOf(live);
       const isBehind = (live.status.observedGeneration ?? 0) < live.metadata.generation;
       const describe = `kubectl -n ${live.metadata.namespace} describe pods`;
       return [
         ...others.map(({ image }) => `${id}: runs ${image}, which Git does not have; npm run sync brings it`),
-        ...(count.ready < count.wanted
-          ? [`${id}: ${count.ready} of ${count.wanted} pods are ready${waiting(evidence, live)}; ${describe}`]
+        ...(pod.ready < pod.wanted
+          ? [`${id}: ${pod.ready} of ${pod.wanted} pods are ready${waiting(evidence, live)}; ${describe}`]
           : []),
-        ...(isBehind || count.updated < count.wanted ? [`${id}: a rollout has not ended; ${describe}`] : []),
+        ...(isBehind || pod.updated < pod.wanted ? [`${id}: a rollout has not ended; ${describe}`] : []),
       ];
     }),
   ]);
@@ -95,7 +95,7 @@ function endpoints(evidence: Evidence): Check {
           (found ?? []).some(({ conditions }) => conditions.ready !== false),
       ),
   );
-  const served = services.length - silent.length - missing(services).length;
+  const served = count(services) - silent.length;
   return verdict("endpoints", `${served} of ${services.length} Services have a ready pod`, [
     ...missing(services),
     ...silent.map(({ id }) => `${id}: no pod behind it is ready; look at its pods and its selector`),
@@ -105,7 +105,7 @@ function endpoints(evidence: Evidence): Check {
 function ingresses(evidence: Evidence): Check {
   const pairs = paired(evidence, ["Ingress"]);
   const bare = pairs.filter(({ live }) => live?.status.loadBalancer.ingress.length === 0);
-  const served = pairs.length - bare.length - missing(pairs).length;
+  const served = count(pairs) - bare.length;
   return verdict("ingress", `${served} of ${pairs.length} have an address`, [
     ...missing(pairs),
     ...bare.map(({ id }) => `${id}: it has no address; does its controller run, and has the gateway one?`),
@@ -144,7 +144,7 @@ function budgets(evidence: Evidence): Check {
       `${id}: no pod may be evicted, ${currentHealthy} healthy and ${desiredHealthy} needed; wait until its pods are ready`,
     ];
   });
-  const open = pairs.length - closed.length - missing(pairs).length;
+  const open = count(pairs) - closed.length;
   return verdict("budgets", `${open} of ${pairs.length} let a pod go`, [...missing(pairs), ...closed]);
 }
 
@@ -164,7 +164,7 @@ function claims({ live }: Evidence): Check {
 function sealedSecrets(evidence: Evidence): Check {
   const pairs = paired(evidence, ["SopsSecret"]);
   const closed = pairs.filter(({ live }) => live !== undefined && live.status.message !== "Healthy");
-  const open = pairs.length - closed.length - missing(pairs).length;
+  const open = count(pairs) - closed.length;
   return verdict("secrets", `${open} of ${pairs.length} decrypted`, [
     ...missing(pairs),
     ...closed.map(
@@ -293,10 +293,18 @@ function paired({ wanted, live }: Evidence, kinds: readonly string[]): Pair[] {
     }));
 }
 
+/** How many of them the cluster has. */
+function count(pairs: readonly Pair[]): number {
+  return pairs.filter(({ live }) => live !== undefined).length;
+}
+
+/** In one line: an environment that was never synced lacks everything. */
 function missing(pairs: readonly Pair[]): string[] {
-  return pairs.flatMap(({ id, live }) =>
-    live === undefined ? [`${id}: the cluster does not have it; npm run sync brings it`] : [],
-  );
+  const [first, ...others] = pairs.flatMap(({ id, live }) => (live === undefined ? [id] : []));
+  if (first === undefined) return [];
+  return others.length === 0
+    ? [`${first}: the cluster does not have it; npm run sync brings it`]
+    : [`${first} and ${others.length} more: the cluster does not have them; npm run sync brings them`];
 }
 
 function specOf(manifest: Manifest): object {

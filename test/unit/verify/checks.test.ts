@@ -115,6 +115,17 @@ describe("an environment on a cluster", () => {
     );
   });
 
+  it("that was never synced has a line for each kind of fault, not for each object", () => {
+    const checks = checkCluster({
+      wanted: [...WANTED, manifest("Deployment", "shop", "other")],
+      live: [],
+      now: NOW,
+    });
+    expect(checks.find(({ name }) => name === "pods")?.findings).toEqual([
+      "Deployment shop/web and 1 more: the cluster does not have them; npm run sync brings them",
+    ]);
+  });
+
   const deployment = { metadata: { generation: 2 }, spec: { replicas: 3, template } };
   it.each<[string, Live, RegExp]>([
     [
