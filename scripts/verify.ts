@@ -1,9 +1,11 @@
 /** `npm run verify <env>`: whether what Git has of an environment runs on a cluster, as a table with a verdict. docs/verify.md. */
+import { join } from "node:path";
 import { listApplications } from "./lib/argocd/argocd.ts";
 import { connectArgocd } from "./lib/argocd/connection.ts";
-import { command, main } from "./lib/cli/command.ts";
+import { command, main, onInterrupt } from "./lib/cli/command.ts";
+import { confirm } from "./lib/cli/confirm.ts";
 import { table } from "./lib/cli/table.ts";
-import { CommandError, FindingsError, messageOf } from "./lib/errors.ts";
+import { CommandError, FindingsError, messageOf, RefusedError } from "./lib/errors.ts";
 import type { Target } from "./lib/kubectl.ts";
 import type { Manifest } from "./lib/manifests/manifest.ts";
 import { renderOverlays } from "./lib/manifests/rendering.ts";
@@ -11,6 +13,7 @@ import { repositoryRoot } from "./lib/repository.ts";
 import { findSandbox } from "./lib/sandbox/variables.ts";
 import { toolPath } from "./lib/tools/path.ts";
 import { findEnvironment, readEnvironments } from "./lib/tree/environment.ts";
+import { build } from "./lib/tree/kustomize.ts";
 import { allOverlays } from "./lib/tree/overlays.ts";
 import {
   type Check,
@@ -19,12 +22,16 @@ import {
   checkCertificates,
   checkCluster,
   notAsked,
+  type ServedCertificate,
 } from "./lib/verify/checks.ts";
 import { readCertificate, readCluster } from "./lib/verify/cluster.ts";
+import { gatewayAddress, loadManifests, runLoad } from "./lib/verify/load.ts";
 
 interface Options {
   context?: string;
   json?: true;
+  load?: true;
+  yes?: true;
 }
 
 const program = command("verify", "Whether what Git has of an environment runs on a cluster.")
@@ -32,10 +39,12 @@ const program = command("verify", "Whether what Git has of an environment runs o
   .argument("<env>", "the environment, such as prod")
   .option("--context <context>", "the cluster, of your kubeconfig; by default the environment's name")
   .option("--json", "the checks as a list of objects")
+  .option("--load", "besides, have a Job sign in 100 times and place 500 orders, and watch the autoscalers")
+  .option("--yes", "do not ask before the load")
   .action(verify);
 await main(program);
 
-async function verify(env: string, { context = env, json }: Options): Promise<void> {
+async function verify(env: string, { context = env, json, load, yes }: Options): Promise<void> {
   const root = repositoryRoot();
   findEnvironment(await readEnvironments(root), env);
   const sandbox = await findSandbox(root, process.env);
@@ -51,7 +60,12 @@ async function verify(env: string, { context = env, json }: Options): Promise<vo
     askArgocd(root, env, context),
   ]);
   const now = new Date();
-  const checks = [...checkCluster({ wanted, live, now }), checkCertificates(certificates, now), applications];
+  const checks = [
+    ...checkCluster({ wanted, live, now }),
+    checkCertificates(certificates, now),
+    applications,
+    ...(load === true ? [await putLoad(target, { env, certificates, isSure: yes === true })] : []),
+  ];
   process.stdout.write(json ? `${JSON.stringify(checks, null, 2)}\n` : describe(env, context, checks));
   const failed = checks.filter(({ verdict }) => verdict === "failed");
   if (failed.length > 0)
@@ -80,6 +94,25 @@ async function readCertificates(target: Target, wanted: readonly Manifest[]) {
   );
 }
 
+/** The load goes to the first host that has a certificate. */
+async function putLoad(
+  target: Target,
+  { env, certificates, isSure }: { env: string; certificates: readonly ServedCertificate[]; isSure: boolean },
+): Promise<Check> {
+  const [served] = certificates.filter(({ certificate }) => certificate !== undefined);
+  if (served?.certificate === undefined)
+    throw new RefusedError(`${env} has no host with a certificate`, "sync it first, or leave --load out");
+  const { host, certificate } = served;
+  process.stderr.write(
+    `In ${target.context}: a Job in a namespace of its own, load, that is deleted afterwards.\n` +
+      `At https://${host}: it signs one user up, signs in 100 times, 20 at once, and places 500 orders, 50 at once.\n`,
+  );
+  if (!isSure) await confirm();
+  const rendered = await build(await toolPath("kustomize"), join(repositoryRoot(), "load"));
+  const place = { host, address: await gatewayAddress(target), certificate: certificate.toString() };
+  return runLoad(target, loadManifests(rendered, place), onInterrupt);
+}
+
 /** A cluster is called in Argo CD as in the kubeconfig, or Argo CD has one of the environment only. */
 async function askArgocd(root: string, env: string, context: string): Promise<Check> {
   try {
@@ -93,8 +126,8 @@ async function askArgocd(root: string, env: string, context: string): Promise<Ch
 }
 
 function describe(env: string, context: string, checks: readonly Check[]): string {
-  const rows = checks.map(({ name, seen, verdict }) => [name, seen, verdict]);
+  const rows = checks.map(({ name, seen, verdict }) => [name, verdict, seen]);
   const findings = checks.flatMap((check) => check.findings.map((line) => `${line}\n`));
   const below = findings.length === 0 ? "" : `\n${findings.join("")}`;
-  return `${env} on the cluster ${context}\n\n${table(["CHECK", "SEEN", "VERDICT"], rows)}\n${below}`;
+  return `${env} on the cluster ${context}\n\n${table(["CHECK", "VERDICT", "SEEN"], rows)}\n${below}`;
 }

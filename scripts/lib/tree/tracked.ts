@@ -23,6 +23,7 @@ const ROOT_ENTRIES: ReadonlySet<string> = new Set([
   "biome.json",
   "docs",
   "lefthook.yml",
+  "load",
   "mise.toml",
   "overlays",
   "package-lock.json",
