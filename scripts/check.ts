@@ -3,10 +3,12 @@
  * them, and whether its Secrets are sealed, all that it refers to; and whether the tree has its shape.
  * docs/workflows.md, docs/secrets.md.
  */
-import { command, main } from "./lib/cli/command.ts";
+import { command, main, onInterrupt } from "./lib/cli/command.ts";
 import { table } from "./lib/cli/table.ts";
 import { RefusedError, UsageError } from "./lib/errors.ts";
 import { type Finding, findingIn, findingOf, findingsError, real } from "./lib/finding.ts";
+import { connectRepository } from "./lib/forge/connection.ts";
+import { withForge } from "./lib/forge/session.ts";
 import { refuseHidden } from "./lib/git/checkout.ts";
 import { type Rendering, renderOverlays } from "./lib/manifests/rendering.ts";
 import { plaintextInCommits, plaintextInTree } from "./lib/plaintext/history.ts";
@@ -34,24 +36,26 @@ import { toolPath } from "./lib/tools/path.ts";
 import { type App, readCatalogue } from "./lib/tree/catalogue.ts";
 import { readEnvironments } from "./lib/tree/environment.ts";
 import { allOverlays, changedOverlays, environmentOverlays } from "./lib/tree/overlays.ts";
-import { readSettings } from "./lib/tree/settings.ts";
+import { readSettings, SETTINGS_FILE } from "./lib/tree/settings.ts";
 import { shapeFindings } from "./lib/tree/shape.ts";
 import { trackedFindings } from "./lib/tree/tracked.ts";
 
 interface Options {
   base?: string;
   all?: true;
+  forge?: true;
   root: string;
 }
 
 const program = command("check", "Check the releases that a change touches, and all Secrets.")
   .option("--base <ref>", "check what HEAD changes since it left this; by default the deployed branch")
   .option("--all", "check every release of HEAD, and every overlay's Secrets")
+  .option("--forge", "ask the forge, too, how the deployed branch is protected")
   .option("--root <directory>", "the repository", repositoryRoot())
   .action(check);
 await main(program);
 
-async function check({ base, all, root }: Options): Promise<void> {
+async function check({ base, all, forge, root }: Options): Promise<void> {
   if (all === true && base !== undefined)
     throw new UsageError("--all needs no --base", "leave one of them away");
   await refuseHidden(root);
@@ -73,6 +77,7 @@ async function check({ base, all, root }: Options): Promise<void> {
     ...(await trackedFindings(root)),
     ...(await checkOverlays(root, looked, await firstEnvironment(root, scope))),
     ...(await checkSecrets(root, looked)),
+    ...(forge === true ? await protectionFindings(root) : []),
   ];
   const parts = [describe(releases), differences.map(explain).join("\n"), findingLines(findings)];
   process.stdout.write(`${parts.filter((part) => part !== "").join("\n\n")}\n`);
@@ -95,6 +100,33 @@ async function checkOverlays(root: string, base: string | undefined, first: stri
   const sealed = await renderedFindings(root, renderings);
   const early = await obstacleFindings(root, renderings, { first, apps });
   return [...findings, ...differing, ...early, ...sealed, ...(await referenceFindings(root, renderings))];
+}
+
+/** What the branches that decide lack on the forge; a note where an administrator would be told more. */
+async function protectionFindings(root: string): Promise<Finding[]> {
+  const connection = await connectRepository(root, process.env);
+  const { owner, name } = connection.address;
+  const session = { env: process.env, onInterrupt, needs: [] };
+  const branches = await withForge(connection, session, async (_, asked) =>
+    asked.protections(connection.branch),
+  );
+  return branches.flatMap(({ name: branch, protection: { missing, isWhole } }): Finding[] => {
+    if (missing.length === 0) return [];
+    const what = `${branch} of ${owner}/${name} lacks ${missing.join("; ")}`;
+    const way = "protect it as docs/workflows.md says";
+    return isWhole
+      ? [findingIn(SETTINGS_FILE, what, way)]
+      : [
+          {
+            ...findingIn(
+              SETTINGS_FILE,
+              `${what}, as far as this token may know`,
+              `${way}, or ask as an administrator`,
+            ),
+            severity: "note",
+          },
+        ];
+  });
 }
 
 /** Files that a promotion to an environment reads: of a damaged one it refuses. */

@@ -244,9 +244,23 @@ describe("a forge", () => {
     expect(await attempt(repo, ["web", NEW])).toEqual(
       refusal(
         3,
-        /^bump: the default branch of shop\/\S+ is main, and the settings deploy trunk; put main into revision, or/,
+        /^bump: the default branch of shop\/\S+ is main, whose \S+settings\.yaml does not deploy trunk: scheduled workflows start there; merge trunk into main, or/,
       ),
     );
+  });
+
+  it("that has another branch as its default, which deploys the same: it is a bump of main", async () => {
+    const repo = await repository();
+    await push(repo.root, "develop");
+    const change = async () =>
+      ask(repo.api, "PATCH", { default_branch: "develop" }).then(
+        () => "",
+        (error: unknown) => String(error),
+      );
+    // Gitea may still be at work on the push.
+    await expect.poll(change, { timeout: 300_000, interval: 200 }).toBe("");
+    expect(await attempt(repo, ["web", NEW])).toMatchObject({ exitCode: 0, lines: [] });
+    expect(await ask(`${repo.api}/pulls/1`)).toMatchObject({ base: { ref: "main" } });
   });
 
   it.each<[string, (repo: TestRepository) => Promise<unknown>, RegExp]>([
@@ -282,17 +296,53 @@ describe("a forge", () => {
     });
   });
 
-  it("that protects the branch, with --direct: exit code 3", async () => {
+  it("that protects the branch, with --direct: exit code 3, before anything is pushed", async () => {
     const repo = await repository();
     await ask(`${repo.api}/branch_protections`, "POST", { rule_name: "main", enable_push: false });
     const line =
-      /^bump: the forge refuses a push to main: .*protected branch main.*; leave --direct away: then it is a pull request$/m;
+      /^bump: main of shop\/\S+ takes no push of this token: its protection does not let this token push; leave --direct out: then it is a pull request$/;
     expect(await attempt(repo, ["web", NEW, "--direct"])).toEqual(refusal(3, line));
+  });
+
+  it("that protects the branch too little, or as it should: `npm run check -- --forge` says so", async () => {
+    const repo = await repository();
+    const check = async (token = inject("token")) => {
+      const { stdout } = await commandLine("check", repo.root, ["--forge", "--base", "HEAD"], {
+        FORGE_TOKEN: token,
+      });
+      return stdout.split("\n").filter((line) => line.includes(" lacks "));
+    };
+    const line = (missing: string) =>
+      `argocd/settings/settings.yaml:1: main of ${OWNER}/${repo.name} lacks ${missing}; protect it as docs/workflows.md says`;
+    const all =
+      "pull requests only; the required status check `checks`, of one source; no bypass of that check; branches up to date, or a merge queue that checks each entry; a review by code owners; no force push and no deletion; no merge by rebase or fast-forward";
+    expect(await check()).toEqual([line(all)]);
+    const rule = {
+      rule_name: "m*",
+      enable_push: false,
+      enable_status_check: true,
+      status_check_contexts: ["checks"],
+      block_on_outdated_branch: true,
+      required_approvals: 1,
+      enable_approvals_whitelist: true,
+      approvals_whitelist_username: [(await makePerson(repo, "write")).user],
+    };
+    await ask(`${repo.api}/branch_protections`, "POST", rule);
+    expect(await check()).toEqual([line("no bypass of that check; no merge by rebase or fast-forward")]);
+    await ask(repo.api, "PATCH", { allow_rebase: false, allow_fast_forward_only_merge: false });
+    await ask(`${repo.api}/branch_protections/m*`, "PATCH", { block_admin_merge_override: true });
+    expect(await check()).toEqual([]);
+    // A person is told of the checks, and not of all else.
+    const told =
+      "no bypass of that check; branches up to date, or a merge queue that checks each entry; a review by code owners";
+    expect(await check((await makePerson(repo, "write")).token)).toEqual([
+      `argocd/settings/settings.yaml:1: note: main of ${OWNER}/${repo.name} lacks ${told}, as far as this token may know; protect it as docs/workflows.md says, or ask as an administrator`,
+    ]);
   });
 
   it("that takes signed commits only: that is said before a proposal and before --direct, which it refuses", async () => {
     const repo = await repository();
-    const rule = { rule_name: "main", enable_push: true, require_signed_commits: true };
+    const rule = { rule_name: "m*", enable_push: true, require_signed_commits: true };
     await ask(`${repo.api}/branch_protections`, "POST", rule);
     const note = expect.stringMatching(
       /^note: main takes signed commits only, and Git does not sign here; set commit\.gpgSign, or merge with a squash/,

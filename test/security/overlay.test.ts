@@ -290,6 +290,34 @@ describe("nobody gets past a promotion with", () => {
     ],
     ["a map of another name", own({ LOG_LEVEL: "debug" }, "web-other"), /web-other/],
     ["bytes in the map", own({}, ENV, { binaryData: { LOG_LEVEL: "eA==" } }), /adds ConfigMap shop\/web-env/],
+    ["an immutable map", own({}, ENV, { immutable: true }), /adds ConfigMap shop\/web-env/],
+    [
+      "an annotation of the map, by which Argo CD treats it otherwise",
+      own({}, ENV, {
+        metadata: { name: ENV, namespace: "shop", annotations: { "argocd.argoproj.io/hook": "Skip" } },
+      }),
+      /adds ConfigMap shop\/web-env/,
+    ],
+    [
+      "a label of the map, by which another program takes it",
+      own({}, ENV, { metadata: { name: ENV, namespace: "shop", labels: { grafana_dashboard: "1" } } }),
+      /adds ConfigMap shop\/web-env/,
+    ],
+    [
+      "a label or an annotation of what the release has",
+      (o) =>
+        (o.Deployment.metadata = {
+          ...o.Deployment.metadata,
+          annotations: { "argocd.argoproj.io/sync-options": "Replace=true" },
+        }),
+      /annotations/,
+    ],
+    [
+      "a map of another version of the API",
+      own({}, ENV, { apiVersion: "v2" }),
+      /adds ConfigMap shop\/web-env/,
+    ],
+    ["the change of a cluster-wide object's name", (o) => (o.Class.metadata.name = "faster"), /faster/],
     ["a change of the release's own map", (o) => (o.Config.data.LOG_LEVEL = "debug"), /LOG_LEVEL: debug/],
     [
       "a command that is called as a sealed Secret of its own",

@@ -7,6 +7,7 @@ import { trackedFindings } from "../../scripts/lib/tree/tracked.ts";
 import { commit, git, smallRepository, write } from "../support/tree.ts";
 
 const hidden = "programs read hidden files for themselves; rename or remove it";
+const needless = "programs may read it for themselves, and no app needs it; rename or remove it";
 const inRoot = (name: string) =>
   `${name} is no known name in the root; move it into a directory, or first merge the name into scripts/lib/tree/tracked.ts`;
 const ignored = (path: string) =>
@@ -34,6 +35,12 @@ const PLANTED: [does: string, path: string, finding: string][] = [
   ["sops takes recipients from it", "overlays/live/web/.sops.yaml", hidden],
   ["oxlint switches rules off by it", "base/.oxlintrc.json", hidden],
   ["mise runs it", "base/web/.mise/config.toml", hidden],
+  ["mise takes tools from it", "overlays/live/web/mise.toml", needless],
+  ["Node takes another kind of module from it", "base/web/package.json", needless],
+  ["Biome switches rules off by it", "overlays/live/web/biome.json", needless],
+  ["esbuild and TypeScript resolve modules by it", "base/web/tsconfig.build.json", needless],
+  ["Vitest might run it", "base/web/x.test.ts", needless],
+  ["make runs it", "overlays/live/web/Makefile", needless],
 ];
 
 it("each of them is found, committed or not", async () => {
@@ -43,6 +50,15 @@ it("each of them is found, committed or not", async () => {
   await git(root, "add", "--force", "--all");
   const found = (await trackedFindings(root)).map(describeFinding);
   expect(found.toSorted()).toEqual(PLANTED.map(([, path, finding]) => `${path}:1: ${finding}`).toSorted());
+});
+
+it("a submodule is found, of which Argo CD would fetch what it names", async () => {
+  const root = await smallRepository();
+  const commitId = (await git(root, "rev-parse", "HEAD")).trim();
+  await git(root, "update-index", "--add", "--cacheinfo", `160000,${commitId},base/web/more`);
+  expect((await trackedFindings(root)).map(describeFinding)).toEqual([
+    "base/web/more:1: Argo CD would fetch another repository for it; have its files here",
+  ]);
 });
 
 it("what is not tracked, or what only a person's own configuration ignores, is no fault", async () => {

@@ -27,8 +27,10 @@ const OPERATIONS: [method: string, path: string][] = [
   ["delete", `${ISSUE}/labels/{name}`],
   ["post", `${ISSUE}/comments`],
   ["get", "/repos/{owner}/{repo}/branches/{branch}"],
-  ["get", "/repos/{owner}/{repo}/branches/{branch}/protection/required_signatures"],
+  ["get", "/repos/{owner}/{repo}/branches/{branch}/protection"],
+  ["get", "/repos/{owner}/{repo}/contents/{path}"],
   ["get", "/repos/{owner}/{repo}/rules/branches/{branch}"],
+  ["get", "/repos/{owner}/{repo}/rulesets/{ruleset_id}"],
   ["get", "/repos/{owner}/{repo}/commits/{ref}/statuses"],
   ["get", "/repos/{owner}/{repo}/compare/{basehead}"],
 ];

@@ -108,7 +108,7 @@ class Checker {
 
   constructor(description: Description) {
     this.#description = description;
-    this.#ajv.addSchema({ $id: "github", components: description.components });
+    this.#ajv.addSchema({ $id: "github", components: withNull(description.components) });
   }
 
   find(method: string, path: string) {
@@ -154,6 +154,9 @@ class Checker {
   answer(operation: Operation, status: number | undefined, given: unknown) {
     const code = status ?? Number(Object.keys(operation.responses).find((key) => key.startsWith("2")));
     const response = operation.responses[String(code)];
+    // GitHub describes this one once, for all.
+    if (response === undefined && code === 404)
+      return { status: 404, schema: {}, body: given ?? { message: "Not Found" }, faults: [] };
     if (response === undefined) throw new Error(`there is no answer ${code}`);
     const { schema, examples } = response.content["application/json"];
     const [first] = Object.values(examples);
@@ -190,6 +193,16 @@ class Checker {
     const steps = reference.slice("#/".length).split("/");
     return steps.reduce<unknown>((node, step) => Schema.parse(node)[step], this.#description);
   }
+}
+
+/** Schemas in JSON Schema's words: there `nullable` needs a type beside it. */
+function withNull(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(withNull);
+  if (typeof value !== "object" || value === null) return value;
+  const { nullable, ...others } = Schema.parse(value);
+  const inner = Object.fromEntries(Object.entries(others).map(([key, each]) => [key, withNull(each)]));
+  if (nullable === undefined) return inner;
+  return "type" in inner ? { ...inner, nullable } : { anyOf: [inner, { type: "null" }] };
 }
 
 /** The schema of a body in which nothing else is allowed: GitHub ignores what it does not know, and so a name that is wrong. */

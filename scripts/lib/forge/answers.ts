@@ -2,6 +2,7 @@
 import { z } from "zod";
 
 /** What is optional is not told by every forge, nor to every token. */
+export type Repository = z.infer<typeof Repository>;
 export const Repository = z.object({
   full_name: z.string(),
   clone_url: z.string(),
@@ -12,7 +13,15 @@ export const Repository = z.object({
   // GitHub's and Gitea's.
   allow_merge_commit: z.boolean().optional(),
   allow_merge_commits: z.boolean().optional(),
+  allow_rebase_merge: z.boolean().optional(),
+  allow_rebase: z.boolean().optional(),
+  allow_fast_forward_only_merge: z.boolean().optional(),
 });
+
+/** A file. */
+export const Content = z
+  .object({ content: z.string(), encoding: z.literal("base64") })
+  .transform(({ content }) => ({ text: Buffer.from(content, "base64").toString() }));
 
 const Team = z.object({ slug: z.string().optional(), name: z.string() });
 const Teams = z.array(Team).nullish();

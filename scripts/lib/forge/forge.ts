@@ -3,12 +3,12 @@ import { z } from "zod";
 import { CommandError, messageOf, RefusedError } from "../errors.ts";
 import { waitFor } from "../wait.ts";
 import { type ForgeAddress, repositoryNamed } from "./address.ts";
-import { Branch, ComparisonAnswer, type Label, Pull, Status } from "./answers.ts";
+import { Branch, ComparisonAnswer, type Label, Pull, Repository, Status } from "./answers.ts";
 import { answerOf, type ConnectOptions, forgeCalls } from "./call.ts";
 import { changeLabels, type LabelChange, repositoryLabels } from "./labels.ts";
-import { checkRepository, type Need } from "./preflight.ts";
+import { checkRepository, type Need, type Preflight } from "./preflight.ts";
+import { type Protection, readProtection } from "./protection.ts";
 import { requestReviewers } from "./reviewers.ts";
-import { requiresSignatures } from "./signatures.ts";
 
 export interface PullRequest {
   number: number;
@@ -55,9 +55,12 @@ export interface Forge {
    * Asks for the repository, so that what is wrong with the token, the settings or the forge is said before anything is done.
    * @param branch the one that is deployed
    */
-  checkRepository(branch: string, needs: readonly Need[]): Promise<void>;
-  /** Whether a branch takes signed commits only, as far as the token may know. */
-  requiresSignatures(branch: string): Promise<boolean>;
+  checkRepository(branch: string, needs: readonly Need[]): Promise<Preflight>;
+  /**
+   * How the deployed branch is protected, and the default branch where that is another one: workflows with a token start there.
+   * @param branch the one that is deployed
+   */
+  protections(branch: string): Promise<{ name: string; protection: Protection }[]>;
   /** The newest commit of a branch. */
   branchTip(branch: string): Promise<string>;
   readPullRequest(number: number): Promise<PullRequest>;
@@ -133,10 +136,14 @@ export function connectForge(
   return {
     address,
     async checkRepository(branch, needs) {
-      await checkRepository(calls, branch, needs);
+      return checkRepository(calls, branch, needs);
     },
-    async requiresSignatures(branch) {
-      return requiresSignatures(calls, branch);
+    async protections(branch) {
+      const repository = await call("GET /repos/{owner}/{repo}", {}, Repository);
+      const names = [...new Set([branch, repository.default_branch])];
+      return Promise.all(
+        names.map(async (name) => ({ name, protection: await readProtection(calls, name, repository) })),
+      );
     },
     async branchTip(branch) {
       return (await call("GET /repos/{owner}/{repo}/branches/{branch}", { branch }, Branch)).tip;

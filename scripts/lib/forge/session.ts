@@ -25,10 +25,9 @@ export async function withForge<T>(
     const forge = connectForge(address, token, { sourcesToken, way: await wayTo(address.api) });
     const fetch = history === undefined ? [] : [remote.fetch(history, { history: true })];
     const fetched = Promise.allSettled(fetch);
-    await forge.checkRepository(branch, needs);
+    const { signatures } = await forge.checkRepository(branch, needs);
     for (const result of await fetched) if (result.status === "rejected") throw result.reason;
-    if (needs.length > 0 && !(await remote.signs()) && (await forge.requiresSignatures(branch)))
-      process.stderr.write(`note: ${unsigned(branch)}\n`);
+    if (signatures && !(await remote.signs())) process.stderr.write(`note: ${unsigned(branch)}\n`);
     return use(remote, forge);
   });
 }

@@ -1,5 +1,6 @@
 /** Whether an overlay runs its release: what differs, and may not, would be seen by no promotion, gate, hold or rollback. */
 import { join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import { RefusedError } from "../errors.ts";
 import { readIfThere } from "../file.ts";
 import { type Finding, findingAt } from "../finding.ts";
@@ -101,8 +102,16 @@ function mayAdd(list: OverlayFields, app: App, release: readonly Manifest[], man
         other === manifest.kind && (stemOf(metadata.name) ?? metadata.name) === named(overrides),
     );
     const known = new Set(Object.keys(dataOf(source)));
-    return !("binaryData" in manifest) && Object.keys(dataOf(manifest)).every((key) => known.has(key));
+    return (
+      isDeepStrictEqual(withoutData(manifest), withoutData(source)) &&
+      Object.keys(dataOf(manifest)).every((key) => known.has(key))
+    );
   });
+}
+
+/** What is the same in a map and in the one whose keys it may have. */
+function withoutData(manifest: Manifest | undefined): object {
+  return { ...manifest, metadata: { ...manifest?.metadata, name: "" }, data: {} };
 }
 
 function dataOf(manifest: Manifest | undefined): Record<string, string> {

@@ -53,8 +53,13 @@ export type Settings = z.infer<typeof SettingsFile>["data"];
  */
 export async function readSettings(root: string): Promise<Settings> {
   const text = await readIfThere(join(root, SETTINGS_FILE));
-  if (text !== undefined) return readDocument(text, SETTINGS_FILE, SettingsFile).data;
+  if (text !== undefined) return parseSettings(text);
   throw new UsageError(`${root} has no ${SETTINGS_FILE}`, "is it a checkout of this repository?");
+}
+
+/** The settings in the text of a file. @throws RefusedError as above */
+export function parseSettings(text: string, file = SETTINGS_FILE): Settings {
+  return readDocument(text, file, SettingsFile).data;
 }
 
 /** The names of the settings that still are as this repository was published, such as `domain: example.com`. */

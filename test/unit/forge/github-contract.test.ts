@@ -1,8 +1,10 @@
 /** What is sent to GitHub is what GitHub describes, and what GitHub describes as its answers is understood. */
 import { describe, expect, it } from "vitest";
+import { RefusedError } from "../../../scripts/lib/errors.ts";
 import { connectForge, type Forge } from "../../../scripts/lib/forge/forge.ts";
 import { type Need, PROPOSING } from "../../../scripts/lib/forge/preflight.ts";
 import { type GitHub, githubDescription, type Options, standInForGitHub } from "../../support/github.ts";
+import { settings } from "../../support/tree.ts";
 
 const description = githubDescription();
 /** Of the examples in the description. */
@@ -11,7 +13,10 @@ const REPOSITORY = { owner: "octocat", name: "Hello-World" };
 
 const REPO = "/repos/{owner}/{repo}";
 const PULL = `${REPO}/pulls/{pull_number}`;
-const SIGNATURES = `${REPO}/branches/{branch}/protection/required_signatures`;
+const RULES = `GET ${REPO}/rules/branches/{branch}`;
+const RULESET = `GET ${REPO}/rulesets/{ruleset_id}`;
+const OWN = `GET ${REPO}/branches/{branch}/protection`;
+const SETTINGS = `GET ${REPO}/contents/{path}`;
 const ISSUE = `${REPO}/issues/{issue_number}`;
 
 function connect(api: string, web = "https://github.com"): Forge {
@@ -27,7 +32,7 @@ const CALLS: Record<
   checkRepository: {
     call: async (forge) => forge.checkRepository("master", []),
     operations: [`GET ${REPO}`],
-    result: undefined,
+    result: { signatures: false },
   },
   openPullRequests: {
     call: async (forge) => forge.openPullRequests({ head: "new-topic", base: "master" }),
@@ -66,10 +71,27 @@ const CALLS: Record<
       },
     ],
   },
-  requiresSignatures: {
-    call: async (forge) => forge.requiresSignatures("main"),
-    operations: [`GET ${REPO}/rules/branches/{branch}`, `GET ${SIGNATURES}`],
-    result: true,
+  protections: {
+    call: async (forge) => forge.protections("master"),
+    operations: [`GET ${REPO}`, OWN, RULES, RULESET, RULESET],
+    result: [
+      {
+        name: "master",
+        protection: {
+          missing: [
+            "the required status check `checks`, of one source",
+            "no bypass of that check",
+            "branches up to date, or a merge queue that checks each entry",
+            "no force push and no deletion",
+            "no merge by rebase or fast-forward",
+          ],
+          isWhole: true,
+          signatures: false,
+          noMergeCommit: "its history has to be linear",
+          noPush: undefined,
+        },
+      },
+    ],
   },
   branchTip: {
     call: async (forge) => forge.branchTip("main"),
@@ -132,7 +154,8 @@ describe("GitHub's description", () => {
     async (_, expected) => {
       const github = await standInForGitHub(description, expected);
       expect(await expected.call(connect(github.api))).toEqual(expected.result);
-      expect(github).toMatchObject({ operations: expected.operations, faults: [] });
+      expect(github.faults).toEqual([]);
+      expect(github.operations.toSorted()).toEqual(expected.operations.toSorted());
     },
   );
 
@@ -140,16 +163,7 @@ describe("GitHub's description", () => {
     const github = await standInForGitHub(description, { ...expected, barest: true });
     await expected.call(connect(github.api));
     expect(github.faults).toEqual([]);
-    expect(github.operations).toEqual(expected.operations);
-  });
-
-  it.each([true, false])("a branch without a rule may have a protection of its own: %s", async (enabled) => {
-    const rules = `GET ${REPO}/rules/branches/{branch}`;
-    const url = "https://api.github.com";
-    const answers = { [rules]: [], [`GET ${SIGNATURES}`]: { url, enabled } };
-    const github = await standInForGitHub(description, { answers });
-    expect(await connect(github.api).requiresSignatures("main")).toBe(enabled);
-    expect(github).toMatchObject({ operations: [rules, `GET ${SIGNATURES}`], faults: [] });
+    expect(github.operations.toSorted()).toEqual(expected.operations.toSorted());
   });
 
   it.each<[number, string, RegExp]>([
@@ -166,9 +180,10 @@ describe("GitHub's description", () => {
 });
 
 describe("a repository, before anything is written to it", () => {
-  const check = async (change: object, needs: readonly Need[]) => {
+  const check = async (change: object, needs: readonly Need[], answers: Record<string, unknown> = {}) => {
     const github = await standInForGitHub(description, {
-      answers: { [`GET ${REPO}`]: repositoryOf({ permissions: WRITER, ...change }) },
+      answers: { [`GET ${REPO}`]: repositoryOf({ permissions: WRITER, ...change }), [RULES]: [], ...answers },
+      statuses: { [OWN]: 404 },
     });
     return { github, checked: connect(github.api).checkRepository("master", needs) };
   };
@@ -183,6 +198,8 @@ describe("a repository, before anything is written to it", () => {
     await checked;
     expect(github.operations.toSorted()).toEqual([
       `GET ${REPO}`,
+      OWN,
+      RULES,
       `POST ${ISSUE}/labels`,
       `POST ${REPO}/pulls`,
     ]);
@@ -193,12 +210,6 @@ describe("a repository, before anything is written to it", () => {
     ["renamed", { full_name: "octocat/Hi" }, [], /^octocat\/Hello-World is octocat\/Hi now on 127/],
     ["moved", { full_name: "hubot/Hello-World" }, [], /^octocat\/Hello-World is hubot\/Hello-World now on/],
     ["archived", { archived: true }, ["commits"], /^octocat\/Hello-World is archived$/],
-    [
-      "with another default branch",
-      { default_branch: "trunk" },
-      ["commits"],
-      /^the default branch of octocat\/Hello-World is trunk, and the settings deploy master$/,
-    ],
     [
       "that the token may only read",
       { permissions: { ...WRITER, push: false } },
@@ -234,7 +245,211 @@ describe("a repository, before anything is written to it", () => {
     ["without merge commits", { allow_merge_commit: false }],
   ])("may be read: %s", async (_, change) => {
     const { checked } = await check(change, []);
-    await expect(checked).resolves.toBeUndefined();
+    await expect(checked).resolves.toEqual({ signatures: false });
+  });
+
+  it.each<[string, string, string | undefined]>([
+    ["deploys this one, too", "revision: master", undefined],
+    [
+      "deploys itself",
+      "revision: trunk",
+      "the default branch of octocat/Hello-World is trunk, whose argocd/settings/settings.yaml does not deploy master: scheduled workflows start there",
+    ],
+  ])("may have another default branch, if that deploys the same: that %s", async (_, revision, refusal) => {
+    const text = settings("https://github.com/octocat/Hello-World.git", "https://api.github.com");
+    const file = { ...exampleOf("content-file-response-if-content-is-a-file"), encoding: "base64" };
+    const answers = {
+      [SETTINGS]: {
+        ...file,
+        content: Buffer.from(text.replace("revision: main", revision)).toString("base64"),
+      },
+    };
+    const { github, checked } = await check({ default_branch: "trunk" }, PROPOSING, answers);
+    expect(await outcomeOf(checked)).toBe(refusal);
+    expect(github.faults).toEqual([]);
+  });
+});
+
+describe("the rules of the deployed branch", () => {
+  const rule = (type: string, parameters: object = {}) => ({
+    type,
+    ruleset_source_type: "Repository",
+    ruleset_source: "octocat/Hello-World",
+    ruleset_id: 42,
+    parameters,
+  });
+  const QUEUE = {
+    check_response_timeout_minutes: 60,
+    grouping_strategy: "ALLGREEN",
+    max_entries_to_build: 5,
+    max_entries_to_merge: 5,
+    merge_method: "MERGE",
+    min_entries_to_merge: 1,
+    min_entries_to_merge_wait_minutes: 5,
+  };
+  const REVIEW = {
+    dismiss_stale_reviews_on_push: true,
+    require_code_owner_review: true,
+    require_last_push_approval: true,
+    required_approving_review_count: 1,
+    required_review_thread_resolution: false,
+  };
+  const CHECKS = {
+    required_status_checks: [{ context: "checks", integration_id: 15_368 }],
+    strict_required_status_checks_policy: false,
+  };
+  /** As docs/workflows.md wants them. */
+  const RIGHT = [
+    rule("pull_request", REVIEW),
+    rule("merge_queue", QUEUE),
+    rule("required_status_checks", CHECKS),
+    rule("non_fast_forward"),
+    rule("deletion"),
+  ];
+  const without = (type: string, ...others: object[]) => [
+    ...RIGHT.filter((one) => one.type !== type),
+    ...others,
+  ];
+  const ruleset = (change: object = {}) => ({
+    ...exampleOf("repository-ruleset"),
+    bypass_actors: [],
+    current_user_can_bypass: "never",
+    ...change,
+  });
+  const github = async (rules: readonly object[], set: object = ruleset()) =>
+    standInForGitHub(description, {
+      answers: {
+        [`GET ${REPO}`]: repositoryOf({ permissions: { pull: true, push: true, admin: false } }),
+        [RULES]: rules,
+        [RULESET]: set,
+      },
+      statuses: { [OWN]: 404 },
+    });
+
+  const CHECK = "the required status check `checks`, of one source";
+  const BYPASS = "no bypass of that check";
+  const REBASE = "no merge by rebase or fast-forward";
+  const CURRENT = "branches up to date, or a merge queue that checks each entry";
+  it.each<[string, readonly object[], string[], object?]>([
+    ["all that should be there", RIGHT, []],
+    [
+      "nothing",
+      [],
+      [
+        "pull requests only",
+        CHECK,
+        BYPASS,
+        CURRENT,
+        "a review by code owners",
+        "no force push and no deletion",
+        REBASE,
+      ],
+    ],
+    [
+      "a check of anybody",
+      without(
+        "required_status_checks",
+        rule("required_status_checks", { ...CHECKS, required_status_checks: [{ context: "checks" }] }),
+      ),
+      [CHECK, BYPASS],
+    ],
+    [
+      "another check",
+      without(
+        "required_status_checks",
+        rule("required_status_checks", {
+          ...CHECKS,
+          required_status_checks: [{ context: "lint", integration_id: 1 }],
+        }),
+      ),
+      [CHECK, BYPASS],
+    ],
+    [
+      "a check that some may bypass",
+      RIGHT,
+      [BYPASS],
+      ruleset({ bypass_actors: [{ actor_id: 1, actor_type: "Team" }] }),
+    ],
+    ["branches that may be old, and rebase", without("merge_queue"), [CURRENT, REBASE]],
+    [
+      "branches up to date",
+      [
+        ...RIGHT.filter(
+          ({ type }) => !["merge_queue", "required_status_checks", "pull_request"].includes(type),
+        ),
+        rule("required_status_checks", { ...CHECKS, strict_required_status_checks_policy: true }),
+        rule("pull_request", { ...REVIEW, allowed_merge_methods: ["merge", "squash"] }),
+      ],
+      [],
+    ],
+    [
+      "a queue that checks the last entry only",
+      without("merge_queue", rule("merge_queue", { ...QUEUE, grouping_strategy: "HEADGREEN" })),
+      [CURRENT],
+    ],
+    [
+      "a review by anybody",
+      without("pull_request", rule("pull_request", { ...REVIEW, require_code_owner_review: false })),
+      ["a review by code owners"],
+    ],
+  ])("are compared with what they should be: %s", async (_, rules, missing, set) => {
+    const { api, faults } = await github(rules, set);
+    expect((await connect(api).protections("master"))[0]?.protection).toMatchObject({ missing });
+    expect(faults).toEqual([]);
+  });
+
+  it("are known as a whole to an administrator, and not to others", async () => {
+    const set = ruleset();
+    const { bypass_actors: _, ...told } = set;
+    const whole = async (rules: readonly object[], answer: object) =>
+      (await connect((await github(rules, answer)).api).protections("master"))[0]?.protection.isWhole;
+    expect(await whole(RIGHT, told)).toBe(false);
+    // The description's 404 does not say that there is no protection.
+    expect(await whole([], set)).toBe(false);
+  });
+
+  it.each<[string, object, RegExp]>([
+    [
+      "a queue that squashes",
+      rule("merge_queue", { ...QUEUE, merge_method: "SQUASH" }),
+      /^master of octocat\/Hello-World takes no merge commits: its merge queue makes a squash of each$/,
+    ],
+    ["a linear history", rule("required_linear_history"), /: its history has to be linear$/],
+    [
+      "other methods",
+      rule("pull_request", { ...REVIEW, allowed_merge_methods: ["squash", "rebase"] }),
+      /: a ruleset allows squash and rebase only$/,
+    ],
+  ])("with which no promotion could be merged are told before it is written: %s", async (_, one, message) => {
+    const { api, operations, faults } = await github([one]);
+    await expect(connect(api).checkRepository("master", PROPOSING)).rejects.toMatchObject({
+      exitCode: 3,
+      message: expect.stringMatching(message),
+    });
+    expect(operations.filter((operation) => operation.startsWith("POST"))).toEqual([]);
+    expect(faults).toEqual([]);
+  });
+
+  it.each<[string, string, boolean]>([
+    ["pull_request", "never", false],
+    ["pull_request", "pull_requests_only", false],
+    ["merge_queue", "never", false],
+    ["required_status_checks", "never", false],
+    ["pull_request", "always", true],
+    ["non_fast_forward", "never", true],
+  ])("with %s, to be bypassed %s, let a push in: %s", async (type, bypass, isFine) => {
+    const parameters = { pull_request: REVIEW, merge_queue: QUEUE, required_status_checks: CHECKS };
+    const one = rule(type, Object.entries(parameters).find(([name]) => name === type)?.[1]);
+    const { api, faults } = await github([one], ruleset({ current_user_can_bypass: bypass }));
+    const line = `master of octocat/Hello-World takes no push of this token: the ruleset super cool ruleset has the rule ${type}, and this token may not bypass it`;
+    const checked = connect(api).checkRepository("master", ["commits"]);
+    expect(await outcomeOf(checked)).toBe(isFine ? undefined : line);
+    expect(faults).toEqual([]);
+  });
+
+  it("with signatures are told", async () => {
+    const { api } = await github([rule("required_signatures")]);
+    expect(await connect(api).checkRepository("master", PROPOSING)).toEqual({ signatures: true });
   });
 });
 
@@ -358,6 +573,14 @@ describe("held against GitHub's description", () => {
     );
   });
 });
+
+/** The line of a refusal; undefined where there was none. */
+async function outcomeOf(checked: Promise<unknown>): Promise<string | undefined> {
+  return checked.then(
+    () => undefined,
+    (error: unknown) => (error instanceof RefusedError ? error.message : String(error)),
+  );
+}
 
 /** The example of a pull request with something changed; its teams lack a field that the description requires. */
 function pullRequest(change: object): object {
