@@ -63,6 +63,17 @@ export default defineConfig({
       },
       {
         test: {
+          name: "policies",
+          sequence: { groupOrder: 1 },
+          include: ["test/policies/**/*.test.ts"],
+          isolate: false,
+          testTimeout: PATIENCE_MS,
+          // It waits for an API server that is built first.
+          hookTimeout: 900_000,
+        },
+      },
+      {
+        test: {
           name: "argocd",
           sequence: { groupOrder: 1 },
           include: [ARGOCD],

@@ -1,8 +1,10 @@
 /**
  * `npm run check`: whether every release that a change touches is what a command wrote, and whether its overlays run
- * them, and whether its Secrets are sealed, all that it refers to; and whether the tree has its shape.
- * docs/workflows.md, docs/secrets.md.
+ * them, and whether its Secrets are sealed, all that it refers to; whether an API server takes it; and whether the tree has its shape.
+ * docs/workflows.md, docs/secrets.md, docs/policies.md.
  */
+import { dirname } from "node:path";
+import { checkAdmission } from "./lib/admission/check.ts";
 import { command, main, onInterrupt } from "./lib/cli/command.ts";
 import { table } from "./lib/cli/table.ts";
 import { RefusedError, UsageError } from "./lib/errors.ts";
@@ -44,6 +46,7 @@ interface Options {
   base?: string;
   all?: true;
   forge?: true;
+  server: boolean;
   root: string;
 }
 
@@ -51,11 +54,12 @@ const program = command("check", "Check the releases that a change touches, and 
   .option("--base <ref>", "check what HEAD changes since it left this; by default the deployed branch")
   .option("--all", "check every release of HEAD, and every overlay's Secrets")
   .option("--forge", "ask the forge, too, how the deployed branch is protected")
+  .option("--no-server", "put nothing before an API server")
   .option("--root <directory>", "the repository", repositoryRoot())
   .action(check);
 await main(program);
 
-async function check({ base, all, forge, root }: Options): Promise<void> {
+async function check({ base, all, forge, server, root }: Options): Promise<void> {
   if (all === true && base !== undefined)
     throw new UsageError("--all needs no --base", "leave one of them away");
   await refuseHidden(root);
@@ -69,17 +73,40 @@ async function check({ base, all, forge, root }: Options): Promise<void> {
   const held = await heldReleases(root, scope, { now: new Date(), revision });
   const empty = await emptyReleases(root, scope);
   const looked = all === true ? undefined : scope.history;
-  const findings = [
-    ...held,
-    ...empty,
-    ...(await shapeFindings(root)),
-    ...(await fileFindings(root)),
-    ...(await trackedFindings(root)),
-    ...(await checkOverlays(root, looked, await firstEnvironment(root, scope))),
-    ...(await checkSecrets(root, looked)),
-    ...(forge === true ? await protectionFindings(root) : []),
+  const first = await firstEnvironment(root, scope);
+  const apps = await readCatalogue(root);
+  const touched = await touchedOverlays(root, looked);
+  const rendered = renderOverlays(root, touched.environments, async () => toolPath("kustomize"));
+  const isChanged = (overlay: string) => touched.changed.has(overlay);
+  const [admission, ...own] = await Promise.all([
+    checkAdmission(
+      root,
+      server,
+      [...touched.changed].filter((overlay) => overlay.split("/").length === 3),
+      rendered.then(({ renderings }) => renderings.filter(({ overlay }) => overlay.split("/").length === 3)),
+      { apps, first, now: new Date() },
+    ),
+    shapeFindings(root),
+    fileFindings(root),
+    trackedFindings(root),
+    rendered.then(async ({ renderings, findings: broken }) => [
+      ...broken.filter(({ path }) => isChanged(dirname(path))),
+      ...(await checkOverlays(
+        root,
+        renderings.filter(({ overlay }) => isChanged(overlay)),
+        { first, apps },
+      )),
+    ]),
+    checkSecrets(root, looked),
+    forge === true ? protectionFindings(root) : [],
+  ]);
+  const findings = [...held, ...empty, ...own.flat(), ...admission.findings];
+  const parts = [
+    describe(releases),
+    admission.said,
+    differences.map(explain).join("\n"),
+    findingLines(findings),
   ];
-  const parts = [describe(releases), differences.map(explain).join("\n"), findingLines(findings)];
   process.stdout.write(`${parts.filter((part) => part !== "").join("\n\n")}\n`);
   const way = "restore it from Git; `npm run promote` and `npm run rollback` write releases";
   const error = findingsError([
@@ -89,17 +116,33 @@ async function check({ base, all, forge, root }: Options): Promise<void> {
   if (error !== undefined) throw error;
 }
 
-/** @param base its overlays have been looked at; undefined: all of them are looked at */
-async function checkOverlays(root: string, base: string | undefined, first: string): Promise<Finding[]> {
+/**
+ * The overlays that a change has a part in, and those with all others of their environments.
+ * @param base its overlays have been looked at; undefined: all of them are looked at
+ */
+async function touchedOverlays(
+  root: string,
+  base: string | undefined,
+): Promise<{ changed: ReadonlySet<string>; environments: string[] }> {
   const all = [...(await environmentOverlays(root)), ...(await allOverlays(root))];
-  const overlays = base === undefined ? all : await changedOverlays(root, base, all);
-  const { renderings, findings } = await renderOverlays(root, overlays, async () => toolPath("kustomize"));
+  const changed = new Set(base === undefined ? all : await changedOverlays(root, base, all));
+  const environmentOf = (overlay: string) => overlay.split("/")[1];
+  // Of an environment whose own objects change only, nothing else is needed.
+  const apps = [...changed].filter((overlay) => overlay.split("/").length === 3);
+  const names = new Set(apps.map(environmentOf));
+  return { changed, environments: all.filter((one) => changed.has(one) || names.has(environmentOf(one))) };
+}
+
+async function checkOverlays(
+  root: string,
+  renderings: readonly Rendering[],
+  { first, apps }: { first: string; apps: readonly App[] },
+): Promise<Finding[]> {
   const { registry } = await readSettings(root);
-  const apps = await readCatalogue(root);
   const differing = await overlayFindings(root, renderings, { registry, first, apps });
   const sealed = await renderedFindings(root, renderings);
   const early = await obstacleFindings(root, renderings, { first, apps });
-  return [...findings, ...differing, ...early, ...sealed, ...(await referenceFindings(root, renderings))];
+  return [...differing, ...early, ...sealed, ...(await referenceFindings(root, renderings))];
 }
 
 /** What the branches that decide lack on the forge; a note where an administrator would be told more. */

@@ -129,13 +129,22 @@ describe("a merge", () => {
 });
 
 describe("dev and staging heal; prod reports", () => {
-  const FOREIGN = "registry.example.com/somebody/else:1";
+  const FOREIGN = `registry.example.com/somebody/else:${"f".repeat(40)}`;
   const imageOf = async (context: string) => {
     const path = "jsonpath={.spec.template.spec.containers[0].image}";
     return kubectl(context, "-n", "microservices", "get", "deployment", "user-service", "-o", path);
   };
-  const change = async (context: string) =>
-    kubectl(context, "-n", "microservices", "set", "image", "deployment/user-service", `app=${FOREIGN}`);
+  const change = async (context: string, image = FOREIGN) =>
+    kubectl(context, "-n", "microservices", "set", "image", "deployment/user-service", `app=${image}`);
+
+  it.each(["dev", "staging", "prod"])(
+    "what a policy forbids is refused in %s, whoever applies it",
+    async (context) => {
+      await expect(change(context, "registry.example.com/somebody/else:latest")).rejects.toThrow(
+        /'ecommerce-images' denied request: container app has the image \S+:latest; tag images/,
+      );
+    },
+  );
 
   it.each(["dev", "staging"])("a change of an object in %s is undone", async (context) => {
     const before = await imageOf(context);

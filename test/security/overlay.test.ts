@@ -61,6 +61,12 @@ function release(): Objects {
       metadata,
       spec: { hard: { pods: "50", "limits.cpu": "9" } },
     },
+    Policy: {
+      apiVersion: "admissionregistration.k8s.io/v1",
+      kind: "ValidatingAdmissionPolicy",
+      metadata: { name: "images" },
+      spec: { variables: [{ name: "registry", expression: "'registry'" }] },
+    },
     Class: {
       apiVersion: "storage.k8s.io/v1",
       kind: "StorageClass",
@@ -175,7 +181,10 @@ const ALLOWED: Record<string, Change[]> = {
   checksums: [
     (o) => (o.Deployment.spec.template.metadata.annotations = { "checksum/web-database": "ENC[x]" }),
   ],
-  registry: [(o) => (container(o).image = `registry.shop.test/shop/web:${SHA}`)],
+  registry: [
+    (o) => (container(o).image = `registry.shop.test/shop/web:${SHA}`),
+    (o) => (o.Policy.spec.variables[0].expression = "'registry.shop.test'"),
+  ],
   "sealed Secrets": [(o) => (o.Sealed = sealed("shop"))],
   "environment's map": [own({ LOG_LEVEL: "debug" }), own({ LOG_LEVEL: "debug" }, "web-env")],
 };
@@ -209,6 +218,11 @@ describe("nobody gets past a promotion with", () => {
       /\.image: registry\.shop\.test/,
     ],
     ["another registry", (o) => (container(o).image = `evil.test/shop/web:${SHA}`), /\.image: evil\.test/],
+    [
+      "a policy for images of another registry",
+      (o) => (o.Policy.spec.variables[0].expression = "'evil.test'"),
+      /\.expression: 'evil\.test'/,
+    ],
     ["a variable", (o) => (container(o).env = [{ name: "X", value: "1" }]), /\.env/],
     [
       "a container",

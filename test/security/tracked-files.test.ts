@@ -71,7 +71,7 @@ it("`npm run check` says so", async () => {
   const root = await smallRepository();
   await write(root, { ".npmrc": "node-options=--require=./payload" });
   await commit(root);
-  const check = programLine(repositoryRoot(), "check", ["--root", root, "--base", "main"]);
+  const check = programLine(repositoryRoot(), "check", ["--no-server", "--root", root, "--base", "main"]);
   const { stdout, exitCode } = await tryRun(...check);
   expect({ stdout, exitCode }).toMatchObject({
     stdout: expect.stringContaining(".npmrc:1: .npmrc is no known name in the root"),

@@ -17,7 +17,15 @@ const ALLOWED = [
   /^apisix\.apache\.org\//,
   /^isindir\.github\.com\/v1alpha3$/,
 ];
-const CLUSTER_SCOPED = ["Namespace", "StorageClass", "IngressClass", "ClusterRole", "ClusterRoleBinding"];
+const CLUSTER_SCOPED = [
+  "Namespace",
+  "StorageClass",
+  "IngressClass",
+  "ClusterRole",
+  "ClusterRoleBinding",
+  "ValidatingAdmissionPolicy",
+  "ValidatingAdmissionPolicyBinding",
+];
 
 const tree = await renderTree();
 const environments = tree.environments.map(({ name }) => name);

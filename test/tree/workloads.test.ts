@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import { isDeepStrictEqual } from "node:util";
 import { glob } from "tinyglobby";
 import { describe, expect, it } from "vitest";
+import { exceptionsOf } from "../../scripts/lib/admission/exception.ts";
 import { SYNC_SECONDS } from "../../scripts/lib/argocd/sync-plan.ts";
 import {
   autoscalerOf,
@@ -88,20 +89,10 @@ it("every service and every store has a workload of its name, and no workload ha
   expect(names(tree.overlays)).toEqual(expect.arrayContaining(names(cases)));
 });
 
-/** An exception from one of the rules below, by the annotation `exception.ecommerce/<rule>` with its reason. */
-function isException({ metadata }: Manifest, rule: string): boolean {
-  return metadata.annotations?.[`exception.ecommerce/${rule}`] !== undefined;
+/** Whether an object declares an exception from a rule; base/policies reads the same annotation. */
+function isException(manifest: Manifest, name: string): boolean {
+  return exceptionsOf(manifest).some(({ rule }) => rule === name);
 }
-
-it("an exception is of a rule that there is, and has a reason", () => {
-  const found = cases.flatMap(({ id, workload }) =>
-    Object.entries(workload.metadata.annotations ?? {})
-      .filter(([name]) => name.startsWith("exception.ecommerce/"))
-      .map(([name, reason]) => ({ id, rule: name.split("/")[1] ?? "", reason })),
-  );
-  const rules = ["probe-times", "service-account-token", "writable-root"];
-  expect(found.filter(({ rule, reason }) => !rules.includes(rule) || reason.length < 30)).toEqual([]);
-});
 
 describe.each(pods)("the pods of $env $id", ({ app, namespace, owner, pod, containers, manifests }) => {
   it("meets the restricted Pod Security Standard", () => {

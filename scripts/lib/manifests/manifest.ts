@@ -205,6 +205,12 @@ export interface PodTemplate {
   spec: PodSpec;
 }
 
+/** As Argo CD applies it: what names no namespace goes to the app's. */
+export function inNamespace(manifest: Manifest, namespace: string): Manifest {
+  const { metadata } = manifest;
+  return { ...manifest, metadata: { ...metadata, namespace: metadata.namespace ?? namespace } };
+}
+
 /** Where the kinds that have pods describe them. */
 const POD_AT: Readonly<Record<string, readonly string[]>> = {
   Pod: [],

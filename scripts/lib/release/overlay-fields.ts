@@ -62,11 +62,11 @@ export function withAllowed(
   return wanted;
 }
 
-/** What the images of the catalogue's own services start with, in place of a registry. */
-const OURS = /^registry\//;
+/** In place of a registry: what the images of the catalogue's own services start with, and a whole text in CEL. */
+const OURS = /^registry(?=\/)|(?<=^')registry(?='$)/;
 
-function withRegistry(image: unknown, registry: string): unknown {
-  return typeof image === "string" ? image.replace(OURS, `${registry}/`) : image;
+function withRegistry(text: unknown, registry: string): unknown {
+  return typeof text === "string" ? text.replace(OURS, registry) : text;
 }
 
 type Merge = (old: unknown, now: unknown) => unknown;

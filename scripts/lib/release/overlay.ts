@@ -8,6 +8,7 @@ import { compareManifests, type ObjectChange } from "../manifests/change.ts";
 import {
   type ConfigMap,
   idOf,
+  inNamespace,
   type Manifest,
   parseManifests,
   stemOf,
@@ -35,7 +36,7 @@ export async function overlayFindings(
     const [, environment, name] = overlay.split("/");
     const app = apps.find((candidate) => candidate.app === name);
     if (app === undefined) return [];
-    const rendered = manifests.map((manifest) => placed(manifest, app));
+    const rendered = manifests.map((manifest) => inNamespace(manifest, app.namespace));
     const twice = duplicates(rendered).map((id) =>
       findingAt(overlay, `has ${id} twice, and Argo CD would apply one of the two`, "leave one of them out"),
     );
@@ -43,19 +44,11 @@ export async function overlayFindings(
     const body = await bodyAt(root, path);
     if (body === "damaged" || (body === undefined && environment === first)) return twice;
     if (body === undefined) return [unreleased(overlay)];
-    const release = parseManifests(body.text).map((manifest) => placed(manifest, app));
+    const release = parseManifests(body.text).map((manifest) => inNamespace(manifest, app.namespace));
     const changes = unallowed(list, { registry, app }, release, rendered);
     return [...twice, ...changes.map((change) => findingOf(overlay, change))];
   });
   return (await Promise.all(found)).flat();
-}
-
-/** As Argo CD does it: what names no namespace goes to the app's. */
-function placed(manifest: Manifest, { namespace }: App): Manifest {
-  return {
-    ...manifest,
-    metadata: { ...manifest.metadata, namespace: manifest.metadata.namespace ?? namespace },
-  };
 }
 
 function duplicates(manifests: readonly Manifest[]): string[] {

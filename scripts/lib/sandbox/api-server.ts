@@ -1,4 +1,4 @@
-/** A cluster's API server, for a program that reads and writes Secrets all the time: no other program sees them. */
+/** A cluster's API server, for a program that asks it all the time, or sends it Secrets: no other program sees them. */
 import { once } from "node:events";
 import { readFile } from "node:fs/promises";
 import type { IncomingMessage } from "node:http";
@@ -20,13 +20,24 @@ const WatchEvent = z.object({ type: z.string(), object: z.unknown() });
 
 export type WatchEvent = z.infer<typeof WatchEvent>;
 
+export interface Answer {
+  status: number;
+  body: unknown;
+}
+
 export interface ApiServer {
-  /** Asks once; a status such as 404 or 409 is an answer. */
+  /**
+   * Asks once; a status such as 404 or 409 is an answer. A PATCH merges.
+   * @param as the user who is said to ask
+   */
   call(
     method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE",
     path: string,
     body?: object,
-  ): Promise<{ status: number; body: unknown }>;
+    as?: string,
+  ): Promise<Answer>;
+  /** Server-side apply, with conflicts decided for this one. */
+  apply(path: string, object: object): Promise<Answer>;
   /**
    * Everything that there is as ADDED, then what changes; ends when the server ends it.
    * @param accept the form of the objects; whole ones by default
@@ -62,14 +73,15 @@ export function readJson(text: string): unknown {
   }
 }
 
-/** Who `managedFields` names for what is written. */
-const MANAGER = "sops-secrets-operator";
-
-/** @param kubeconfig path of one with a single context */
-export async function connectApiServer(kubeconfig: string): Promise<ApiServer> {
+/**
+ * @param kubeconfig path of one with a single context
+ * @param manager who `managedFields` names for what is written
+ */
+export async function connectApiServer(kubeconfig: string, manager: string): Promise<ApiServer> {
   const { clusters, users } = Kubeconfig.parse(JSON.parse(await readFile(kubeconfig, "utf8")));
   const bytes = (base64: string) => Buffer.from(base64, "base64");
   const agent = new Agent({
+    keepAlive: true,
     ca: bytes(clusters[0].cluster["certificate-authority-data"]),
     cert: bytes(users[0].user["client-certificate-data"]),
     key: bytes(users[0].user["client-key-data"]),
@@ -77,15 +89,25 @@ export async function connectApiServer(kubeconfig: string): Promise<ApiServer> {
   const send = async (
     method: string,
     path: string,
-    options: { body?: object | undefined; accept?: string; signal?: AbortSignal },
+    options: {
+      body?: object | undefined;
+      accept?: string;
+      type?: string;
+      as?: string | undefined;
+      signal?: AbortSignal;
+    },
   ) => {
     const url = new URL(path, clusters[0].cluster.server);
-    if (method !== "GET") url.searchParams.set("fieldManager", MANAGER);
-    const type = method === "PATCH" ? "application/merge-patch+json" : "application/json";
+    if (method !== "GET") url.searchParams.set("fieldManager", manager);
+    const usual = method === "PATCH" ? "application/merge-patch+json" : "application/json";
     const sent = request(url, {
       method,
       agent,
-      headers: { accept: options.accept ?? "application/json", "content-type": type },
+      headers: {
+        accept: options.accept ?? "application/json",
+        "content-type": options.type ?? usual,
+        ...(options.as === undefined ? {} : { "impersonate-user": options.as }),
+      },
       ...(options.signal === undefined ? {} : { signal: options.signal }),
     });
     sent.end(options.body === undefined ? undefined : JSON.stringify(options.body));
@@ -93,11 +115,15 @@ export async function connectApiServer(kubeconfig: string): Promise<ApiServer> {
     if (response === undefined) throw new Error("a response is never empty");
     return response.setEncoding("utf8");
   };
+  const answerOf = async (response: IncomingMessage): Promise<Answer> => {
+    const text = (await response.toArray()).join("");
+    return { status: response.statusCode ?? 0, body: readJson(text) };
+  };
   return {
-    async call(method, path, body) {
-      const response = await send(method, path, { body });
-      const text = (await response.toArray()).join("");
-      return { status: response.statusCode ?? 0, body: readJson(text) };
+    call: async (method, path, body, as) => answerOf(await send(method, path, { body, as })),
+    apply: async (path, object) => {
+      const forced = `${path}${path.includes("?") ? "&" : "?"}force=true`;
+      return answerOf(await send("PATCH", forced, { body: object, type: "application/apply-patch+yaml" }));
     },
     async *watch(path, signal, accept = "application/json") {
       const response = await send("GET", `${path}?watch=true`, { accept, signal });

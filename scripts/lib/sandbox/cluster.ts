@@ -9,10 +9,14 @@ import { type ClusterPki, ensurePki, type Subject } from "./pki.ts";
 import type { ProcessSpec } from "./process.ts";
 import { portOf, type State } from "./state.ts";
 
-/** Programs a cluster needs, by name, and kwok's own Stages and metrics beside it. */
-export interface ClusterPrograms {
+/** What an API server consists of, by name. */
+export interface ApiServerPrograms {
   readonly etcd: string;
   readonly kubeApiserver: string;
+}
+
+/** Programs a cluster needs, by name, and kwok's own Stages and metrics beside it. */
+export interface ClusterPrograms extends ApiServerPrograms {
   readonly kubeControllerManager: string;
   readonly kubeScheduler: string;
   readonly kwok: string;
@@ -92,30 +96,20 @@ export async function prepareCluster(
   };
 }
 
-/** The processes of a cluster. */
-export function clusterProcesses(
+/** The processes of a cluster's API server: etcd, and the server itself. */
+export function apiServerProcesses(
   layout: Layout,
   state: State,
-  cluster: Cluster,
-  programs: ClusterPrograms,
-): ProcessSpec[] {
-  const { name, pki } = cluster;
+  { name, pki }: Cluster,
+  programs: ApiServerPrograms,
+): [etcd: ProcessSpec, apiserver: ProcessSpec] {
   const port = (component: string) => portOf(state, `${name}-${component}`);
-  const kubeconfig = (user: string) => join(layout.pki, name, `${user}.kubeconfig`);
-  const env = { HOME: layout.home };
-  const serving = [
-    `--tls-cert-file=${pki.server.certificateFile}`,
-    `--tls-private-key-file=${pki.server.keyFile}`,
-  ];
   const etcdUrl = `https://${LOOPBACK}:${port("etcd")}`;
   const peerUrl = `https://${LOOPBACK}:${port("etcd-peer")}`;
-  const component = (role: string, spec: Omit<ProcessSpec, "name" | "env">): ProcessSpec => ({
-    name: `${name}-${role}`,
+  const env = { HOME: layout.home };
+  const etcd: ProcessSpec = {
+    name: `${name}-etcd`,
     env,
-    ...spec,
-  });
-
-  const etcd = component("etcd", {
     command: programs.etcd,
     args: [
       `--name=${name}`,
@@ -139,9 +133,11 @@ export function clusterProcesses(
     ],
     after: [],
     ready: { port: port("etcd") },
-  });
+  };
 
-  const apiserver = component("apiserver", {
+  const apiserver: ProcessSpec = {
+    name: `${name}-apiserver`,
+    env,
     command: programs.kubeApiserver,
     args: [
       `--bind-address=${LOOPBACK}`,
@@ -151,7 +147,7 @@ export function clusterProcesses(
       `--etcd-cafile=${pki.etcdCaFile}`,
       `--etcd-certfile=${pki.etcd.certificateFile}`,
       `--etcd-keyfile=${pki.etcd.keyFile}`,
-      ...serving,
+      ...servingArgs(pki),
       `--client-ca-file=${pki.caFile}`,
       "--authorization-mode=Node,RBAC",
       "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
@@ -172,7 +168,32 @@ export function clusterProcesses(
     ],
     after: [etcd.name],
     ready: { port: port("apiserver"), path: "/readyz" },
+  };
+  return [etcd, apiserver];
+}
+
+function servingArgs({ server }: ClusterPki): string[] {
+  return [`--tls-cert-file=${server.certificateFile}`, `--tls-private-key-file=${server.keyFile}`];
+}
+
+/** The processes of a cluster. */
+export function clusterProcesses(
+  layout: Layout,
+  state: State,
+  cluster: Cluster,
+  programs: ClusterPrograms,
+): ProcessSpec[] {
+  const { name, pki } = cluster;
+  const port = (component: string) => portOf(state, `${name}-${component}`);
+  const kubeconfig = (user: string) => join(layout.pki, name, `${user}.kubeconfig`);
+  const env = { HOME: layout.home };
+  const serving = servingArgs(pki);
+  const component = (role: string, spec: Omit<ProcessSpec, "name" | "env">): ProcessSpec => ({
+    name: `${name}-${role}`,
+    env,
+    ...spec,
   });
+  const [etcd, apiserver] = apiServerProcesses(layout, state, cluster, programs);
 
   const authenticated = (user: string) => [
     `--kubeconfig=${kubeconfig(user)}`,

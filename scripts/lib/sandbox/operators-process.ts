@@ -23,7 +23,7 @@ await Promise.all(
     // Each cluster's sops finds the key of this cluster only.
     const decryption = { program: sops, env: { PATH, HOME, SOPS_AGE_KEY_FILE: keyFile } };
     const log = (line: string) => process.stdout.write(`${name}: ${line}\n`);
-    const api = await connectApiServer(kubeconfig);
+    const api = await connectApiServer(kubeconfig, "sops-secrets-operator");
     await Promise.race([operate(api, decryption, log), acceptAll(api, log)]);
   }),
 );

@@ -247,3 +247,14 @@ export const TOOLS: readonly ToolSpec[] = [
     assets: [{ pattern: "templates/**" }, { pattern: "options/**" }, { pattern: "public/**" }],
   },
 ];
+
+/** The newest Kubernetes that the module registry has, for `npm run test:next` only: nothing else builds it. */
+export const NEXT_TOOLS: readonly ToolSpec[] = [
+  {
+    name: "kube-apiserver",
+    package: "k8s.io/kubernetes/cmd/kube-apiserver",
+    usualSeconds: 240,
+    ...KUBERNETES,
+    module: "tools/kubernetes-next",
+  },
+];

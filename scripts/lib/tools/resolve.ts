@@ -75,26 +75,9 @@ export async function resolveTools(
   names: readonly string[],
   options: ResolveOptions = {},
 ): Promise<ResolvedTool[]> {
-  const root = options.root ?? repositoryRoot();
-  const env = options.env ?? process.env;
-  const onProgress = options.onProgress ?? (() => undefined);
-  const context: Context = {
-    root,
-    env,
-    cache: cacheDir(env, root),
-    onProgress,
-    signal: options.signal,
-    withoutEdits: options.withoutEdits ?? false,
-  };
-  const tools = pinTools(named(names, options.table ?? TOOLS), root);
-
-  const found = new Map<PinnedTool, Program>();
-  await Promise.all(
-    tools.map(async (tool) => {
-      const program = (await findOnPath(tool, context)) ?? (await findInCache(tool, context));
-      if (program !== undefined) found.set(tool, program);
-    }),
-  );
+  const context = contextOf(options);
+  const tools = pinTools(named(names, options.table ?? TOOLS), context.root);
+  const found = await findPrograms(tools, context);
   const missing = tools.filter((tool) => !found.has(tool));
   for (const group of groupsOf(missing)) {
     const done = missing.indexOf(group[0]);
@@ -108,6 +91,44 @@ export async function resolveTools(
     resolved.push({ name: tool.spec.name, version: tool.version, assets, ...program });
   }
   return resolved;
+}
+
+/** The named tools that are there already, by name: nothing is built. */
+export async function presentTools(
+  names: readonly string[],
+  options: ResolveOptions = {},
+): Promise<Map<string, string>> {
+  const context = contextOf(options);
+  const tools = pinTools(named(names, options.table ?? TOOLS), context.root);
+  const found = await findPrograms(tools, context);
+  return new Map([...found].map(([{ spec }, { path }]) => [spec.name, path]));
+}
+
+function contextOf(options: ResolveOptions): Context {
+  const root = options.root ?? repositoryRoot();
+  const env = options.env ?? process.env;
+  return {
+    root,
+    env,
+    cache: cacheDir(env, root),
+    onProgress: options.onProgress ?? (() => undefined),
+    signal: options.signal,
+    withoutEdits: options.withoutEdits ?? false,
+  };
+}
+
+async function findPrograms(
+  tools: readonly PinnedTool[],
+  context: Context,
+): Promise<Map<PinnedTool, Program>> {
+  const found = new Map<PinnedTool, Program>();
+  await Promise.all(
+    tools.map(async (tool) => {
+      const program = (await findOnPath(tool, context)) ?? (await findInCache(tool, context));
+      if (program !== undefined) found.set(tool, program);
+    }),
+  );
+  return found;
 }
 
 interface Context {

@@ -1,7 +1,7 @@
 /** Which jobs of `.github/workflows/checks.yaml` a change asks for: the only place that knows. */
 
 /** What every change asks for. */
-const ALWAYS = ["check", "tree"];
+const ALWAYS = ["check", "tree", "policies"];
 const ALL = [...ALWAYS, "argocd", "code", "systems"];
 
 /** The first line that fits a path decides what it asks for besides. What none fits counts as code. */

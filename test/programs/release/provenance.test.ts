@@ -387,7 +387,10 @@ describe("a release that is held back", () => {
     const { root } = await stale();
     await git(root, "checkout", "--quiet", "early");
     const env = { ...process.env, KUSTOMIZE: await kustomize() };
-    const ended = await tryRun(...programLine(ROOT, "check", ["--root", root, "--base", "main"]), { env });
+    const ended = await tryRun(
+      ...programLine(ROOT, "check", ["--no-server", "--root", root, "--base", "main"]),
+      { env },
+    );
     expect(ended).toMatchObject({
       exitCode: 4,
       stderr: `check: ${LIVE}:1: ${finding.what}; ${finding.way}\n`,
@@ -571,7 +574,7 @@ describe("the order of the environments", () => {
 describe("npm run check", () => {
   async function run(root: string, args: readonly string[] = [], more: NodeJS.ProcessEnv = {}) {
     const env = { ...process.env, KUSTOMIZE: await kustomize(), ...more };
-    return tryRun(...programLine(ROOT, "check", ["--root", root, ...args]), { env });
+    return tryRun(...programLine(ROOT, "check", ["--no-server", "--root", root, ...args]), { env });
   }
 
   it("compares with the deployed branch, lists what it looked at, and ends with 4 for a finding", async () => {

@@ -27,7 +27,7 @@ async function check(files: Record<string, string>): Promise<string> {
   await write(root, files);
   await commit(root);
   const { exitCode, stdout } = await tryRun(
-    ...programLine(repositoryRoot(), "check", ["--root", root, "--base", "deployed"]),
+    ...programLine(repositoryRoot(), "check", ["--no-server", "--root", root, "--base", "deployed"]),
   );
   expect(exitCode).toBe(4);
   return stdout;

@@ -395,7 +395,7 @@ describe("npm run", () => {
       DATABASE,
       () => clear,
       async () => {
-        for (const [verb, ...args] of [["secrets"], ["check", "--base", "HEAD"]] as const) {
+        for (const [verb, ...args] of [["secrets"], ["check", "--no-server", "--base", "HEAD"]] as const) {
           const { stdout, exitCode } = await run(verb, ...args);
           expect(exitCode).toBe(4);
           expect(stdout).toContain(
@@ -417,7 +417,7 @@ describe("npm run", () => {
     await brought(async () => {
       await commit(root);
       await git(root, "branch", "deployed");
-      expect(await run("check", "--base", "deployed")).toMatchObject({
+      expect(await run("check", "--no-server", "--base", "deployed")).toMatchObject({
         exitCode: 0,
         stdout: "no release differs\n",
       });
@@ -425,7 +425,7 @@ describe("npm run", () => {
       const bad = await commit(root);
       await rm(join(root, "base/web/secret.yaml"));
       await commit(root);
-      const { exitCode, stderr } = await run("check", "--base", "deployed");
+      const { exitCode, stderr } = await run("check", "--no-server", "--base", "deployed");
       expect(exitCode).toBe(4);
       expect(stderr).toContain(
         `check: base/web/secret.yaml:3: a Secret with the value of a in clear, in commit ${bad.slice(0, 7)}`,

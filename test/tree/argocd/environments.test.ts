@@ -27,6 +27,12 @@ const names = [...rendered.keys()];
 const of = (env: string, kind: string, name?: string) => only(rendered.get(env) ?? [], kind, name);
 const kinds = [...new Set(tree.catalogue.map(({ kind }) => kind))].toSorted();
 
+/** As Argo CD reads the names in a project: here a star is all that is used. */
+function matchesGlob(name: string, pattern: string): boolean {
+  const [start = "", end] = pattern.split("*");
+  return end === undefined ? name === pattern : name.startsWith(start) && name.endsWith(end);
+}
+
 describe.each(names)("%s", (env) => {
   const set = of(env, "ApplicationSet");
   const root = of(env, "Application");
@@ -126,7 +132,7 @@ describe.each(names)("%s", (env) => {
     const admitted = (group: string, name: string, namespace: string | undefined, type: string) =>
       namespace === undefined
         ? project.clusterResourceWhitelist.some(
-            (rule) => rule.group === group && rule.kind === type && (rule.name ?? name) === name,
+            (rule) => rule.group === group && rule.kind === type && matchesGlob(name, rule.name ?? "*"),
           )
         : project.namespaceResourceWhitelist.some((rule) => rule.group === group && rule.kind === type) &&
           project.destinations.some((destination) => destination.namespace === namespace);
@@ -142,14 +148,16 @@ describe.each(names)("%s", (env) => {
   });
 
   it("lets the foundation alone say which namespaces there are, and who may do and reach what", () => {
-    const DECIDE = /^(LimitRange|Namespace|NetworkPolicy|ResourceQuota|(Cluster)?Role(Binding)?)$|\*/;
+    const DECIDE =
+      /^(LimitRange|Namespace|NetworkPolicy|ResourceQuota|(Cluster)?Role(Binding)?|ValidatingAdmission.*)$|\*/;
     const deciding = kinds.flatMap((kind) => {
       const project = Project.parse(of(env, "AppProject", `${env}-${kind}`).spec);
       const all = [...project.clusterResourceWhitelist, ...project.namespaceResourceWhitelist];
       return all.filter((rule) => DECIDE.test(rule.kind)).map((rule) => [kind, rule.kind, "name" in rule]);
     });
     expect(new Set(deciding.map(([kind]) => kind))).toEqual(new Set(["foundation"]));
-    for (const kind of ["Namespace", "ClusterRole", "ClusterRoleBinding"])
+    const named = ["Namespace", "ClusterRole", "ClusterRoleBinding", "ValidatingAdmissionPolicy"];
+    for (const kind of [...named, "ValidatingAdmissionPolicyBinding"])
       expect(deciding).not.toContainEqual(["foundation", kind, false]);
   });
 

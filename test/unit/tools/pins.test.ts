@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { globSync } from "tinyglobby";
 import { describe, expect, it } from "vitest";
+import { NEXT_TOOLS } from "../../../scripts/lib/tools/catalogue.ts";
 import { builtPath } from "../../../scripts/lib/tools/go.ts";
 import { pinTools, requiredVersion } from "../../../scripts/lib/tools/pin.ts";
 import { TOOLS, type ToolSpec } from "../../../scripts/lib/tools/resolve.ts";
@@ -66,7 +67,9 @@ describe("the tools", () => {
       return [...blocks, ...lines];
     });
     // What stands in this repository's own modules is built by its path and needs no directive.
-    const used = TOOLS.map((tool) => tool.package).filter((path) => !path.startsWith("ecommerce-gitops/"));
+    const used = [...TOOLS, ...NEXT_TOOLS]
+      .map((tool) => tool.package)
+      .filter((path) => !path.startsWith("ecommerce-gitops/"));
     expect(named.sort()).toEqual(used.sort());
   });
 

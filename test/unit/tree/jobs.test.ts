@@ -3,9 +3,9 @@ import { run } from "../../../scripts/lib/exec.ts";
 import { repositoryRoot } from "../../../scripts/lib/repository.ts";
 import { jobsFor } from "../../../scripts/lib/tree/jobs.ts";
 
-const RELEASE = ["check", "tree"];
-const DELIVERY = ["check", "tree", "argocd"];
-const CODE = ["check", "tree", "argocd", "code", "systems"];
+const RELEASE = ["check", "tree", "policies"];
+const DELIVERY = ["check", "tree", "policies", "argocd"];
+const CODE = ["check", "tree", "policies", "argocd", "code", "systems"];
 
 describe("the jobs that a change asks for", () => {
   it.each<[string, string[], string[]]>([

@@ -1,0 +1,57 @@
+/** Whether an API server with an environment's policies takes what a change makes of it, as `npm run check` asks. */
+import type { Finding } from "../finding.ts";
+import { inNamespace } from "../manifests/manifest.ts";
+import type { Rendering } from "../manifests/rendering.ts";
+import { readDefinitions } from "../sandbox/definitions.ts";
+import { presentTools } from "../tools/resolve.ts";
+import type { App } from "../tree/catalogue.ts";
+import { withApiServer } from "./api-server-process.ts";
+import { DryRun } from "./dry-run.ts";
+import { exceptionFindings, quotaFindings, refusedFindings } from "./findings.ts";
+
+const TOOLS = ["etcd", "kube-apiserver"];
+
+/**
+ * @param server whether an API server may be started; without one the rest is looked at
+ * @param asked the overlays of apps that are asked about
+ * @param rendered every app's overlay of their environments; the server starts meanwhile
+ * @param options.first the environment that builds the live base
+ * @returns what is found, and a line about what was asked
+ */
+export async function checkAdmission(
+  root: string,
+  server: boolean,
+  asked: readonly string[],
+  rendered: Promise<readonly Rendering[]>,
+  { apps, ...options }: { apps: readonly App[]; first: string; now: Date },
+): Promise<{ findings: Finding[]; said: string }> {
+  if (asked.length === 0) return { findings: [], said: "" };
+  const overlays = `${asked.length} ${asked.length === 1 ? "overlay" : "overlays"}`;
+  const placed = rendered.then((renderings) =>
+    renderings.map(({ overlay, manifests }) => {
+      const app = apps.find((candidate) => candidate.app === overlay.split("/")[2]);
+      return { overlay, manifests: manifests.map((one) => inNamespace(one, app?.namespace ?? "default")) };
+    }),
+  );
+  const present = server ? await presentTools(TOOLS) : new Map<string, string>();
+  const [etcd, kubeApiserver] = TOOLS.map((name) => present.get(name));
+  const others = async () => {
+    const renderings = await placed;
+    const changed = renderings.filter(({ overlay }) => asked.includes(overlay));
+    return [...quotaFindings(renderings), ...exceptionFindings(changed, options)];
+  };
+  if (!server) return { findings: await others(), said: "" };
+  if (etcd === undefined || kubeApiserver === undefined) {
+    const missing = TOOLS.filter((name) => !present.has(name)).join(" and ");
+    const said = `${overlays} NOT put before an API server: ${missing} not built; npm run tools -- ${TOOLS.join(" ")}`;
+    return { findings: await others(), said };
+  }
+  const [refused, rest] = await Promise.all([
+    withApiServer({ etcd, kubeApiserver }, async (api) => {
+      const dryRun = await DryRun.prepare(api, await readDefinitions(root, undefined));
+      return refusedFindings(dryRun, await placed, new Set(asked));
+    }),
+    others(),
+  ]);
+  return { findings: [...refused, ...rest], said: `${overlays} put before an API server` };
+}
