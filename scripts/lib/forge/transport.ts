@@ -1,8 +1,16 @@
 /** One request of a forge's API: the way there, how long it may take, and where it may be sent on to. The importer of undici. */
 import { createSecureContext } from "node:tls";
-import { Agent, type Dispatcher, fetch, ProxyAgent, type RequestInit, type Response } from "undici";
+import {
+  Agent,
+  type Dispatcher,
+  fetch,
+  ProxyAgent,
+  type RequestInit,
+  type Response,
+  Socks5ProxyAgent,
+} from "undici";
 import { RefusedError } from "../errors.ts";
-import type { Way } from "../git/network.ts";
+import type { Tls, Way } from "../git/network.ts";
 
 /** What octokit sends requests with. */
 export type Send = (url: string, init: RequestInit) => Promise<Response>;
@@ -22,7 +30,7 @@ const MOST_REDIRECTS = 3;
  * @param timeoutMs how long a request may take, from the connection to the last byte of the answer
  */
 export function sender(way: Way | undefined, timeoutMs: number): Send {
-  const dispatcher = dispatcherOf(way ?? { proxy: undefined, tls: undefined });
+  const dispatcher = dispatcherOf(way ?? {});
   return async (url, init) => {
     const signal = AbortSignal.timeout(timeoutMs);
     let target = new URL(url);
@@ -49,20 +57,33 @@ function nextTarget(from: URL, location: string, method: string, redirects: numb
   );
 }
 
-function dispatcherOf({ proxy, tls }: Pick<Way, "proxy" | "tls">): Dispatcher {
-  const connect = {
+function dispatcherOf({
+  proxy,
+  tls,
+  proxyTls,
+}: Partial<Pick<Way, "proxy" | "tls" | "proxyTls">>): Dispatcher {
+  const connect = connectorOf(tls);
+  if (proxy === undefined) return new Agent({ connect });
+  // In Git's socks5h the proxy looks names up; here it always does.
+  if (/^socks5h?:/.test(proxy)) {
+    // Its types leave requestTls out.
+    const options: Socks5ProxyAgent.Options & { requestTls: object } = { requestTls: connect };
+    return new Socks5ProxyAgent(proxy.replace(/^socks5h:/, "socks5:"), options);
+  }
+  return new ProxyAgent({
+    uri: proxy,
+    // As curl, and so git: only what is encrypted needs a tunnel.
+    proxyTunnel: false,
+    proxyTls: connectorOf(proxyTls),
+    requestTls: connect,
+  });
+}
+
+function connectorOf(tls: Tls | undefined) {
+  return {
     ...(tls && { secureContext: createSecureContext({ ...tls, ca: [...tls.ca] }) }),
     timeout: CONNECT_TIMEOUT_MS,
     autoSelectFamily: true,
     autoSelectFamilyAttemptTimeout: ADDRESS_TIMEOUT_MS,
   };
-  if (proxy === undefined) return new Agent({ connect });
-  return new ProxyAgent({
-    // In Git's socks5h the proxy looks names up; here it always does.
-    uri: proxy.replace(/^socks5h:/, "socks5:"),
-    // As curl, and so git: only what is encrypted needs a tunnel.
-    proxyTunnel: false,
-    proxyTls: connect,
-    requestTls: connect,
-  });
 }

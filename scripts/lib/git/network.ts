@@ -8,13 +8,22 @@ import { tryRun } from "../exec.ts";
 import { readIfThere } from "../file.ts";
 import { ownEnvironment, type Setting } from "./environment.ts";
 
+/** Whom to trust, and who asks. */
+export interface Tls {
+  readonly ca: readonly string[];
+  readonly cert?: string;
+  readonly key?: string;
+}
+
 export interface Way {
   /** A URL; undefined: there is none in between. */
   readonly proxy: string | undefined;
   /** For messages: `through the proxy of HTTPS_PROXY`, or why not through one that is set; undefined where none is. */
   readonly said: string | undefined;
-  /** Whom to trust, and who asks; undefined over plain HTTP. */
-  readonly tls: { readonly ca: readonly string[]; readonly cert?: string; readonly key?: string } | undefined;
+  /** To the server; undefined over plain HTTP. */
+  readonly tls: Tls | undefined;
+  /** To the proxy; undefined where it speaks no TLS. */
+  readonly proxyTls: Tls | undefined;
   /** What tells Git to go the same way. */
   readonly settings: readonly Setting[];
   readonly environment: NodeJS.ProcessEnv;
@@ -54,20 +63,31 @@ export async function findWay(
 
   const { proxy, said } = proxyOf(url, git.get("proxy"), env);
   const isPatient = git.has("lowspeedlimit") || env["GIT_HTTP_LOW_SPEED_LIMIT"];
-  const tls = url.startsWith("https:") ? await readTls(root, git, env) : undefined;
-  // Git does not know what is set for Node, and takes one file only.
-  const authorities = tls && env["NODE_EXTRA_CA_CERTS"] ? join(directory, "authorities.pem") : undefined;
-  if (authorities !== undefined) await writeFile(authorities, tls?.ca.join("\n") ?? "");
+  if (proxy !== undefined) refuseProxyAuth(git, env);
+  const tls = url.startsWith("https:") ? await readTls(root, git, env, "") : undefined;
+  const proxyTls = proxy?.startsWith("https:") ? await readTls(root, git, env, "proxy_") : undefined;
+  // Git does not know what is set for Node, and takes one file only, for the server and for the proxy.
+  const environment: NodeJS.ProcessEnv = {};
+  if (env["NODE_EXTRA_CA_CERTS"])
+    for (const [variable, end] of [
+      ["GIT_SSL_CAINFO", tls],
+      ["GIT_PROXY_SSL_CAINFO", proxyTls],
+    ] as const) {
+      if (end === undefined) continue;
+      environment[variable] = join(directory, `${variable.toLowerCase()}.pem`);
+      await writeFile(environment[variable], end.ca.join("\n"));
+    }
   return {
     proxy,
     said,
     tls,
+    proxyTls,
     settings: [
       // Before http.proxy, http.<url>.proxy and the environment; an empty one is none.
       ["remote.origin.proxy", proxy ?? ""],
       ...(isPatient ? [] : SILENCE),
     ],
-    environment: authorities === undefined ? {} : { GIT_SSL_CAINFO: authorities },
+    environment,
   };
 }
 
@@ -108,6 +128,19 @@ function proxyUrl(value: string, name: string): string {
   throw new RefusedError(`${name} is not the URL of a proxy`, "http://, https:// or socks5://<host>:<port>");
 }
 
+/** Git signs in to a proxy in several ways; API calls know one. */
+function refuseProxyAuth(git: ReadonlyMap<string, string | undefined>, env: NodeJS.ProcessEnv): void {
+  const ofGit = git.get("proxyauthmethod");
+  const [name, method] = env["GIT_HTTP_PROXY_AUTHMETHOD"]
+    ? ["GIT_HTTP_PROXY_AUTHMETHOD", env["GIT_HTTP_PROXY_AUTHMETHOD"]]
+    : ["http.proxyAuthMethod", ofGit];
+  if (method !== undefined && /^(digest|negotiate|ntlm)$/i.test(method))
+    throw new RefusedError(
+      `${name} is ${method}, and API calls sign in to a proxy with a password only (basic)`,
+      "set it to basic, or go through a proxy on this machine that signs in there",
+    );
+}
+
 const LOOPBACK = new BlockList();
 LOOPBACK.addSubnet("127.0.0.0", 8);
 LOOPBACK.addAddress("::1", "ipv6");
@@ -139,15 +172,21 @@ function within(list: BlockList, host: string): boolean {
   return kind !== 0 && list.check(host, kind === 6 ? "ipv6" : "ipv4");
 }
 
-/** Node's own authorities, the system's, and those that somebody has set for Node or Git. */
+/**
+ * Node's own authorities, the system's, and those that somebody has set for Node or Git.
+ * @param end `proxy_` for the settings that are about a proxy
+ */
 async function readTls(
   root: string,
   git: ReadonlyMap<string, string | undefined>,
   env: NodeJS.ProcessEnv,
-): Promise<Way["tls"]> {
-  const named = (variable: string, key: string) => {
-    const path = env[variable] || git.get(key);
-    return path ? { name: env[variable] ? variable : `http.${key}`, path } : undefined;
+  end: "" | "proxy_",
+): Promise<Tls> {
+  const named = (what: string) => {
+    const setting = `${end}ssl${what}`.replace("_", "");
+    const variable = `GIT_${end}SSL_${what}`.toUpperCase();
+    const path = env[variable] || git.get(setting);
+    return path ? { name: env[variable] ? variable : `http.${setting}`, path } : undefined;
   };
   const read = async (place: { name: string; path: string } | undefined) =>
     place &&
@@ -161,10 +200,10 @@ async function readTls(
   const extra = env["NODE_EXTRA_CA_CERTS"];
   const [system, ours, nodes, cert, key] = await Promise.all([
     Promise.all(SYSTEM_AUTHORITIES.map(readIfThere)).then((found) => found.find((text) => text)),
-    read(named("GIT_SSL_CAINFO", "sslcainfo")),
+    read(named("cainfo")),
     read(extra ? { name: "NODE_EXTRA_CA_CERTS", path: extra } : undefined),
-    read(named("GIT_SSL_CERT", "sslcert")),
-    read(named("GIT_SSL_KEY", "sslkey")),
+    read(named("cert")),
+    read(named("key")),
   ]);
   const ca = [...rootCertificates, ...[system, ours, nodes].filter((text) => text !== undefined)];
   return { ca, ...(cert === undefined ? {} : { cert }), ...(key === undefined ? {} : { key }) };

@@ -4,10 +4,16 @@
  */
 import "reflect-metadata"; // @peculiar/x509 needs it loaded first
 import { webcrypto } from "node:crypto";
+import { once } from "node:events";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer, type RequestListener, request, type Server } from "node:http";
 import { createServer as createSecureServer } from "node:https";
-import { connect as dial } from "node:net";
+import {
+  createServer as createSocket,
+  connect as dial,
+  type Server as NetServer,
+  type Socket,
+} from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as x509 from "@peculiar/x509";
@@ -71,10 +77,10 @@ const serve: RequestListener = (incoming, outgoing) => {
   );
 };
 
-async function listen(server: Server, host = "127.0.0.1"): Promise<number> {
+async function listen(server: Server | NetServer, host = "127.0.0.1"): Promise<number> {
   await new Promise<void>((resolve) => server.listen(0, host, resolve));
   onTestFinished(() => {
-    server.closeAllConnections();
+    if ("closeAllConnections" in server) server.closeAllConnections();
     server.close();
   });
   const address = server.address();
@@ -82,10 +88,10 @@ async function listen(server: Server, host = "127.0.0.1"): Promise<number> {
   return address.port;
 }
 
-/** Leads to one port of this machine, whatever the host is called, and notes what was asked for. */
-async function proxyTo(port: number): Promise<{ url: string; asked: string[] }> {
+/** Leads to one port of this machine, whatever the host is called, and notes what was asked for; with a certificate it speaks TLS. */
+async function proxyTo(port: number, certificate?: typeof tls): Promise<{ url: string; asked: string[] }> {
   const asked: string[] = [];
-  const server = createServer((incoming, outgoing) => {
+  const forward: RequestListener = (incoming, outgoing) => {
     asked.push(`${incoming.method} ${incoming.url}`);
     const { pathname, search } = new URL(incoming.url ?? "");
     const { method, headers } = incoming;
@@ -94,7 +100,8 @@ async function proxyTo(port: number): Promise<{ url: string; asked: string[] }> 
       answer.pipe(outgoing);
     });
     incoming.pipe(onward);
-  });
+  };
+  const server = certificate === undefined ? createServer(forward) : createSecureServer(certificate, forward);
   server.on("connect", ({ url }, client) => {
     asked.push(`CONNECT ${url}`);
     const there = dial(port, "127.0.0.1", () => {
@@ -103,7 +110,50 @@ async function proxyTo(port: number): Promise<{ url: string; asked: string[] }> 
     });
     for (const end of [client, there]) end.on("error", () => there.destroy());
   });
-  return { url: `http://127.0.0.1:${await listen(server)}`, asked };
+  const origin = certificate === undefined ? "http://127.0.0.1" : "https://localhost";
+  return { url: `${origin}:${await listen(server)}`, asked };
+}
+
+/** The same for SOCKS 5, which is told a name and a port; with the user and password that it wants, if any. */
+async function socksTo(port: number, login?: string): Promise<{ url: string; asked: string[] }> {
+  const asked: string[] = [];
+  const talk = async (client: Socket) => {
+    const bytes = readerOf(client);
+    const text = async () => (await bytes((await bytes(1))[0] ?? 0)).toString();
+    await bytes((await bytes(2))[1] ?? 0);
+    client.write(Buffer.from([5, login === undefined ? 0 : 2]));
+    if (login !== undefined) {
+      await bytes(1);
+      const isRight = `${await text()}:${await text()}` === login;
+      client.write(Buffer.from([1, isRight ? 0 : 1]));
+      if (!isRight) return;
+    }
+    const kind = (await bytes(4))[3];
+    const host = kind === 3 ? await text() : (await bytes(4)).join(".");
+    asked.push(`${host}:${(await bytes(2)).readUInt16BE()}`);
+    const there = dial(port, "127.0.0.1", () => {
+      client.write(Buffer.from([5, 0, 0, 1, 127, 0, 0, 1, 0, 0]));
+      there.pipe(client).pipe(there);
+    });
+    there.on("error", () => client.destroy());
+  };
+  const server = createSocket((client) => {
+    client.on("error", () => {});
+    talk(client).catch(() => client.destroy());
+  });
+  const own = login === undefined ? "" : `${login.replace("@", "%40")}@`;
+  return { url: `socks5h://${own}127.0.0.1:${await listen(server)}`, asked };
+}
+
+/** Reads so many bytes of a connection, and leaves the others to whoever comes after. */
+function readerOf(socket: Socket): (count: number) => Promise<Buffer> {
+  return async (count) => {
+    for (;;) {
+      const chunk: unknown = count === 0 ? Buffer.alloc(0) : socket.read(count);
+      if (Buffer.isBuffer(chunk)) return chunk;
+      await once(socket, "readable");
+    }
+  };
 }
 
 /** What Git and the API say the branch is at. */
@@ -157,6 +207,56 @@ describe("a proxy", () => {
     expect(await tips(`https://${HOST}`, env)).toEqual([tip, tip]);
     expect(asked).toEqual(asked.map(() => `CONNECT ${HOST}:443`));
     expect(asked.length).toBeGreaterThanOrEqual(2);
+  });
+
+  it.each<[string, string | undefined]>([
+    ["without a password", undefined],
+    ["with a password", "ann:p@ss"],
+  ])("of SOCKS 5 leads to a forge with HTTP, and with HTTPS: %s", async (_, password) => {
+    const plain = await socksTo(await listen(createServer(serve)), password);
+    expect(await tips(`http://${HOST}`, { ALL_PROXY: plain.url })).toEqual([tip, tip]);
+    expect(new Set(plain.asked)).toEqual(new Set([`${HOST}:80`]));
+    const secure = await socksTo(await listen(createSecureServer(tls, serve)), password);
+    const env = { HTTPS_PROXY: secure.url, NODE_EXTRA_CA_CERTS: authority };
+    expect(await tips(`https://${HOST}`, env)).toEqual([tip, tip]);
+    expect(new Set(secure.asked)).toEqual(new Set([`${HOST}:443`]));
+  });
+
+  it.each<[string, () => NodeJS.ProcessEnv | Promise<NodeJS.ProcessEnv>]>([
+    ["NODE_EXTRA_CA_CERTS", () => ({ NODE_EXTRA_CA_CERTS: authority })],
+    [
+      "http.proxySSLCAInfo of Git, and http.sslCAInfo for the forge",
+      async () => gitConfig({ "http.proxySSLCAInfo": authority, "http.sslCAInfo": authority }),
+    ],
+    ["the variables of both", () => ({ GIT_PROXY_SSL_CAINFO: authority, GIT_SSL_CAINFO: authority })],
+  ])("that speaks TLS itself leads to a forge, with an authority of one's own: %s", async (_, set) => {
+    const { url, asked } = await proxyTo(await listen(createSecureServer(tls, serve)), tls);
+    expect(await tips(`https://${HOST}`, { ...(await set()), HTTPS_PROXY: url })).toEqual([tip, tip]);
+    expect(asked).toEqual(asked.map(() => `CONNECT ${HOST}:443`));
+    expect(asked.length).toBeGreaterThanOrEqual(2);
+  });
+
+  it.each<[string, () => NodeJS.ProcessEnv | Promise<NodeJS.ProcessEnv>, string]>([
+    [
+      "of SOCKS 4, which API calls do not know",
+      () => ({ ALL_PROXY: "socks4://127.0.0.1:1" }),
+      "ALL_PROXY is not the URL of a proxy",
+    ],
+    [
+      "whose sign-in API calls do not know",
+      async () => ({
+        ...(await gitConfig({ "http.proxyAuthMethod": "ntlm" })),
+        http_proxy: "http://x.test:1",
+      }),
+      "http.proxyAuthMethod is ntlm, and API calls sign in to a proxy with a password only (basic)",
+    ],
+    [
+      "whose sign-in a variable names",
+      () => ({ GIT_HTTP_PROXY_AUTHMETHOD: "negotiate", http_proxy: "http://x.test:1" }),
+      "GIT_HTTP_PROXY_AUTHMETHOD is negotiate, and API calls sign in to a proxy with a password only (basic)",
+    ],
+  ])("%s is refused, and the setting is named", async (_, set, message) => {
+    await expect(tips(`http://${HOST}`, await set())).rejects.toMatchObject({ exitCode: 3, message });
   });
 
   it("that cannot be found is named", async () => {
