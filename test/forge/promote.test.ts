@@ -527,6 +527,39 @@ describe("a gate", () => {
     expect((await pullRequests(repo))[0]?.body).toMatch(/web: healthy in test \(test, test-2\) since/);
   });
 
+  it("health: stays open after an edit of the base that the environment's own patch hides: Argo CD reports nothing on it", async () => {
+    const hidden = (seconds: number) => pod("web").replace("spec:\n", `spec:\n  priority: ${seconds}\n`);
+    const repo = await promotable({
+      "base/web/pod.yaml": hidden(1),
+      "overlays/dev/web/kustomization.yaml": `${pinned("web")}patches:\n  - path: own.yaml\n`,
+      "overlays/dev/web/own.yaml":
+        "apiVersion: v1\nkind: Pod\nmetadata:\n  name: web\nspec:\n  priority: 7\n",
+    });
+    const deployed = await deliver(
+      repo,
+      "dev",
+      { web: NEW },
+      {
+        "overlays/dev/web/kustomization.yaml": `${pinned("web", NEW)}patches:\n  - path: own.yaml\n`,
+      },
+    );
+    await healthy(repo, deployed, "dev", ["web"]);
+    await personCommits(repo.root, "main", { "base/web/pod.yaml": hidden(2) });
+    const carried = await promote(repo, "dev", "test", "web");
+    expect(carried).toMatchObject({ exitCode: 0, stderr: "" });
+    expect(await fileAt(repo.root, "promote/dev/test/web", releasePath("test", "web"))).toContain(
+      "priority: 2",
+    );
+    // Where the edit shows, the report is of something else.
+    await personCommits(repo.root, "main", {
+      "overlays/dev/web/own.yaml":
+        "apiVersion: v1\nkind: Pod\nmetadata:\n  name: web\nspec:\n  priority: 8\n",
+    });
+    expect((await promote(repo, "dev", "test", "web")).stderr).toMatch(
+      /^promote: web: no cluster of dev has reported on it yet \(dev\); /,
+    );
+  });
+
   it("health: a cluster that has reported before, and is silent now, keeps it closed, for a few calls of the forge", async () => {
     const repo = await promotable();
     const first = await release(repo, { web: NEW });
