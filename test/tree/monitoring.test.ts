@@ -7,11 +7,19 @@ import { afterAll, describe, expect, it } from "vitest";
 import { parse, stringify } from "yaml";
 import { z } from "zod";
 import { run } from "../../scripts/lib/exec.ts";
-import { idOf, type Manifest, ofKind, selects, workloads } from "../../scripts/lib/manifests/manifest.ts";
+import {
+  idOf,
+  type Manifest,
+  ofKind,
+  parseManifests,
+  selects,
+  workloads,
+} from "../../scripts/lib/manifests/manifest.ts";
 import { resolveTool } from "../../scripts/lib/tools/resolve.ts";
+import { build } from "../../scripts/lib/tree/kustomize.ts";
 import { temporary } from "../support/tree.ts";
 import { allowed, readNetwork } from "./network.ts";
-import { manifestsOf, ROOT, renderTree } from "./support.ts";
+import { kustomize, manifestsOf, ROOT, renderTree } from "./support.ts";
 
 const tree = await renderTree();
 const RUNBOOK = "docs/runbooks/alerts.md";
@@ -142,14 +150,19 @@ describe.each(tree.environments)("the monitors of $name", ({ name: env }) => {
 });
 
 const [first] = tree.environments;
-const manifests = manifestsOf(tree, first?.name ?? "");
+/** What is said of an environment, and of Argo CD on the hub. */
+const manifests = [
+  ...manifestsOf(tree, first?.name ?? ""),
+  ...parseManifests(await build(await kustomize(), join(ROOT, "argocd/monitoring"))),
+];
 const rules = all(manifests, "PrometheusRule").flatMap((manifest) =>
   specOf(manifest).groups.flatMap((group) => group.rules),
 );
 const alerts = rules.filter(({ alert }) => alert !== undefined);
-const dashboards = Object.entries(
-  ofKind(manifests, "ConfigMap").find(({ metadata }) => metadata.name === "dashboards")?.data ?? {},
-).map(([file, text]) => ({ file, ...Dashboard.parse(JSON.parse(text)) }));
+const dashboards = ofKind(manifests, "ConfigMap")
+  .filter(({ metadata }) => metadata.labels?.["grafana_dashboard"] === "1")
+  .flatMap(({ data }) => Object.entries(data ?? {}))
+  .map(([file, text]) => ({ file, ...Dashboard.parse(JSON.parse(text)) }));
 
 /** A directory with each PrometheusRule as a file that Prometheus itself reads, and the tests beside them. */
 async function ruleFiles(): Promise<string> {
@@ -180,7 +193,7 @@ describe("the rules", async () => {
         ),
       })),
     );
-    const names = alerts.map(({ alert = "" }) => alert).sort();
+    const names = [...new Set(alerts.map(({ alert = "" }) => alert))].sort();
     const fired = cases.flatMap(({ checks }) => checks.filter((check) => check.exp_alerts.length > 0));
     expect([...new Set(fired.map(({ alertname }) => alertname))].sort()).toEqual(names);
     const quiet = cases.find(({ file }) => file.startsWith("quiet-day"));
@@ -197,6 +210,12 @@ describe("the rules", async () => {
       expect(file).toBe(RUNBOOK);
       const headings = [...(await readFile(join(ROOT, RUNBOOK), "utf8")).matchAll(/^## (.+)$/gm)];
       expect(headings.map(([, text = ""]) => text.toLowerCase())).toContain(anchor);
+      const [, uid, variable] =
+        /^\/d\/([\w-]+)(?:\?var-(\w+)=.+)?$/.exec(annotations["dashboard"] ?? "") ?? [];
+      const dashboard = dashboards.find((candidate) => candidate.uid === uid);
+      expect(dashboard?.uid).toBe(uid);
+      if (variable !== undefined)
+        expect(dashboard?.templating.list.map(({ name }) => name)).toContain(variable);
     },
   );
 });
@@ -205,7 +224,7 @@ describe("the dashboards", async () => {
   const { path: promtool } = await resolveTool("promtool");
 
   it("are three layers with names of their own, and lead to each other", () => {
-    const names = dashboards.map(({ uid }) => uid);
+    const names = dashboards.map(({ uid }) => uid).filter((uid) => uid !== "argocd");
     expect(names.sort()).toEqual(["shop-overview", "shop-pod", "shop-service"]);
     const links = dashboards.flatMap(({ links: top, panels }) => [
       ...top,

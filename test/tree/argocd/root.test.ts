@@ -10,6 +10,7 @@ const ADDONS = [
   "metrics-server",
   "prometheus-adapter",
   "sops-secrets-operator",
+  "x509-certificate-exporter",
 ];
 const Addon = z.object({
   template: z.object({
@@ -25,7 +26,10 @@ describe("the root", () => {
     const all = root.map(({ kind, metadata }) => `${metadata.namespace} ${kind} ${metadata.name}`);
     expect(all.toSorted()).toEqual([
       "argocd AppProject addons",
+      "argocd AppProject hub",
       "argocd AppProject platform",
+      "argocd Application hub-kube-prometheus-stack",
+      "argocd Application hub-monitoring",
       "argocd Application root",
       ...ADDONS.map((name) => `argocd ApplicationSet ${name}`),
       "argocd ConfigMap argocd-cm",
@@ -80,6 +84,53 @@ describe("the root", () => {
     for (const { metadata } of root.filter(({ kind }) => kind === "ConfigMap")) {
       expect(metadata).toHaveProperty(["labels", "app.kubernetes.io/part-of"], "argocd");
     }
+  });
+});
+
+describe("the hub's own monitoring", () => {
+  const Source = z.object({
+    source: z.object({
+      targetRevision: z.string(),
+      helm: z.object({
+        valuesObject: z.object({
+          grafana: z.unknown(),
+          alertmanager: z.object({
+            config: z.unknown(),
+            alertmanagerSpec: z.looseObject({ secrets: z.array(z.string()) }),
+          }),
+        }),
+      }),
+    }),
+  });
+  const stack = Source.parse(only(root, "Application", "hub-kube-prometheus-stack").spec).source;
+
+  it("is the chart of the environments, with the same routes, receiver and password", () => {
+    const { template } = z
+      .object({ template: z.object({ spec: Source }) })
+      .parse(only(root, "ApplicationSet", "kube-prometheus-stack").spec);
+    const { targetRevision, helm } = template.spec.source;
+    expect(stack.targetRevision).toBe(targetRevision);
+    expect(stack.helm.valuesObject.grafana).toEqual(helm.valuesObject.grafana);
+    const { config, alertmanagerSpec } = helm.valuesObject.alertmanager;
+    expect(stack.helm.valuesObject.alertmanager).toEqual({
+      config,
+      alertmanagerSpec: { secrets: alertmanagerSpec.secrets },
+    });
+  });
+
+  it("comes from this repository and the charts', and goes nowhere but to the hub", () => {
+    expect(only(root, "Application", "hub-monitoring").spec).toMatchObject({
+      project: "hub",
+      source: { repoURL: settings.repoURL, targetRevision: settings.revision, path: "argocd/monitoring" },
+      destination: { name: "in-cluster", namespace: "argocd" },
+    });
+    expect(only(root, "AppProject", "hub").spec).toMatchObject({
+      sourceRepos: ["https://prometheus-community.github.io/helm-charts", settings.repoURL],
+      destinations: [
+        { name: "in-cluster", namespace: "monitoring" },
+        { name: "in-cluster", namespace: "argocd" },
+      ],
+    });
   });
 });
 
