@@ -50,6 +50,7 @@ function unknownRow(application: Application): StatusRow {
     commitsBehind: null,
     pullRequests: null,
     holds: [],
+    alerts: null,
     lastRollback: null,
     ...stateOf(application, null),
   };

@@ -26,7 +26,7 @@ interface Mark {
 export function describeStatus(status: Status, { source, changes, now }: Below): string {
   const { headings, rows } = grid(status, (row) => cell(row, status, now).join(" "));
   const pulls = changes.map(({ number, title, url }) => `#${number}  ${title}  ${url}`);
-  const below = [legend(status, now), pulls, held(status), [source, ...status.notes]];
+  const below = [legend(status, now), pulls, held(status), alarmed(status), [source, ...status.notes]];
   return `${[table(headings, rows), ...below.filter((lines) => lines.length > 0).map((lines) => lines.join("\n"))].join("\n\n")}\n`;
 }
 
@@ -42,6 +42,7 @@ export function statusMarkdown(status: Status, { source, changes, now }: Below):
     ...legend(status, now),
     ...pulls,
     ...held(status).map(inert),
+    ...alarmed(status).map(inert),
     source,
     ...status.notes.map(inert),
   ];
@@ -82,7 +83,8 @@ function cell(row: StatusRow, status: Status, now: Date): string[] {
 }
 
 function marks(row: StatusRow, { environments }: Status, now: Date): Mark[] {
-  const { env, release, isEmpty, behind, commitsBehind, pullRequests, holds, lastRollback, running } = row;
+  const { env, release, isEmpty, behind, commitsBehind, pullRequests, holds, lastRollback, running, alerts } =
+    row;
   const isFirst = environments.indexOf(env) <= 0;
   const found: Mark[] = [];
   if (isEmpty === true) {
@@ -112,6 +114,7 @@ function marks(row: StatusRow, { environments }: Status, now: Date): Mark[] {
       legend: "↓?    the environment before never had this release, as far as Git knows",
     });
   }
+  if (alerts !== null && alerts.length > 0) found.push({ text: `!${alerts.length}` });
   if (holds.length > 0) found.push({ text: "hold" });
   if (lastRollback !== null) {
     found.push({ text: `↺${ageOf(lastRollback.at, now)}`, legend: "↺     rolled back, so long ago" });
@@ -139,6 +142,15 @@ function held({ rows }: Status): string[] {
         until === null ? `npm run unhold ${env} ${app} lifts it` : `until ${moment(new Date(until))}`;
       return `hold  ${app} in ${env}: ${reason} (${by}; ${end})`;
     }),
+  );
+  return [...new Set(lines)];
+}
+
+function alarmed({ rows }: Status): string[] {
+  const lines = rows.flatMap(({ app, env, alerts }) =>
+    (alerts ?? []).map(
+      ({ name, severity, summary }) => `!  ${app} in ${env}: ${name} (${severity}): ${summary}`,
+    ),
   );
   return [...new Set(lines)];
 }

@@ -9,6 +9,7 @@ import { GitHistory } from "../git/history.ts";
 import type { RemoteOptions } from "../git/remote.ts";
 import { PROMOTIONS } from "../promotion/text.ts";
 import { readSettings } from "../tree/settings.ts";
+import { firingAlerts, withAlerts } from "./alerts.ts";
 import { withApplications } from "./argocd.ts";
 import { type OpenChange, openChanges } from "./changes.ts";
 import { readStatus, type Status } from "./status.ts";
@@ -39,7 +40,11 @@ export async function findStatus(request: StatusRequest): Promise<FoundStatus> {
     "reason" in connection
       ? await fromCheckout(request, connection.reason)
       : await fromForge(request, connection);
-  return { ...found, status: await addArgocd(request, found.status) };
+  const withArgocd = await addArgocd(request, found.status);
+  const firing = await firingAlerts(request.root, request.env);
+  if (firing === undefined) return { ...found, status: withArgocd };
+  const status = withAlerts(withArgocd, firing.alerts);
+  return { ...found, status: { ...status, notes: [...status.notes, ...firing.notes] } };
 }
 
 async function connect({

@@ -53,6 +53,8 @@ export interface StatusRow {
     since: string;
     until: string | null;
   }[];
+  /** Those that fire for it; null when no Alertmanager was asked. */
+  alerts: { name: string; severity: string; summary: string }[] | null;
   /** The newest rollback: the commit of the deployed branch, and when. */
   lastRollback: { commit: string; at: string } | null;
 }
@@ -200,6 +202,7 @@ function rowOf(
       since: since.toISOString(),
       until: until?.toISOString() ?? null,
     })),
+    alerts: null,
     lastRollback: rollback === undefined ? null : { commit: rollback.commit, at: rollback.at.toISOString() },
   };
 }

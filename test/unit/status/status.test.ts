@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { type Application, parseApplications } from "../../../scripts/lib/argocd/argocd.ts";
+import { withAlerts } from "../../../scripts/lib/status/alerts.ts";
 import { withApplications } from "../../../scripts/lib/status/argocd.ts";
 import type { OpenChange } from "../../../scripts/lib/status/changes.ts";
 import { describeStatus, statusMarkdown, statusTable } from "../../../scripts/lib/status/print.ts";
@@ -44,6 +45,7 @@ function row(env: string, app: string, change: Partial<StatusRow> = {}): StatusR
     running: [],
     pullRequests: [],
     holds: [],
+    alerts: null,
     lastRollback: null,
     ...change,
   };
@@ -85,6 +87,63 @@ const STATUS: Status = {
     row("dev", "old"),
   ],
 };
+
+describe("alerts that fire", () => {
+  const firing = (env: string, alertname: string, labels: Record<string, string>) => ({
+    env,
+    labels: { alertname, severity: "warning", ...labels },
+    summary: "it is so",
+  });
+  const rows = [
+    row("dev", "apisix"),
+    row("dev", "apisix-ingress-controller"),
+    row("dev", "web"),
+    row("prod", "web", { cluster: "prod-eu" }),
+  ];
+  const status: Status = { environments: ENVIRONMENTS, notes: [], rows };
+
+  it.each([
+    ["a service", firing("dev", "ServiceSlow", { service: "web" }), "dev/web"],
+    [
+      "a Service with another name",
+      firing("dev", "GatewayDown", { service: "apisix-metrics" }),
+      "dev/apisix",
+    ],
+    ["a pod", firing("dev", "PodRestarts", { pod: "web-6d5f-x2" }), "dev/web"],
+    [
+      "the longer of two names",
+      firing("dev", "ServiceDown", { service: "apisix-ingress-controller" }),
+      "dev/apisix-ingress-controller",
+    ],
+    [
+      "a claim of a StatefulSet",
+      firing("dev", "VolumeFilling", { persistentvolumeclaim: "data-web-0" }),
+      "dev/web",
+    ],
+    ["an application of another cluster", firing("dev", "ReleaseWaits", { name: "prod-eu-web" }), "prod/web"],
+  ])("stand beside %s", (_, alert, place) => {
+    const found = withAlerts(status, [alert]);
+    const marked = found.rows.filter(({ alerts }) => alerts?.length === 1);
+    expect(marked.map(({ env, app }) => `${env}/${app}`)).toEqual([place]);
+    expect(found.notes).toEqual([]);
+  });
+
+  it("are counted in the cell, and named below the table; those of no app are a note", () => {
+    const found = withAlerts(status, [
+      firing("dev", "ServiceSlow", { service: "web" }),
+      firing("dev", "QuotaNearlyUsed", { namespace: "shop", resource: "pods" }),
+    ]);
+    const text = describeStatus(found, { source: "main at 1234567", changes: [], now: NOW });
+    expect(text).toContain("web                        8f3c1d0 2h !1");
+    expect(text).toContain("\n!  web in dev: ServiceSlow (warning): it is so\n");
+    expect(text).toContain("\nalert  QuotaNearlyUsed (warning) in dev: it is so\n");
+  });
+
+  it("are null for machines when nobody was asked", () => {
+    expect(status.rows.map(({ alerts }) => alerts)).toEqual([null, null, null, null]);
+    expect(withAlerts(status, []).rows.map(({ alerts }) => alerts)).toEqual([[], [], [], []]);
+  });
+});
 
 describe("the status table", () => {
   it("has release, age and marks; below it what they mean, what is open, what is held, and where it is from", () => {
