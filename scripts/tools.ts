@@ -6,13 +6,14 @@ import { duration, TOOLS } from "./lib/tools/resolve.ts";
 
 const program = command("tools", "Resolve the pinned tools: from PATH, from the cache, or built from source");
 const tools = program
-  .createArgument("[tools...]", "the ones to resolve; all by default")
+  .createArgument("[tools...]", "the ones to resolve; by default all but the monitoring stack's")
   .choices(TOOLS.map((tool) => tool.name));
 program
   .usage("[options] [tool…]")
   .addArgument(tools)
   .action(async (names: string[]) => {
-    const resolved = await resolveInSteps(names.length > 0 ? names : TOOLS.map((tool) => tool.name));
+    const usual = TOOLS.filter(({ onDemand }) => onDemand === undefined).map(({ name }) => name);
+    const resolved = await resolveInSteps(names.length > 0 ? names : usual);
     const rows = resolved.map(({ name, version, from, seconds, path }) => [
       name,
       version,

@@ -28,10 +28,12 @@ export interface ToolSpec {
   /** String variables set by the linker, as upstream's own release build does; `{version}`, `{major}`, `{minor}` are replaced. */
   stamp?: Readonly<Record<string, string>>;
   tags?: readonly string[];
-  /** Arguments that print the version, without network access and without side effects. */
-  versionArgs: readonly string[];
+  /** Arguments that print the version, without network access and without side effects; a tool without them is never taken from PATH. */
+  versionArgs?: readonly string[];
   /** Its first group is the version, without `v`. */
-  versionPattern: RegExp;
+  versionPattern?: RegExp;
+  /** Built only where it is asked for by name, not by a plain `npm run tools`. */
+  onDemand?: true;
   /** Seconds of a cold build on two cores, measured; tools of one module share most of theirs. */
   usualSeconds: number;
   assets?: readonly AssetSpec[];
@@ -56,6 +58,24 @@ const KUBERNETES = {
   versionArgs: ["--version"],
   versionPattern: new RegExp(`^Kubernetes ${SEMVER}`, "m"),
 };
+
+/** Prometheus 3.15.0 is released to Go as v0.315.0. */
+const PROMETHEUS_RELEASE = { module: /^0\.30?(\d+)\./, as: "3.$1." };
+
+/** The monitoring stack: one module, because its programs share most of their packages. */
+const MONITORING = {
+  module: "tools/prometheus",
+  // Of the many ways to discover targets only files, HTTP and Kubernetes: a sixth fewer packages.
+  tags: ["remove_all_sd", "enable_kubernetes_sd"],
+  stamp: { "github.com/prometheus/common/version.Version": "{version}" },
+  versionArgs: ["--version"],
+  onDemand: true,
+} as const;
+
+const ALERTMANAGER = {
+  ...MONITORING,
+  versionOf: "github.com/prometheus/alertmanager",
+} as const;
 
 /** Every tool, in the order in which they are built: the small ones first. */
 export const TOOLS: readonly ToolSpec[] = [
@@ -191,8 +211,7 @@ export const TOOLS: readonly ToolSpec[] = [
     name: "promtool",
     module: "tools/argocd",
     versionOf: "github.com/prometheus/prometheus",
-    // Prometheus 3.15.0 is released to Go as v0.315.0.
-    released: { module: /^0\.30?(\d+)\./, as: "3.$1." },
+    released: PROMETHEUS_RELEASE,
     package: "github.com/prometheus/prometheus/cmd/promtool",
     stamp: { "github.com/prometheus/common/version.Version": "{version}" },
     versionArgs: ["--version"],
@@ -245,6 +264,64 @@ export const TOOLS: readonly ToolSpec[] = [
     versionPattern: new RegExp(`^gitea version ${SEMVER}`, "mi"),
     usualSeconds: 190,
     assets: [{ pattern: "templates/**" }, { pattern: "options/**" }, { pattern: "public/**" }],
+  },
+  {
+    ...MONITORING,
+    name: "prometheus-operator",
+    versionOf: "github.com/prometheus-operator/prometheus-operator",
+    package: "github.com/prometheus-operator/prometheus-operator/cmd/operator",
+    versionPattern: new RegExp(`^prometheus-operator, version ${SEMVER}`, "m"),
+    usualSeconds: 130,
+    // Of the kinds that people write. Of the others a sandbox needs no schema (sandbox/crds).
+    assets: [
+      {
+        pattern:
+          "example/prometheus-operator-crd/monitoring.coreos.com_{servicemonitors,podmonitors,probes,prometheusrules}.yaml",
+      },
+    ],
+  },
+  {
+    ...MONITORING,
+    name: "prometheus",
+    versionOf: "github.com/prometheus/prometheus",
+    released: PROMETHEUS_RELEASE,
+    package: "github.com/prometheus/prometheus/cmd/prometheus",
+    versionPattern: new RegExp(`^prometheus, version ${SEMVER}`, "m"),
+    usualSeconds: 90,
+  },
+  {
+    ...ALERTMANAGER,
+    name: "alertmanager",
+    package: "github.com/prometheus/alertmanager/cmd/alertmanager",
+    versionPattern: new RegExp(`^alertmanager, version ${SEMVER}`, "m"),
+    usualSeconds: 15,
+    // Its pages are not in the module: they are made by upstream's release build. The API is whole without them.
+    edits: [{ file: "ui/web.go", from: "//go:embed app/dist", to: "//go:embed web.go" }],
+  },
+  {
+    ...ALERTMANAGER,
+    name: "amtool",
+    package: "github.com/prometheus/alertmanager/cmd/amtool",
+    versionPattern: new RegExp(`^amtool, version ${SEMVER}`, "m"),
+    usualSeconds: 5,
+  },
+  {
+    ...MONITORING,
+    name: "kube-state-metrics",
+    versionOf: "k8s.io/kube-state-metrics/v2",
+    package: "k8s.io/kube-state-metrics/v2",
+    versionArgs: ["version"],
+    versionPattern: new RegExp(`^kube-state-metrics, version ${SEMVER}`, "m"),
+    usualSeconds: 15,
+  },
+  {
+    // A module of its own: its last release wants client-go 0.30. It cannot print its version.
+    name: "prometheus-adapter",
+    module: "tools/prometheus-adapter",
+    versionOf: "sigs.k8s.io/prometheus-adapter",
+    package: "sigs.k8s.io/prometheus-adapter/cmd/adapter",
+    usualSeconds: 150,
+    onDemand: true,
   },
 ];
 

@@ -104,6 +104,16 @@ export async function presentTools(
   return new Map([...found].map(([{ spec }, { path }]) => [spec.name, path]));
 }
 
+/**
+ * The directory with the files of a tool, without the program: it is not built for them.
+ * @throws as `resolveTools`
+ */
+export async function resolveAssets(name: string, options: ResolveOptions = {}): Promise<string> {
+  const context = contextOf(options);
+  const [tool] = pinTools(named([name], options.table ?? TOOLS), context.root);
+  return tool === undefined ? "" : assetsOf(tool, context);
+}
+
 function contextOf(options: ResolveOptions): Context {
   const root = options.root ?? repositoryRoot();
   const env = options.env ?? process.env;
@@ -157,7 +167,8 @@ function named(names: readonly string[], table: readonly ToolSpec[]): ToolSpec[]
 }
 
 async function findOnPath(tool: PinnedTool, context: Context): Promise<Program | undefined> {
-  if (tool.spec.edits !== undefined && !context.withoutEdits) return undefined;
+  const { edits, versionArgs } = tool.spec;
+  if (versionArgs === undefined || (edits !== undefined && !context.withoutEdits)) return undefined;
   for (const path of onPath(tool.spec.name, context.env)) {
     if ((await versionOf(path, tool.spec, context)) === tool.version)
       return { path, from: "PATH", seconds: 0 };
@@ -168,12 +179,12 @@ async function findOnPath(tool: PinnedTool, context: Context): Promise<Program |
 /** What a program says its version is, without `v` and build metadata (`+commit`). */
 async function versionOf(path: string, spec: ToolSpec, context: Context): Promise<string | undefined> {
   try {
-    const { stdout, stderr } = await tryRun(path, spec.versionArgs, {
+    const { stdout, stderr } = await tryRun(path, spec.versionArgs ?? [], {
       cwd: context.root,
       env: context.env,
       signal: AbortSignal.timeout(stretched(VERSION_TIMEOUT_MS)),
     });
-    return spec.versionPattern.exec(`${stdout}\n${stderr}`)?.[1]?.replace(/\+.*$/, "");
+    return spec.versionPattern?.exec(`${stdout}\n${stderr}`)?.[1]?.replace(/\+.*$/, "");
   } catch {
     // Cannot be started or hangs: whatever it is, it is not the pinned tool.
     return undefined;
@@ -260,7 +271,8 @@ async function build(
 /** Puts a program that was just built into the cache, if it is what it should be. */
 async function store(tool: PinnedTool, scratch: string, seconds: number, context: Context): Promise<Program> {
   const built = builtPath(scratch, tool);
-  const says = await versionOf(built, tool.spec, context);
+  const { versionArgs } = tool.spec;
+  const says = versionArgs === undefined ? tool.version : await versionOf(built, tool.spec, context);
   if (says !== tool.version) {
     throw new ExternalError(
       `${tool.spec.name} ${tool.version} was built, but says it is ${says ?? "nothing understandable"}`,
