@@ -1,8 +1,11 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
+import { checkAdmission } from "../../scripts/lib/admission/check.ts";
 import { exceptionsOf } from "../../scripts/lib/admission/exception.ts";
 import { exceptionFindings, quotaFindings } from "../../scripts/lib/admission/findings.ts";
 import { describeFinding } from "../../scripts/lib/finding.ts";
 import { parseManifests } from "../../scripts/lib/manifests/manifest.ts";
+import { repositoryRoot } from "../../scripts/lib/repository.ts";
+import { temporary } from "../support/tree.ts";
 
 const REASON = "upstream does not support a read-only root file system";
 const workload = (value: string) => `apiVersion: apps/v1
@@ -73,4 +76,17 @@ spec: { minReplicas: 1, maxReplicas: 9, metrics: [], scaleTargetRef: { kind: Dep
       /^overlays\/dev\/foundation\/\S+: ResourceQuota shop\/quota has 9 of pods, and 10 are needed/,
     ),
   ]);
+});
+
+it("where no API server is built, a check says so with the number of overlays, and looks at the rest", async () => {
+  onTestFinished(() => void vi.unstubAllEnvs());
+  vi.stubEnv("TOOLS_CACHE", await temporary());
+  vi.stubEnv("PATH", "");
+  const over = rendering(workload(`until 2027-03-01: ${REASON}`));
+  const options = { apps: [], first: "dev", now: new Date("2027-03-02T12:00:00Z") };
+  const checked = checkAdmission(repositoryRoot(), true, [over.overlay], Promise.resolve([over]), options);
+  expect(await checked).toMatchObject({
+    said: "1 overlay NOT put before an API server: etcd and kube-apiserver not built; run `npm run tools -- etcd kube-apiserver`",
+    findings: [{ what: expect.stringContaining("ended on 2027-03-01") }],
+  });
 });

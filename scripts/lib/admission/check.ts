@@ -43,8 +43,8 @@ export async function checkAdmission(
   if (!server) return { findings: await others(), said: "" };
   if (etcd === undefined || kubeApiserver === undefined) {
     const missing = TOOLS.filter((name) => !present.has(name)).join(" and ");
-    const said = `${overlays} NOT put before an API server: ${missing} not built; npm run tools -- ${TOOLS.join(" ")}`;
-    return { findings: await others(), said };
+    const fact = `${overlays} NOT put before an API server: ${missing} not built`;
+    return { findings: await others(), said: `${fact}; run \`npm run tools -- ${TOOLS.join(" ")}\`` };
   }
   const [refused, rest] = await Promise.all([
     withApiServer({ etcd, kubeApiserver }, async (api) => {
