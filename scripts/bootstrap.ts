@@ -1,4 +1,5 @@
 /** `npm run bootstrap`: brings Argo CD and this repository's roots to a real hub cluster. docs/bootstrap.md. */
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createInterface } from "node:readline/promises";
 import * as hub from "./lib/argocd/hub.ts";
@@ -69,14 +70,15 @@ async function bootstrap(options: Options): Promise<void> {
     kubectl: kubectl.path,
     context: options.context ?? (await hub.currentContext(kubectl.path)),
   };
-  const plan = await planOf(
+  const plan = await planOf({
     target,
-    `v${argocd.version}`,
+    kustomize: kustomize.path,
+    argocd: { version: `v${argocd.version}`, install: join(argocd.assets, "manifests/install.yaml") },
     settings,
-    credential !== undefined,
-    clusters,
+    credential: credential !== undefined,
+    requests: clusters,
     environments,
-  );
+  });
   for (const line of hub.describePlan(plan)) say(line);
   if (options.dryRun === true) return;
   const unpushed = await uncommitted(root, ["argocd", "base/transformers", "overlays"]);
@@ -88,44 +90,65 @@ async function bootstrap(options: Options): Promise<void> {
   }
   if (options.yes !== true) await confirm();
 
-  const render = async (directory: string) => build(kustomize.path, join(root, directory));
-  const manifest = join(argocd.assets, "manifests/install.yaml");
-  await hub.installArgocd(target, manifest, await render("argocd/config"));
+  await hub.installArgocd(target, plan.argocd);
   say(`done: Argo CD ${plan.argocd.version}`);
   if (credential !== undefined) await hub.storeCredential(target, plan.repository.url, credential);
   for (const cluster of plan.clusters) {
-    await hub.registerCluster(target, cluster);
+    await hub.registerCluster(target, cluster, plan.account);
     say(`done: cluster ${cluster.name}`);
   }
-  for (const directory of plan.directories) {
-    await hub.applyRendered(target, await render(directory));
-    say(`done: ${directory}`);
+  for (const { path, manifests } of plan.directories) {
+    await hub.applyRendered(target, manifests);
+    say(`done: ${path}`);
   }
   say("Argo CD takes it from here. What to do next is in docs/bootstrap.md.");
 }
 
-async function planOf(
-  target: Target,
-  version: string,
-  settings: Settings,
-  credential: boolean,
-  requests: readonly hub.ClusterRequest[],
-  environments: readonly string[],
-): Promise<hub.Plan> {
+/** Looks at the hub and the clusters, and changes nothing. */
+async function planOf(request: {
+  target: Target;
+  kustomize: string;
+  argocd: { version: string; install: string };
+  settings: Settings;
+  credential: boolean;
+  requests: readonly hub.ClusterRequest[];
+  environments: readonly string[];
+}): Promise<hub.Plan> {
+  const { target, settings, credential, requests, environments } = request;
+  const render = async (path: string) => build(request.kustomize, join(root, path));
   const { server } = await hub.endpointOf(target);
+  await hub.requireRights(target);
   const state = await hub.readHub(target);
   const clusters: hub.Plan["clusters"][number][] = [];
-  for (const request of requests) {
-    const endpoint = await hub.endpointOf({ ...target, context: request.context });
-    clusters.push({ ...request, server: endpoint.server, registered: state.clusters.get(request.name) });
+  for (const cluster of requests) {
+    const there = { ...target, context: cluster.context };
+    const endpoint = await hub.endpointOf(there);
+    const known = new Map([
+      ...state.clusters,
+      ...clusters.map(({ name, server: at }) => [name, at] as const),
+    ]);
+    const [other] = [...known].find(([name, at]) => name !== cluster.name && at === endpoint.server) ?? [];
+    if (other !== undefined) {
+      const what = `the context ${cluster.context} is of the cluster ${other}, which is registered already`;
+      throw new RefusedError(what, `name the context of ${cluster.name}`);
+    }
+    await hub.requireRights(there);
+    clusters.push({ ...cluster, server: endpoint.server, registered: state.clusters.get(cluster.name) });
   }
+  const paths = ["argocd/root", ...environments.map((name) => `overlays/${name}`)];
   return {
     context: target.context,
     server,
-    argocd: { version, installed: state.argocd },
+    argocd: {
+      version: request.argocd.version,
+      installed: state.argocd,
+      config: await render("argocd/config"),
+      install: await readFile(request.argocd.install, "utf8"),
+    },
     repository: { url: settings.repoURL, branch: settings.revision, credential },
     clusters,
-    directories: ["argocd/root", ...environments.map((name) => `overlays/${name}`)],
+    account: await render("argocd/cluster"),
+    directories: await Promise.all(paths.map(async (path) => ({ path, manifests: await render(path) }))),
   };
 }
 

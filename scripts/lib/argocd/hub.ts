@@ -4,15 +4,15 @@ import { z } from "zod";
 import { RefusedError, UsageError } from "../errors.ts";
 import { tryRun } from "../exec.ts";
 import { kubectl, type Target } from "../kubectl.ts";
+import { parseManifests } from "../manifests/manifest.ts";
 import { waitFor } from "../wait.ts";
 
 const NAMESPACE = "argocd";
 /** What Argo CD itself applies with, so that a field that leaves Git later is Argo CD's to remove. */
 const ARGOCD_MANAGER = "argocd-controller";
 const OWN_MANAGER = "bootstrap";
-/** Namespace and name of the account that Argo CD uses in a cluster; those of `argocd cluster add`. */
-const ACCOUNT = { namespace: "kube-system", name: "argocd-manager" };
-const TOKEN_SECRET = "argocd-manager-long-lived-token";
+/** The account that Argo CD uses in a cluster: argocd/cluster. */
+const TOKEN = { name: "argocd-manager-long-lived-token", namespace: "kube-system" };
 const CRDS = ["applications", "applicationsets", "appprojects"].map((name) => `crd/${name}.argoproj.io`);
 
 /** A cluster to be registered: its name starts with its environment, so that the environment's AppProject admits it. */
@@ -159,51 +159,98 @@ export async function readHub(target: Target): Promise<HubState> {
   };
 }
 
+/**
+ * Looks whether an account may do everything in its cluster: it gives Argo CD rights, and nobody gives rights that they lack.
+ * @throws RefusedError when it may not; ExternalError when the cluster does not answer
+ */
+export async function requireRights(target: Target): Promise<void> {
+  // It ends with 1 for "no", as for a cluster that does not answer.
+  const args = ["auth", "can-i", "*", "*", "--all-namespaces", "--context", target.context];
+  const { stdout } = await tryRun(target.kubectl, [...args, "--request-timeout=30s"]);
+  if (stdout.trim() === "yes") return;
+  await kubectl(target, ["version"]);
+  throw new RefusedError(
+    `${target.context}: your account may not do everything there`,
+    "use one that may, such as one of cluster-admin",
+  );
+}
+
 /** What a bootstrap does. */
 export interface Plan {
   readonly context: string;
   readonly server: string;
-  /** `installed` is what is there now. */
-  readonly argocd: { readonly version: string; readonly installed: string | undefined };
+  /** `installed` is what is there now; `config` are Argo CD's settings, `install` upstream's manifests. */
+  readonly argocd: {
+    readonly version: string;
+    readonly installed: string | undefined;
+    readonly config: string;
+    readonly install: string;
+  };
   readonly repository: { readonly url: string; readonly branch: string; readonly credential: boolean };
   /** `registered` is the API server that the hub has for the name now. */
   readonly clusters: readonly (ClusterRequest & {
     readonly server: string;
     readonly registered: string | undefined;
   })[];
-  /** Kustomizations, in the order in which they are applied. */
-  readonly directories: readonly string[];
+  /** What each cluster gets: Argo CD's account. */
+  readonly account: string;
+  /** Kustomizations as rendered, in the order in which they are applied. */
+  readonly directories: readonly { readonly path: string; readonly manifests: string }[];
 }
 
-/** The plan, for people, line by line. */
-export function describePlan({ context, server, argocd, repository, clusters, directories }: Plan): string[] {
+/** The plan, for people, line by line: what is done, and below it every object that is applied. */
+export function describePlan({
+  context,
+  server,
+  argocd,
+  repository,
+  clusters,
+  account,
+  directories,
+}: Plan): string[] {
   const now = (there: string | undefined, wanted: string) =>
     there === undefined ? "new" : there === wanted ? "it is there" : `now ${there}`;
-  const credential = repository.credential ? "with your credential" : "without a credential";
+  const secrets = repository.credential ? ["repository", "argocd-notifications-secret"] : [];
   return [
     `On ${context} (${server}):`,
-    `  install Argo CD ${argocd.version} (${now(argocd.installed, argocd.version)})`,
-    `  let it read ${repository.url}, branch ${repository.branch}, ${credential}`,
+    `  install Argo CD ${argocd.version} (${now(argocd.installed, argocd.version)}), in the namespace ${NAMESPACE}`,
+    ...lineOf("Namespace", [NAMESPACE]),
+    ...objectsIn(`${argocd.install}\n---\n${argocd.config}`),
+    `  let it read ${repository.url}, branch ${repository.branch}, ${repository.credential ? "with your credential" : "without a credential"}`,
+    ...lineOf("Secret", secrets),
     ...clusters.flatMap((cluster) => [
       `  register the cluster ${cluster.name} for ${cluster.environment}: ${cluster.server} (${now(cluster.registered, cluster.server)})`,
-      `    in ${cluster.context}: an account with all rights, ${ACCOUNT.namespace}/${ACCOUNT.name}`,
+      ...lineOf("Secret", [`cluster-${cluster.name}`]),
     ]),
-    `  apply ${directories.join(", ")}`,
+    ...directories.flatMap(({ path, manifests }) => [`  apply ${path}`, ...objectsIn(manifests)]),
+    ...clusters.flatMap((cluster) => [
+      `On ${cluster.context} (${cluster.server}):`,
+      "  give Argo CD an account",
+      ...objectsIn(account),
+    ]),
   ];
 }
 
-/**
- * Installs Argo CD, or brings it to this version.
- * @param manifest path of upstream's install.yaml
- * @param config Argo CD's settings as rendered; their ConfigMaps come first, since its processes read some of them only
- *   when they start
- */
-export async function installArgocd(target: Target, manifest: string, config: string): Promise<void> {
+/** A line for each kind. */
+function objectsIn(manifests: string): string[] {
+  const byKind = new Map<string, Set<string>>();
+  for (const { kind, metadata } of parseManifests(manifests)) {
+    byKind.set(kind, (byKind.get(kind) ?? new Set()).add(metadata.name));
+  }
+  return [...byKind].flatMap(([kind, names]) => lineOf(kind, [...names]));
+}
+
+function lineOf(kind: string, names: readonly string[]): string[] {
+  return names.length === 0 ? [] : [`    ${kind} ${names.join(", ")}`];
+}
+
+/** Installs Argo CD, or brings it to this version. */
+export async function installArgocd(target: Target, { config, install }: Plan["argocd"]): Promise<void> {
   await apply(target, OWN_MANAGER, [{ apiVersion: "v1", kind: "Namespace", metadata: { name: NAMESPACE } }]);
+  // Argo CD's processes read some of the settings only when they start.
   const objects = parseAllDocuments(config).map((document): unknown => document.toJS());
   await apply(target, ARGOCD_MANAGER, objects.filter(isConfigMap));
-  const serverSide = ["--server-side", "--force-conflicts", `--field-manager=${OWN_MANAGER}`];
-  await kubectl(target, ["apply", "--namespace", NAMESPACE, ...serverSide, "--filename", manifest]);
+  await apply(target, OWN_MANAGER, install, ["--namespace", NAMESPACE]);
   await kubectl(target, ["wait", "--for=condition=Established", "--timeout=60s", ...CRDS]);
 }
 
@@ -236,49 +283,16 @@ export async function storeCredential(
 }
 
 /**
- * Gives Argo CD an account in a cluster and registers the cluster on the hub. The account is an administrator, as that of
- * `argocd cluster add`: an addon brings ClusterRoles, and only who has a right may grant it. The AppProjects limit it.
+ * Gives Argo CD an account in a cluster and registers the cluster on the hub.
+ * @param account the rendered argocd/cluster
  */
-export async function registerCluster(hub: Target, request: ClusterRequest): Promise<void> {
+export async function registerCluster(hub: Target, request: ClusterRequest, account: string): Promise<void> {
   const cluster: Target = { kubectl: hub.kubectl, context: request.context };
   const { server, ca } = await endpointOf(cluster);
-  const { namespace, name } = ACCOUNT;
-  await apply(cluster, OWN_MANAGER, [
-    {
-      apiVersion: "v1",
-      kind: "ServiceAccount",
-      metadata: { name, namespace },
-      automountServiceAccountToken: false,
-    },
-    {
-      apiVersion: "rbac.authorization.k8s.io/v1",
-      kind: "ClusterRoleBinding",
-      metadata: { name },
-      roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "ClusterRole", name: "cluster-admin" },
-      subjects: [{ kind: "ServiceAccount", name, namespace }],
-    },
-    {
-      apiVersion: "v1",
-      kind: "Secret",
-      metadata: {
-        name: TOKEN_SECRET,
-        namespace,
-        annotations: { "kubernetes.io/service-account.name": name },
-      },
-      type: "kubernetes.io/service-account-token",
-    },
-  ]);
+  await apply(cluster, OWN_MANAGER, account);
   const bearerToken = await waitFor(`the cluster ${request.name} issues a token`, async () => {
-    const path = "jsonpath={.data.token}";
-    const out = await kubectl(cluster, [
-      "get",
-      "secret",
-      TOKEN_SECRET,
-      "--namespace",
-      namespace,
-      "--output",
-      path,
-    ]);
+    const where = ["secret", TOKEN.name, "--namespace", TOKEN.namespace];
+    const out = await kubectl(cluster, ["get", ...where, "--output", "jsonpath={.data.token}"]);
     return out === "" ? undefined : Buffer.from(out, "base64").toString();
   });
   const labels = { "argocd.argoproj.io/secret-type": "cluster", environment: request.environment };
@@ -298,11 +312,16 @@ function secret(name: string, labels: Record<string, string>, stringData: Record
 }
 
 /** Objects go through standard input: nothing of them is in a process list. */
-async function apply(target: Target, manager: string, manifests: string | readonly unknown[]): Promise<void> {
+async function apply(
+  target: Target,
+  manager: string,
+  manifests: string | readonly unknown[],
+  options: readonly string[] = [],
+): Promise<void> {
   const input =
     typeof manifests === "string"
       ? manifests
       : JSON.stringify({ apiVersion: "v1", kind: "List", items: manifests });
   const serverSide = ["--server-side", "--force-conflicts", `--field-manager=${manager}`];
-  await kubectl(target, ["apply", ...serverSide, "--filename", "-"], input);
+  await kubectl(target, ["apply", ...options, ...serverSide, "--filename", "-"], input);
 }

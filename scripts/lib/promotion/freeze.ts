@@ -17,7 +17,7 @@ const patterns = names.refine(
   "holds a pattern with more than * and ?",
 );
 /** Argo CD takes `Deny` for no kind at all, and an unknown time zone for UTC: refused rather than overlooked. */
-const SyncWindow = z.strictObject({
+export const SyncWindow = z.strictObject({
   kind: z.enum(["allow", "deny"]),
   schedule: z.string().superRefine((text, context) => {
     const fault = parseSchedule(text);

@@ -320,9 +320,22 @@ export function hubObjects(state: State, facts: HubFacts): object[] {
       password: facts.forgeToken,
     }),
     ...facts.clusters.map(({ environment, cluster }) => clusterSecret(environment, cluster)),
+    argocdRights("cluster-admin"),
     configMap("argocd-cm", { [`accounts.${ACCOUNT}`]: "apiKey" }),
     configMap("argocd-rbac-cm", { "policy.sandbox.csv": `g, ${ACCOUNT}, role:admin\n` }),
   ];
+}
+
+/** Gives Argo CD's certificate a role in a cluster. */
+export function argocdRights(role: string): object {
+  const apiGroup = "rbac.authorization.k8s.io";
+  return {
+    apiVersion: `${apiGroup}/v1`,
+    kind: "ClusterRoleBinding",
+    metadata: { name: "sandbox-argocd" },
+    roleRef: { apiGroup, kind: "ClusterRole", name: role },
+    subjects: [{ apiGroup, kind: "User", name: "argocd" }],
+  };
 }
 
 function clusterSecret(environment: string, cluster: Cluster): object {

@@ -44,7 +44,7 @@ export interface Cluster {
 /** The users that Kubernetes' own RBAC rules know (https://kubernetes.io/docs/reference/access-authn-authz/rbac/). */
 const CLIENTS = {
   admin: { name: "sandbox-admin", group: "system:masters" },
-  argocd: { name: "argocd", group: "system:masters" },
+  argocd: { name: "argocd" },
   "kube-controller-manager": { name: "system:kube-controller-manager" },
   "kube-scheduler": { name: "system:kube-scheduler" },
   kwok: { name: "kwok", group: "system:masters" },

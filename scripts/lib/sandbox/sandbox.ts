@@ -19,6 +19,7 @@ import {
   ARGOCD_NAMESPACE,
   ARGOCD_PORTS,
   argocdProcesses,
+  argocdRights,
   argocdServer,
   argocdToken,
   argocdWebhooks,
@@ -277,6 +278,11 @@ export class Sandbox {
     await this.#apply(hub, await build(this.#program("kustomize"), base));
     const config = await this.#render("argocd/config");
     await this.#apply(hub, config);
+    // What Argo CD may do in a real cluster, without the add-ons, which the sandbox has not.
+    const account = await this.#render("argocd/cluster");
+    const rights = JSON.stringify(argocdRights("argocd-environment"));
+    for (const cluster of this.clusters.values())
+      await this.#apply(cluster, [account, rights].join("\n---\n"));
     const clusters = [...this.clusters].map(([environment, cluster]) => ({ environment, cluster }));
     const facts = { repoURL, forgeUser: REPORTER, forgeToken: token, clusters };
     await this.#apply(hub, JSON.stringify(list(hubObjects(this.state, facts))), "sandbox");

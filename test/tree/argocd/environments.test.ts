@@ -186,6 +186,57 @@ describe.each(names)("%s", (env) => {
   });
 });
 
+describe("Argo CD's account in a cluster", () => {
+  const MANAGE = ["get", "list", "watch", "create", "update", "patch", "delete"];
+  const READ = ["get", "list", "watch"];
+  /** Made by others: Argo CD shows them. */
+  const SHOWN = ["/pods", "apps/replicasets"];
+  const Rule = z.object({
+    apiGroups: z.array(z.string()),
+    resources: z.array(z.string()),
+    verbs: z.array(z.string()),
+    resourceNames: z.array(z.string()).default([""]),
+  });
+  const Role = z.object({ rules: z.array(Rule) });
+  /** Each right by itself, such as `apps/deployments get`. */
+  const rightsOf = (role: unknown) =>
+    Role.parse(role).rules.flatMap(({ apiGroups, resources, verbs, resourceNames }) =>
+      apiGroups.flatMap((group) =>
+        resources.flatMap((resource) =>
+          verbs.flatMap((verb) => resourceNames.map((name) => `${group}/${resource} ${verb} ${name}`.trim())),
+        ),
+      ),
+    );
+  const rights = (resources: readonly string[], verbs: readonly string[]) =>
+    resources.flatMap((resource) => verbs.map((verb) => `${resource} ${verb}`));
+
+  it("may do what the projects admit, show it, and hold what the foundation's roles grant; no more", async () => {
+    const role = only(await render("argocd/cluster"), "ClusterRole", "argocd-environment");
+    const admitted = names.flatMap((env) =>
+      kinds.flatMap((kind) => {
+        const project = Project.parse(of(env, "AppProject", `${env}-${kind}`).spec);
+        return [...project.clusterResourceWhitelist, ...project.namespaceResourceWhitelist];
+      }),
+    );
+    const plural = (kind: string) => `${kind}${kind.endsWith("s") ? "es" : "s"}`.replace(/ys$/, "ies");
+    const resources = admitted.map(({ group, kind }) => `${group}/${plural(kind.toLowerCase())}`);
+    const granted = names
+      .flatMap((env) => manifestsOf(tree, env))
+      .filter(({ kind }) => ["ClusterRole", "Role"].includes(kind))
+      .flatMap(rightsOf);
+    const wanted = [
+      ...rights(
+        resources.filter((resource) => !SHOWN.includes(resource)),
+        MANAGE,
+      ),
+      ...rights([...SHOWN, "/events", "/pods/log", "apiextensions.k8s.io/customresourcedefinitions"], READ),
+      ...granted,
+    ];
+    expect(granted).not.toEqual([]);
+    expect([...new Set(rightsOf(role))].toSorted()).toEqual([...new Set(wanted)].toSorted());
+  });
+});
+
 describe.each(["dev", "staging"])("%s follows Git by itself", (env) => {
   const set = of(env, "ApplicationSet");
 

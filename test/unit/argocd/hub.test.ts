@@ -50,24 +50,44 @@ describe("the credential", () => {
 });
 
 describe("the plan", () => {
+  const object = (kind: string, name: string) =>
+    `apiVersion: v1\nkind: ${kind}\nmetadata:\n  name: ${name}\n`;
   const cluster = { name: "prod-eu", environment: "prod", context: "eu", server: "https://eu:6443" };
+  const argocd = {
+    version: "v3.6.1",
+    installed: undefined,
+    install: [object("ConfigMap", "argocd-cm"), object("Service", "argocd-server")].join("---\n"),
+    config: object("ConfigMap", "argocd-cm"),
+  };
   const plan: Plan = {
     context: "hub",
     server: "https://hub:6443",
-    argocd: { version: "v3.6.1", installed: undefined },
+    argocd,
     repository: { url: "https://git.acme.dev/shop/gitops.git", branch: "main", credential: true },
     clusters: [{ ...cluster, registered: undefined }],
-    directories: ["argocd/root", "overlays/dev"],
+    account: [object("ServiceAccount", "argocd-manager"), object("ClusterRole", "argocd-addons")].join(
+      "---\n",
+    ),
+    directories: [{ path: "overlays/dev", manifests: object("AppProject", "dev-service") }],
   };
 
-  it("says all that happens, and where", () => {
+  it("says all that happens, and names every object, and where", () => {
     expect(describePlan(plan)).toEqual([
       "On hub (https://hub:6443):",
-      "  install Argo CD v3.6.1 (new)",
+      "  install Argo CD v3.6.1 (new), in the namespace argocd",
+      "    Namespace argocd",
+      "    ConfigMap argocd-cm",
+      "    Service argocd-server",
       "  let it read https://git.acme.dev/shop/gitops.git, branch main, with your credential",
+      "    Secret repository, argocd-notifications-secret",
       "  register the cluster prod-eu for prod: https://eu:6443 (new)",
-      "    in eu: an account with all rights, kube-system/argocd-manager",
-      "  apply argocd/root, overlays/dev",
+      "    Secret cluster-prod-eu",
+      "  apply overlays/dev",
+      "    AppProject dev-service",
+      "On eu (https://eu:6443):",
+      "  give Argo CD an account",
+      "    ServiceAccount argocd-manager",
+      "    ClusterRole argocd-addons",
     ]);
   });
 
@@ -80,7 +100,7 @@ describe("the plan", () => {
   });
 
   it("says which version is there now", () => {
-    const lines = describePlan({ ...plan, argocd: { version: "v3.6.1", installed: "v3.5.0" } });
-    expect(lines).toContain("  install Argo CD v3.6.1 (now v3.5.0)");
+    const lines = describePlan({ ...plan, argocd: { ...argocd, installed: "v3.5.0" } });
+    expect(lines).toContain("  install Argo CD v3.6.1 (now v3.5.0), in the namespace argocd");
   });
 });
