@@ -1,4 +1,4 @@
-import { appendFile, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { appendFile, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { z } from "zod";
@@ -178,7 +178,22 @@ describe("dev and staging heal; prod reports", () => {
   });
 });
 
-describe("a change of prod's configuration", () => {
+describe("a field that Kubernetes does not know", () => {
+  it("is refused, and what runs stays as it is", async () => {
+    await appendFile(join(work, "base/storage/fast-ssd.yaml"), "allowVolumeExpansions: true\n");
+    await push("A slip of the finger");
+    await until("dev-storage is refused", async () => {
+      const app = await applicationOf("dev-storage");
+      return /allowVolumeExpansions: field not declared in schema/.test(app?.message ?? "") ? app : undefined;
+    });
+    expect(await kubectl("dev", "get", "storageclass", "fast-ssd", "-o", "name")).toContain("fast-ssd");
+
+    await untilHealthy("dev-storage", await revert());
+  });
+});
+
+// This one and the next wait for clocks of Argo CD and Kubernetes, and so do it together.
+describe.concurrent("a change of prod's configuration", () => {
   it("is Synced by the sync of a person, who takes the ConfigMap of before away with it", async () => {
     const maps = async () => {
       const label = "app.kubernetes.io/name=user-service";
@@ -203,48 +218,6 @@ describe("a change of prod's configuration", () => {
     await untilOutOfSync("prod-user-service", await revert());
     expect((await npm("run", "sync", "prod", "user-service")).exitCode).toBe(0);
     expect(await maps()).toEqual(before);
-  });
-});
-
-describe("a field that Kubernetes does not know", () => {
-  it("is refused, and what runs stays as it is", async () => {
-    await appendFile(join(work, "base/storage/fast-ssd.yaml"), "allowVolumeExpansions: true\n");
-    await push("A slip of the finger");
-    await until("dev-storage is refused", async () => {
-      const app = await applicationOf("dev-storage");
-      return /allowVolumeExpansions: field not declared in schema/.test(app?.message ?? "") ? app : undefined;
-    });
-    expect(await kubectl("dev", "get", "storageclass", "fast-ssd", "-o", "name")).toContain("fast-ssd");
-
-    await untilHealthy("dev-storage", await revert());
-  });
-});
-
-// This one and the next wait for clocks of Argo CD and Kubernetes, and so do it together.
-describe.concurrent("removing an overlay directory in Git", () => {
-  it("removes the app in dev; prod keeps it running and reports it", async () => {
-    for (const name of ["dev", "prod"])
-      await rm(join(work, "overlays", name, "product-service"), { recursive: true });
-    await push("product-service is given up");
-    await until("dev-product-service is gone", async () => {
-      const gone = (await applications()).every(({ name }) => name !== "dev-product-service");
-      return gone ? true : undefined;
-    });
-    const left = await kubectl("dev", "-n", "microservices", "get", "deployments,services", "-o", "name");
-    expect(left).not.toContain("product-service");
-
-    const prod = await until("prod-product-service is reported", async () => {
-      const app = await applicationOf("prod-product-service");
-      return app?.sync === "Unknown" && /app path does not exist/.test(app.message) ? app : undefined;
-    });
-    expect(prod.message).toContain("overlays/prod/product-service");
-    expect(await kubectl("prod", "-n", "microservices", "get", "deployment", "-o", "name")).toContain(
-      "product-service",
-    );
-
-    await revert();
-    await untilHealthy("dev-product-service");
-    await untilHealthy("prod-product-service");
   });
 });
 

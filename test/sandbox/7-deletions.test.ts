@@ -1,0 +1,172 @@
+/** What goes and what stays when something leaves Git or is deleted by hand. docs/verification.md says which sentence is shown where. */
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
+import { beforeAll, describe, expect, it } from "vitest";
+import { run } from "../../scripts/lib/exec.ts";
+import {
+  applicationOf,
+  applications,
+  ENVIRONMENTS,
+  ensureProd,
+  env,
+  kubectl,
+  npm,
+  push,
+  revert,
+  until,
+  untilHealthy,
+  work,
+} from "./support.ts";
+
+type Environment = (typeof ENVIRONMENTS)[number];
+
+async function hub(...args: string[]): Promise<string> {
+  return kubectl("hub", "--namespace", "argocd", ...args);
+}
+
+async function argocd(...args: string[]): Promise<string> {
+  return run("argocd", ["app", ...args], { env });
+}
+
+/** Objects of these kinds, each as kind, name and the identity that only this one has. */
+async function identities(context: Environment, kinds: string): Promise<string[]> {
+  const path = "jsonpath={range .items[*]}{.kind} {.metadata.name} {.metadata.uid}{'\\n'}{end}";
+  const text = await kubectl(context, "get", kinds, "--all-namespaces", "-o", path);
+  return text.trim().split("\n").toSorted();
+}
+
+/** Everything that holds data. */
+async function holders(): Promise<Record<string, string[]>> {
+  const lists = ENVIRONMENTS.map(async (context) => [
+    context,
+    [
+      ...(await identities(context, "namespaces")),
+      ...(await identities(context, "statefulsets,persistentvolumeclaims")),
+    ],
+  ]);
+  return Object.fromEntries(await Promise.all(lists));
+}
+
+/** Has the ApplicationSets look at Git now; they learn of a push within half a minute. */
+async function refresh(): Promise<void> {
+  const now = "argocd.argoproj.io/application-set-refresh=true";
+  await hub("annotate", "applicationsets", ...ENVIRONMENTS, "--overwrite", now);
+}
+
+async function removeOverlays(...paths: string[]): Promise<void> {
+  for (const path of paths) await rm(join(work, "overlays", path), { recursive: true });
+}
+
+/** Waits until Argo CD is to delete all of these applications. */
+async function untilTheyAreToGo(...names: string[]): Promise<void> {
+  await until(`${names.join(", ")} are to go`, async () => {
+    const path = "jsonpath={.items[*].metadata.deletionTimestamp}";
+    const times = (await hub("get", "applications", ...names, "-o", path)).trim();
+    return times.split(" ").length === names.length || undefined;
+  });
+}
+
+/** No, it was a mistake: docs/decisions/0004-prod-waits.md. */
+async function keep(name: string): Promise<void> {
+  await hub("patch", "application", name, "--type=merge", "-p", '{"metadata":{"finalizers":null}}');
+}
+
+async function untilGone(...names: string[]): Promise<void> {
+  await until(`${names.join(", ")} are gone`, async () => {
+    const left = (await applications()).map(({ name }) => name);
+    return !names.some((name) => left.includes(name)) || undefined;
+  });
+}
+
+beforeAll(ensureProd);
+
+describe("an overlay that leaves Git, and a cluster that loses its label", () => {
+  const STORES = ["postgresql", "redis"];
+
+  it("take their applications along in dev and staging, but nothing that holds data; prod runs on", async () => {
+    const before = await holders();
+    const staging = (await applications()).filter((app) => app.env === "staging").map(({ name }) => name);
+    await removeOverlays("dev/foundation", "dev/postgresql", "dev/product-service", "prod/product-service");
+    await push("product-service is given up, and more by mistake");
+    await hub("label", "secrets", "cluster-staging", "cluster-prod", "environment-");
+    await refresh();
+
+    const waiting = ["foundation", ...STORES].map((app) => `staging-${app}`);
+    await untilTheyAreToGo("dev-foundation", "dev-postgresql", ...waiting);
+    await untilGone("dev-product-service", ...staging.filter((name) => !waiting.includes(name)));
+    const left = await kubectl("dev", "-n", "microservices", "get", "deployments,services", "-o", "name");
+    expect(left).not.toContain("product-service");
+    expect(await kubectl("staging", "-n", "microservices", "get", "deployments", "-o", "name")).toBe("");
+    expect(await holders()).toEqual(before);
+
+    const prod = await until("prod-product-service is reported", async () => {
+      const app = await applicationOf("prod-product-service");
+      return app?.sync === "Unknown" && /app path does not exist/.test(app.message) ? app : undefined;
+    });
+    expect(prod.message).toContain("overlays/prod/product-service");
+    expect((await applications()).filter((app) => app.env === "prod")).toHaveLength(staging.length);
+    expect(await kubectl("prod", "-n", "microservices", "get", "deployments", "-o", "name")).toContain(
+      "product-service",
+    );
+
+    // On purpose: docs/new-service.md.
+    await argocd("delete", "prod-product-service", "--cascade", "--yes");
+    await untilGone("prod-product-service");
+    expect(await kubectl("prod", "-n", "microservices", "get", "all", "-o", "name")).not.toContain(
+      "product-service",
+    );
+
+    await revert();
+    for (const name of ["staging", "prod"])
+      await hub("label", "secret", `cluster-${name}`, `environment=${name}`);
+    for (const name of ["dev-foundation", ...waiting]) await keep(name);
+    await argocd("confirm-deletion", "dev-postgresql");
+    await refresh();
+    await until("prod has product-service again", async () => {
+      return (await applicationOf("prod-product-service")) === undefined ? undefined : true;
+    });
+    expect((await npm("run", "sync", "prod", "product-service")).stderr).toBe("");
+    await Promise.all(
+      [...staging, "dev-foundation", "dev-product-service"].map(async (name) => untilHealthy(name)),
+    );
+
+    // Yes, it shall go: the StatefulSet is another one, with the claim of before.
+    await until("dev's postgresql is made anew", async () => {
+      const names = (await identities("dev", "statefulsets")).filter((one) => !before["dev"]?.includes(one));
+      return names.length === 1 || undefined;
+    });
+    await untilHealthy("dev-postgresql");
+    const after = await holders();
+    const gone = (name: Environment) => before[name]?.filter((one) => !after[name]?.includes(one));
+    expect(gone("dev")).toEqual([expect.stringMatching(/^StatefulSet postgresql /)]);
+    expect(gone("staging")).toEqual([]);
+    expect(gone("prod")).toEqual([]);
+  });
+});
+
+describe("a file of the catalogue that leaves Git", () => {
+  it("takes no namespace and nothing in it along, in no environment", async () => {
+    const before = await holders();
+    for (const app of ["foundation", "payment-service"]) await rm(join(work, `apps/${app}.yaml`));
+    await push("The foundation leaves the catalogue, and a service, too");
+    await refresh();
+    await untilTheyAreToGo("dev-foundation", "staging-foundation");
+    await untilGone("dev-payment-service", "staging-payment-service");
+    expect(await holders()).toEqual(before);
+    const prod = await hub(
+      "get",
+      "application",
+      "prod-foundation",
+      "-o",
+      "jsonpath={.metadata.deletionTimestamp}",
+    );
+    expect(prod).toBe("");
+
+    await revert();
+    for (const name of ["dev-foundation", "staging-foundation"]) await keep(name);
+    await refresh();
+    for (const name of ENVIRONMENTS)
+      for (const app of ["foundation", "payment-service"]) await untilHealthy(`${name}-${app}`);
+    expect(await holders()).toEqual(before);
+  });
+});
