@@ -23,6 +23,7 @@ const ARGOCD = "test/tree/argocd/!(environments|root|settings).test.ts";
 export default defineConfig({
   test: {
     sequence: { sequencer: InOrder },
+    globalSetup: ["test/support/commands.ts"],
     // Most tests wait for programs that they have started: two cores have time for four of them.
     maxWorkers: Math.max(4, availableParallelism()),
     projects: [

@@ -5,8 +5,9 @@ import { describe, expect, inject, it, onTestFinished } from "vitest";
 import { type RunResult, tryRun } from "../../scripts/lib/exec.ts";
 import { formatHolds } from "../../scripts/lib/release/hold.ts";
 import { formatRelease } from "../../scripts/lib/release/release.ts";
-import { programLine, repositoryRoot } from "../../scripts/lib/repository.ts";
+import { repositoryRoot } from "../../scripts/lib/repository.ts";
 import type { StatusRow } from "../../scripts/lib/status/status.ts";
+import { bundledLine } from "../support/commands.ts";
 import { git, temporary, write } from "../support/tree.ts";
 import {
   ask,
@@ -33,7 +34,7 @@ async function status(
   args: readonly string[],
   env: Record<string, string> = { FORGE_TOKEN: inject("token") },
 ): Promise<RunResult> {
-  return tryRun(...programLine(repositoryRoot(), "status", ["--root", root, ...args]), {
+  return tryRun(...bundledLine("status", ["--root", root, ...args]), {
     cwd: root,
     env: environment(env),
   });

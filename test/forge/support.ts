@@ -5,8 +5,9 @@ import { join } from "node:path";
 import { inject, onTestFinished } from "vitest";
 import { z } from "zod";
 import { ask as askForge } from "../../scripts/lib/bench/forge.ts";
-import { programLine, repositoryRoot } from "../../scripts/lib/repository.ts";
+import { repositoryRoot } from "../../scripts/lib/repository.ts";
 import { cacheDir } from "../../scripts/lib/tools/cache.ts";
+import { bundledLine } from "../support/commands.ts";
 import { git, settings, smallTree, temporary, write } from "../support/tree.ts";
 import { OWNER } from "./setup.ts";
 
@@ -138,7 +139,7 @@ export async function commandLine(
   env: Record<string, string> = { FORGE_TOKEN: inject("token") },
   started: Started = () => {},
 ): Promise<Result> {
-  const child = spawn(...programLine(repositoryRoot(), verb, ["--root", root, ...args]), {
+  const child = spawn(...bundledLine(verb, ["--root", root, ...args]), {
     cwd: root,
     env: environment(env),
     stdio: ["ignore", "pipe", "pipe"],

@@ -8,9 +8,9 @@ import { renderedDiffs } from "../../scripts/lib/manifests/change-text.ts";
 import { plaintextInTree, plaintextStaged } from "../../scripts/lib/plaintext/history.ts";
 import { allReleases, checkProvenance } from "../../scripts/lib/release/provenance.ts";
 import { formatRelease } from "../../scripts/lib/release/release.ts";
-import { programLine, repositoryRoot } from "../../scripts/lib/repository.ts";
 import { readStatus } from "../../scripts/lib/status/status.ts";
 import { changedOverlays } from "../../scripts/lib/tree/overlays.ts";
+import { bundledLine } from "../support/commands.ts";
 import { configured, type Settings, type SettingsWay, WAYS } from "../support/git-settings.ts";
 import { commit, git, smallRepository, temporary, write } from "../support/tree.ts";
 
@@ -71,7 +71,7 @@ describe("files that git does not look at", () => {
   ])("%s refuses a sparse checkout", async (verb, args) => {
     const root = await smallRepository();
     await git(root, ...SPARSE);
-    const result = await tryRun(...programLine(repositoryRoot(), verb, ["--root", root, ...args]));
+    const result = await tryRun(...bundledLine(verb, ["--root", root, ...args]));
     expect(result).toEqual({
       exitCode: 3,
       stdout: "",

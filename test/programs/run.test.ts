@@ -52,7 +52,8 @@ console.log(await read());`,
 import data from "./part.json" with { type: "json" };
 export async function read(): Promise<string> {
   const { parse } = await import("yaml");
-  return limit(1)(() => data.word + parse("[ YAML ]")[0]);
+  const { z } = await import("zod"); // is not in the bundle
+  return limit(1)(() => data.word + z.string().parse(parse("[ YAML ]")[0]));
 }`,
   );
   expect({ stdout, stderr }).toEqual({ stdout: "JSONYAML\n", stderr: "" });
@@ -76,7 +77,7 @@ export function fail(word: string): never {
 
 it("a module that is not there is named, with the line that asks for it", async () => {
   const { stderr, exitCode, left } = await start(`\nimport "./none.ts";`, "");
-  expect(stderr).toMatch(/program\.ts:2:7: ERROR: Could not resolve "\.\/none\.ts"/);
+  expect(stderr).toMatch(/Could not resolve "\.\/none\.ts"\n\n.*program\.ts:2:7:/);
   expect({ exitCode, left }).toEqual({ exitCode: 1, left: [] });
 });
 
@@ -87,6 +88,6 @@ it("leaves nothing behind where there is no room for the bundle", async () => {
   const { stderr } = await tryRun("sh", ["-c", 'ulimit -f 1; "$0" "$@"', command, ...args], {
     env: { ...process.env, TMPDIR: scratch },
   });
-  expect(stderr).toContain("EFBIG");
+  expect(stderr).toContain("file too large");
   expect(await readdir(scratch)).toEqual([]);
 });

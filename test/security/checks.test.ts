@@ -2,7 +2,7 @@
 import { expect, it } from "vitest";
 import { run } from "../../scripts/lib/exec.ts";
 import { deployedBranch } from "../../scripts/lib/release/provenance.ts";
-import { programLine, repositoryRoot } from "../../scripts/lib/repository.ts";
+import { bundledLine } from "../support/commands.ts";
 import { commit, git, smallRepository, write } from "../support/tree.ts";
 
 /** A checkout as a job has it: HEAD is the change, main is known as it is on the forge. */
@@ -16,7 +16,7 @@ async function change(files: Record<string, string>): Promise<string> {
 
 async function jobs(root: string): Promise<string[]> {
   const base = ["--base", "refs/remotes/origin/main"];
-  const text = await run(...programLine(repositoryRoot(), "jobs", ["--root", root, ...base]));
+  const text = await run(...bundledLine("jobs", ["--root", root, ...base]));
   return JSON.parse(text);
 }
 

@@ -2,8 +2,9 @@
 import { expect, it } from "vitest";
 import { tryRun } from "../../scripts/lib/exec.ts";
 import { describeFinding } from "../../scripts/lib/finding.ts";
-import { programLine, repositoryRoot } from "../../scripts/lib/repository.ts";
+import { repositoryRoot } from "../../scripts/lib/repository.ts";
 import { trackedFindings } from "../../scripts/lib/tree/tracked.ts";
+import { bundledLine } from "../support/commands.ts";
 import { commit, git, smallRepository, write } from "../support/tree.ts";
 
 const hidden = "programs read hidden files for themselves; rename or remove it";
@@ -71,7 +72,7 @@ it("`npm run check` says so", async () => {
   const root = await smallRepository();
   await write(root, { ".npmrc": "node-options=--require=./payload" });
   await commit(root);
-  const check = programLine(repositoryRoot(), "check", ["--no-server", "--root", root, "--base", "main"]);
+  const check = bundledLine("check", ["--no-server", "--root", root, "--base", "main"]);
   const { stdout, exitCode } = await tryRun(...check);
   expect({ stdout, exitCode }).toMatchObject({
     stdout: expect.stringContaining(".npmrc:1: .npmrc is no known name in the root"),

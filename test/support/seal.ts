@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { programLine, repositoryRoot } from "../../scripts/lib/repository.ts";
+import { repositoryRoot } from "../../scripts/lib/repository.ts";
 import { createIdentity, formatIdentity, type Identity } from "../../scripts/lib/secrets/age.ts";
 import { parseSealedPath } from "../../scripts/lib/secrets/credential.ts";
 import { formatRules } from "../../scripts/lib/secrets/recipients.ts";
@@ -11,6 +11,7 @@ import { valuesOf } from "../../scripts/lib/secrets/sealed.ts";
 import { connectSops, type Sops } from "../../scripts/lib/secrets/sops.ts";
 import { cacheDir } from "../../scripts/lib/tools/cache.ts";
 import { resolveTools } from "../../scripts/lib/tools/resolve.ts";
+import { bundledLine } from "./commands.ts";
 import { smallTree, temporary, write } from "./tree.ts";
 
 export const ENVIRONMENTS = ["dev", "test", "live"] as const;
@@ -125,7 +126,7 @@ export async function opened({ root, sops }: SealRepository, path: string): Prom
 
 /** The command line of `npm run seal`, without npm. */
 export function sealCommand({ root }: SealRepository, ...args: readonly string[]): [string, ...string[]] {
-  const [command, line] = programLine(repositoryRoot(), "seal", ["--root", root, ...args]);
+  const [command, line] = bundledLine("seal", ["--root", root, ...args]);
   return [command, ...line];
 }
 

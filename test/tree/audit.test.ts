@@ -3,17 +3,17 @@ import { expect, it } from "vitest";
 import { tryRun } from "../../scripts/lib/exec.ts";
 import { renderOverlays } from "../../scripts/lib/manifests/rendering.ts";
 import { overlayFindings } from "../../scripts/lib/release/overlay.ts";
-import { programLine } from "../../scripts/lib/repository.ts";
 import { referenceFindings } from "../../scripts/lib/secrets/audit-references.ts";
 import { renderedFindings } from "../../scripts/lib/secrets/audit-rendered.ts";
 import { readCatalogue } from "../../scripts/lib/tree/catalogue.ts";
 import { readEnvironments } from "../../scripts/lib/tree/environment.ts";
 import { allOverlays } from "../../scripts/lib/tree/overlays.ts";
 import { readSettings } from "../../scripts/lib/tree/settings.ts";
+import { bundledLine } from "../support/commands.ts";
 import { kustomize, ROOT } from "./support.ts";
 
 it("`npm run secrets` is green: it has notes at most", async () => {
-  const { exitCode, stdout, stderr } = await tryRun(...programLine(ROOT, "secrets", ["--json"]));
+  const { exitCode, stdout, stderr } = await tryRun(...bundledLine("secrets", ["--json"]));
   const { secrets, findings }: { secrets: unknown[]; findings: { severity: string }[] } = JSON.parse(stdout);
   expect(findings.filter(({ severity }) => severity !== "note")).toEqual([]);
   expect(secrets.length).toBeGreaterThan(0);

@@ -1,14 +1,6 @@
 /** One request of a forge's API: the way there, how long it may take, and where it may be sent on to. The importer of undici. */
 import { createSecureContext } from "node:tls";
-import {
-  Agent,
-  type Dispatcher,
-  fetch,
-  ProxyAgent,
-  type RequestInit,
-  type Response,
-  Socks5ProxyAgent,
-} from "undici";
+import type { Dispatcher, RequestInit, Response, Socks5ProxyAgent } from "undici";
 import { RefusedError } from "../errors.ts";
 import type { Tls, Way } from "../git/network.ts";
 
@@ -30,12 +22,15 @@ const MOST_REDIRECTS = 3;
  * @param timeoutMs how long a request may take, from the connection to the last byte of the answer
  */
 export function sender(way: Way | undefined, timeoutMs: number): Send {
-  const dispatcher = dispatcherOf(way ?? {});
+  let dispatcher: Dispatcher | undefined;
   return async (url, init) => {
+    // Loaded only when there is a request to send: it takes longer than all else that a command loads.
+    const undici = await import("undici");
+    dispatcher ??= dispatcherOf(undici, way ?? {});
     const signal = AbortSignal.timeout(timeoutMs);
     let target = new URL(url);
     for (let redirects = 0; ; redirects += 1) {
-      const response = await fetch(target, { ...init, dispatcher, signal, redirect: "manual" });
+      const response = await undici.fetch(target, { ...init, dispatcher, signal, redirect: "manual" });
       // A connection that breaks off later would look like a forge that answers nonsense.
       await response.clone().arrayBuffer();
       const location =
@@ -57,20 +52,19 @@ function nextTarget(from: URL, location: string, method: string, redirects: numb
   );
 }
 
-function dispatcherOf({
-  proxy,
-  tls,
-  proxyTls,
-}: Partial<Pick<Way, "proxy" | "tls" | "proxyTls">>): Dispatcher {
+function dispatcherOf(
+  undici: typeof import("undici"),
+  { proxy, tls, proxyTls }: Partial<Pick<Way, "proxy" | "tls" | "proxyTls">>,
+): Dispatcher {
   const connect = connectorOf(tls);
-  if (proxy === undefined) return new Agent({ connect });
+  if (proxy === undefined) return new undici.Agent({ connect });
   // In Git's socks5h the proxy looks names up; here it always does.
   if (/^socks5h?:/.test(proxy)) {
     // Its types leave requestTls out.
     const options: Socks5ProxyAgent.Options & { requestTls: object } = { requestTls: connect };
-    return new Socks5ProxyAgent(proxy.replace(/^socks5h:/, "socks5:"), options);
+    return new undici.Socks5ProxyAgent(proxy.replace(/^socks5h:/, "socks5:"), options);
   }
-  return new ProxyAgent({
+  return new undici.ProxyAgent({
     uri: proxy,
     // As curl, and so git: only what is encrypted needs a tunnel.
     proxyTunnel: false,

@@ -16,8 +16,8 @@ import {
   deployedBranch,
 } from "../../../scripts/lib/release/provenance.ts";
 import { formatRelease, releasePath, renderRelease } from "../../../scripts/lib/release/release.ts";
-import { programLine } from "../../../scripts/lib/repository.ts";
 import { readCatalogue } from "../../../scripts/lib/tree/catalogue.ts";
+import { bundledLine } from "../../support/commands.ts";
 import {
   commit,
   git,
@@ -387,10 +387,9 @@ describe("a release that is held back", () => {
     const { root } = await stale();
     await git(root, "checkout", "--quiet", "early");
     const env = { ...process.env, KUSTOMIZE: await kustomize() };
-    const ended = await tryRun(
-      ...programLine(ROOT, "check", ["--no-server", "--root", root, "--base", "main"]),
-      { env },
-    );
+    const ended = await tryRun(...bundledLine("check", ["--no-server", "--root", root, "--base", "main"]), {
+      env,
+    });
     expect(ended).toMatchObject({
       exitCode: 4,
       stderr: `check: ${LIVE}:1: ${finding.what}; ${finding.way}\n`,
@@ -574,7 +573,7 @@ describe("the order of the environments", () => {
 describe("npm run check", () => {
   async function run(root: string, args: readonly string[] = [], more: NodeJS.ProcessEnv = {}) {
     const env = { ...process.env, KUSTOMIZE: await kustomize(), ...more };
-    return tryRun(...programLine(ROOT, "check", ["--no-server", "--root", root, ...args]), { env });
+    return tryRun(...bundledLine("check", ["--no-server", "--root", root, ...args]), { env });
   }
 
   it("compares with the deployed branch, lists what it looked at, and ends with 4 for a finding", async () => {

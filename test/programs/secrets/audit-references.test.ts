@@ -2,9 +2,9 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { tryRun } from "../../../scripts/lib/exec.ts";
 import type { Finding } from "../../../scripts/lib/finding.ts";
 import { renderOverlays } from "../../../scripts/lib/manifests/rendering.ts";
-import { programLine, repositoryRoot } from "../../../scripts/lib/repository.ts";
 import { referenceFindings } from "../../../scripts/lib/secrets/audit-references.ts";
 import { resolveTool } from "../../../scripts/lib/tools/resolve.ts";
+import { bundledLine } from "../../support/commands.ts";
 import { commit, git, write } from "../../support/tree.ts";
 import { read, type SealedRepository, sealedRepository } from "./audit-support.ts";
 
@@ -96,7 +96,7 @@ describe("a reference", () => {
     await git(root, "branch", "deployed");
     await write(root, { [POD]: withReference("api", "tokem") });
     const run = async (verb: string, ...args: string[]) =>
-      (await tryRun(...programLine(repositoryRoot(), verb, ["--root", root, ...args]))).stdout;
+      (await tryRun(...bundledLine(verb, ["--root", root, ...args]))).stdout;
     const line = "overlays/dev/web/kustomization.yaml:1: Pod shop/web needs the key tokem";
     expect(await run("check", "--no-server", "--base", "deployed")).toContain(line);
     expect(await run("check", "--no-server", "--all")).toContain(line);

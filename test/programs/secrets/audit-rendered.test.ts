@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
 import { tryRun } from "../../../scripts/lib/exec.ts";
-import { programLine, repositoryRoot } from "../../../scripts/lib/repository.ts";
+import { bundledLine } from "../../support/commands.ts";
 import { commit, git, write } from "../../support/tree.ts";
 import { API, DATABASE, read, type SealedRepository, sealedRepository } from "./audit-support.ts";
 
@@ -27,7 +27,7 @@ async function check(files: Record<string, string>): Promise<string> {
   await write(root, files);
   await commit(root);
   const { exitCode, stdout } = await tryRun(
-    ...programLine(repositoryRoot(), "check", ["--no-server", "--root", root, "--base", "deployed"]),
+    ...bundledLine("check", ["--no-server", "--root", root, "--base", "deployed"]),
   );
   expect(exitCode).toBe(4);
   return stdout;

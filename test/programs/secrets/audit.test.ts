@@ -2,7 +2,7 @@ import { readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { type RunResult, tryRun } from "../../../scripts/lib/exec.ts";
-import { programLine, repositoryRoot } from "../../../scripts/lib/repository.ts";
+import { repositoryRoot } from "../../../scripts/lib/repository.ts";
 import { auditSecrets } from "../../../scripts/lib/secrets/audit.ts";
 import { openSecrets } from "../../../scripts/lib/secrets/audit-open.ts";
 import { describeAudit } from "../../../scripts/lib/secrets/audit-print.ts";
@@ -11,6 +11,7 @@ import { sealEnvironment } from "../../../scripts/lib/secrets/environment.ts";
 import { sealCredential, writeSealed } from "../../../scripts/lib/secrets/seal.ts";
 import { parseSealed } from "../../../scripts/lib/secrets/sealed.ts";
 import { readCatalogue } from "../../../scripts/lib/tree/catalogue.ts";
+import { bundledLine } from "../../support/commands.ts";
 import { commit, git, smallTree, temporary, write } from "../../support/tree.ts";
 import { API, COPIED, DATABASE, read, type SealedRepository, sealedRepository } from "./audit-support.ts";
 
@@ -347,7 +348,7 @@ it("the table has a line a Secret and says its state", async () => {
 
 describe("npm run", () => {
   async function run(verb: string, ...args: string[]): Promise<RunResult> {
-    return tryRun(...programLine(ROOT, verb, ["--root", root, ...args]), { env: repository.env });
+    return tryRun(...bundledLine(verb, ["--root", root, ...args]), { env: repository.env });
   }
   const bring = (text: string) => text.replace(/\n.*ecommerce-gitops\/placeholder.*/, "");
   /** What customers use has no placeholder. */

@@ -2,7 +2,6 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type RunResult, tryRun } from "../../../scripts/lib/exec.ts";
-import { programLine, repositoryRoot } from "../../../scripts/lib/repository.ts";
 import { createIdentity, formatIdentity, type Identity } from "../../../scripts/lib/secrets/age.ts";
 import { sealEnvironment } from "../../../scripts/lib/secrets/environment.ts";
 import { formatRules, type Rule } from "../../../scripts/lib/secrets/recipients.ts";
@@ -10,6 +9,7 @@ import { writeSealed } from "../../../scripts/lib/secrets/seal.ts";
 import { valuesOf } from "../../../scripts/lib/secrets/sealed.ts";
 import { connectSops } from "../../../scripts/lib/secrets/sops.ts";
 import { resolveTools } from "../../../scripts/lib/tools/resolve.ts";
+import { bundledLine } from "../../support/commands.ts";
 import { commit, git, smallTree, temporary, write } from "../../support/tree.ts";
 
 const CATALOGUE = {
@@ -136,7 +136,7 @@ export async function sealedRepository(readers: Record<string, string[]>): Promi
       return found;
     },
     async command(script, args, env) {
-      return tryRun(...programLine(repositoryRoot(), script, ["--root", root, ...args]), { env });
+      return tryRun(...bundledLine(script, ["--root", root, ...args]), { env });
     },
   };
 }

@@ -6,11 +6,11 @@ import { randomBytes } from "node:crypto";
 import { readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { programLine, repositoryRoot } from "../../../scripts/lib/repository.ts";
 import { createIdentity } from "../../../scripts/lib/secrets/age.ts";
 import { connectSops } from "../../../scripts/lib/secrets/sops.ts";
 import { onPath } from "../../../scripts/lib/tools/go.ts";
 import { resolveTool } from "../../../scripts/lib/tools/resolve.ts";
+import { bundledLine } from "../../support/commands.ts";
 import {
   type Ended,
   opened,
@@ -129,7 +129,7 @@ async function contents(path: string): Promise<[string, string][]> {
 
 /** The command line of another command than `seal`. */
 function commandLine({ root }: SealRepository, verb: string, ...args: string[]): [string, ...string[]] {
-  const [program, line] = programLine(repositoryRoot(), verb, ["--root", root, ...args]);
+  const [program, line] = bundledLine(verb, ["--root", root, ...args]);
   return [program, ...line];
 }
 
