@@ -1,4 +1,5 @@
 /** Short-lived programs: the only module that imports zx. Long-running ones belong to the sandbox's supervisor. */
+import { type SpawnOptions, spawn } from "node:child_process";
 import { $, type ProcessOutput } from "zx/core";
 import { ExternalError } from "./errors.ts";
 
@@ -56,6 +57,8 @@ export async function tryRunBytes(
   const running = $({
     nothrow: true,
     quiet: true,
+    // Without the shell, which is a second process for each program.
+    spawn: startAs(program, args),
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     ...(options.env === undefined ? {} : { env: options.env }),
     ...(options.input === undefined || options.input === ""
@@ -69,10 +72,20 @@ export async function tryRunBytes(
   const pieces: Buffer[] = [];
   running.stdout.on("data", (piece: Buffer) => pieces.push(piece));
   const output: ProcessOutput = await running;
-  if (output.exitCode === 127 || (output.exitCode === null && output.cause instanceof Error)) {
+  // The system's error, as a negative number.
+  const isRefused = output.exitCode !== null && output.exitCode < 0;
+  if (isRefused || (output.exitCode === null && output.cause instanceof Error)) {
     throw new ExternalError(`${program} cannot be started`, `is ${program} installed and on PATH?`, {
       cause: output,
     });
   }
   return { exitCode: output.exitCode ?? 1, stdout: Buffer.concat(pieces), stderr: output.stderr };
+}
+
+/** What zx is to start instead of a shell that gets the command line. */
+function startAs(program: string, args: readonly string[]): typeof spawn {
+  const start = (_line: string, _none: readonly string[], options: SpawnOptions) =>
+    spawn(program, args, { ...options, shell: false });
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- zx calls it in this one way of several
+  return start as typeof spawn;
 }
