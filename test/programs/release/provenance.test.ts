@@ -28,7 +28,7 @@ import {
   temporary,
   write,
 } from "../../support/tree.ts";
-import { kustomize, ROOT } from "../../tree/support.ts";
+import { kustomize } from "../../tree/support.ts";
 
 const NEWER = "fedcba9876543210fedcba9876543210fedcba98";
 const TEST = releasePath("test", "web");

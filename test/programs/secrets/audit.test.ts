@@ -2,7 +2,6 @@ import { readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { type RunResult, tryRun } from "../../../scripts/lib/exec.ts";
-import { repositoryRoot } from "../../../scripts/lib/repository.ts";
 import { auditSecrets } from "../../../scripts/lib/secrets/audit.ts";
 import { openSecrets } from "../../../scripts/lib/secrets/audit-open.ts";
 import { describeAudit } from "../../../scripts/lib/secrets/audit-print.ts";
@@ -15,7 +14,6 @@ import { bundledLine } from "../../support/commands.ts";
 import { commit, git, smallTree, temporary, write } from "../../support/tree.ts";
 import { API, COPIED, DATABASE, read, type SealedRepository, sealedRepository } from "./audit-support.ts";
 
-const ROOT = repositoryRoot();
 const DAY_MS = 24 * 60 * 60 * 1000;
 const RULES = ".sops.yaml";
 const LIVE = "overlays/live/web/api.sops.yaml";
