@@ -108,9 +108,9 @@ async function putLoad(
       `At https://${host}: it signs one user up, signs in 100 times, 20 at once, and places 500 orders, 50 at once.\n`,
   );
   if (!isSure) await confirm();
-  const rendered = await build(await toolPath("kustomize"), join(repositoryRoot(), "load"));
+  const job = await build(await toolPath("kustomize"), join(repositoryRoot(), "load"));
   const place = { host, address: await gatewayAddress(target), certificate: certificate.toString() };
-  return runLoad(target, loadManifests(rendered, place), onInterrupt);
+  return runLoad(target, loadManifests(job, place), onInterrupt);
 }
 
 /** A cluster is called in Argo CD as in the kubeconfig, or Argo CD has one of the environment only. */

@@ -213,6 +213,8 @@ export interface ServedCertificate {
 interface Certificate {
   readonly validTo: string;
   checkHost(host: string): string | undefined;
+  /** In PEM. */
+  toString(): string;
 }
 
 /** The Secrets that Ingresses name, with their hosts. */

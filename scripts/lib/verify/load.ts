@@ -35,16 +35,11 @@ export interface LoadTarget {
  * @param rendered what kustomize makes of `load/`
  */
 export function loadManifests(rendered: string, { host, address, certificate }: LoadTarget): Manifest[] {
-  const text = rendered.replaceAll("https://api.domain", `https://${host}`);
-  const manifests = parseManifests(text).map((manifest) => {
-    if (manifest.kind !== "Job") return manifest;
-    const job = structuredClone(manifest) as Manifest & { spec: { template: { spec: object } } };
-    Object.assign(job.spec.template.spec, { hostAliases: [{ ip: address, hostnames: [host] }] });
-    return job;
-  });
+  // As load/job.yaml has both.
+  const text = rendered.replaceAll("api.domain", host).replaceAll("192.0.2.1", address);
   const metadata = { name: "certificate", namespace: NAMESPACE };
   const configMap = { apiVersion: "v1", kind: "ConfigMap", metadata, data: { "tls.crt": certificate } };
-  return [...manifests, configMap];
+  return [...parseManifests(text), configMap];
 }
 
 /**

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { expect, it, onTestFinished } from "vitest";
 import { z } from "zod";
 import { tryRun } from "../../../scripts/lib/exec.ts";
-import { type Manifest, podTemplates } from "../../../scripts/lib/manifests/manifest.ts";
+import { ofKind, podTemplates } from "../../../scripts/lib/manifests/manifest.ts";
 import { repositoryRoot } from "../../../scripts/lib/repository.ts";
 import { toolPath } from "../../../scripts/lib/tools/path.ts";
 import { build } from "../../../scripts/lib/tree/kustomize.ts";
@@ -133,6 +133,6 @@ it("is a Job of restricted Pod Security that reaches the gateway under the envir
       },
     ],
   });
-  const certificate = manifests.find(({ metadata }) => metadata.name === "certificate");
-  expect((certificate as Manifest & { data: object }).data).toEqual({ "tls.crt": "PEM" });
+  const certificate = ofKind(manifests, "ConfigMap").find(({ metadata }) => metadata.name === "certificate");
+  expect(certificate?.data).toEqual({ "tls.crt": "PEM" });
 });

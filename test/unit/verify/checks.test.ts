@@ -293,21 +293,36 @@ describe("certificates", () => {
     checkHost: (host: string) => (host === "api.example.com" ? host : undefined),
   });
   it.each([
-    ["that last are well", "api.example.com", certificate("Dec 30 12:00:00 2027 GMT"), undefined],
+    ["that last are well", "api.example.com", certificate("Dec 30 12:00:00 2027 GMT"), []],
     [
       "for another host",
       "api.dev.example.com",
       certificate("Dec 30 12:00:00 2027 GMT"),
-      "is not for api.dev.example.com",
+      [expect.stringContaining("is not for api.dev.example.com")],
     ],
-    ["near their end", "api.example.com", certificate("Dec 10 12:00:00 2026 GMT"), "ends in 10 days"],
-    ["that have ended", "api.example.com", certificate("Nov 29 12:00:00 2026 GMT"), "has ended"],
-    ["that are not there", "api.example.com", undefined, "has no certificate for api.example.com"],
-  ])("%s", (_, host, found, fact) => {
+    [
+      "near their end",
+      "api.example.com",
+      certificate("Dec 10 12:00:00 2026 GMT"),
+      [expect.stringContaining("ends in 10 days")],
+    ],
+    [
+      "that have ended",
+      "api.example.com",
+      certificate("Nov 29 12:00:00 2026 GMT"),
+      [expect.stringContaining("has ended")],
+    ],
+    [
+      "that are not there",
+      "api.example.com",
+      undefined,
+      [expect.stringContaining("has no certificate for api.example.com")],
+    ],
+  ])("%s", (_, host, found, expected) => {
     const { findings: lines } = checkCertificates(
       [{ secret: "gateway/gateway-tls", host, certificate: found }],
       NOW,
     );
-    expect(lines).toEqual(fact === undefined ? [] : [expect.stringContaining(fact)]);
+    expect(lines).toEqual(expected);
   });
 });
