@@ -1,5 +1,5 @@
 /** What goes and what stays when something leaves Git or is deleted by hand. docs/verification.md says which sentence is shown where. */
-import { rm } from "node:fs/promises";
+import { readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { run } from "../../scripts/lib/exec.ts";
@@ -51,6 +51,11 @@ async function holders(): Promise<Record<string, string[]>> {
 async function refresh(): Promise<void> {
   const now = "argocd.argoproj.io/application-set-refresh=true";
   await hub("annotate", "applicationsets", ...ENVIRONMENTS, "--overwrite", now);
+}
+
+async function edit(path: string, change: (text: string) => string): Promise<void> {
+  const file = join(work, path);
+  await writeFile(file, change(await readFile(file, "utf8")));
 }
 
 async function removeOverlays(...paths: string[]): Promise<void> {
@@ -168,5 +173,124 @@ describe("a file of the catalogue that leaves Git", () => {
     for (const name of ENVIRONMENTS)
       for (const app of ["foundation", "payment-service"]) await untilHealthy(`${name}-${app}`);
     expect(await holders()).toEqual(before);
+  });
+});
+
+describe("a namespace or a StatefulSet that leaves Git while its application stays", () => {
+  const drop = (kind: string, name: string) => (text: string) =>
+    `${text}  - target:\n      kind: ${kind}\n      name: ${name}\n    patch: |\n      kind: ${kind}\n      metadata:\n        name: ${name}\n      $patch: delete\n`;
+  const untilItWaits = async (name: string) =>
+    until(`the sync of ${name} waits`, async () => {
+      const path = "jsonpath={.status.operationState.phase} {.status.operationState.message}";
+      const text = await hub("get", "application", name, "-o", path);
+      return /^Running .*waiting for pruning confirmation/.test(text) || undefined;
+    });
+
+  it("stays until a person has said so; what comes back to Git meanwhile has never gone", async () => {
+    const before = await holders();
+    await edit("overlays/dev/foundation/kustomization.yaml", (text) =>
+      drop("Namespace", "logging")(`${text}patches:\n`),
+    );
+    await edit("overlays/dev/redis/kustomization.yaml", drop("StatefulSet", "redis"));
+    await push("A namespace and a store are given up");
+    await untilItWaits("dev-foundation");
+    await untilItWaits("dev-redis");
+    expect(await holders()).toEqual(before);
+
+    await argocd("confirm-deletion", "dev-redis");
+    await until("the StatefulSet is gone", async () => {
+      return (await identities("dev", "statefulsets")).every((one) => !one.includes(" redis ")) || undefined;
+    });
+    const claims = (list: string[] = []) => list.filter((one) => one.startsWith("PersistentVolumeClaim"));
+    expect(claims((await holders())["dev"])).toEqual(claims(before["dev"]));
+
+    await revert();
+    await argocd("terminate-op", "dev-foundation");
+    for (const name of ["dev-foundation", "dev-redis"]) await untilHealthy(name);
+    const after = await holders();
+    expect(before["dev"]?.filter((one) => !after["dev"]?.includes(one))).toEqual([
+      expect.stringMatching(/^StatefulSet redis /),
+    ]);
+  });
+});
+
+describe("what a person deletes on the hub", () => {
+  const WORKLOADS = "deployments,statefulsets,services,configmaps";
+
+  it.each([
+    ["an Application of prod", ["application", "prod-redis"]],
+    ["prod's ApplicationSet", ["applicationset", "prod"]],
+    ["prod's ApplicationSet and all that belongs to it", ["applicationset", "prod", "--cascade=foreground"]],
+  ])("%s comes again, and what it has deployed never goes", async (_, what) => {
+    const before = await identities("prod", WORKLOADS);
+    await hub("delete", ...what);
+    if (what[0] === "applicationset") await argocd("sync", "root-prod");
+    await untilHealthy("prod-redis");
+    await untilHealthy("prod-user-service");
+    expect(await identities("prod", WORKLOADS)).toEqual(before);
+  });
+});
+
+describe("what a person deletes in a cluster", () => {
+  it("a StorageClass comes again with another driver, and its volumes stay", async () => {
+    const volumes = await identities("dev", "persistentvolumes");
+    expect(volumes).not.toEqual([""]);
+    await edit("overlays/dev/storage/fast-ssd.yaml", (text) =>
+      text.replace("ebs.csi.aws.com", "csi.example.com"),
+    );
+    await push("Another storage driver");
+    const untilRefused = async () =>
+      until("dev-storage is refused", async () => {
+        return (
+          /updates to provisioner are forbidden/.test((await applicationOf("dev-storage"))?.message ?? "") ||
+          undefined
+        );
+      });
+    await untilRefused();
+    await kubectl("dev", "delete", "storageclass", "fast-ssd");
+    await untilHealthy("dev-storage");
+    const path = "jsonpath={.provisioner}";
+    expect(await kubectl("dev", "get", "storageclass", "fast-ssd", "-o", path)).toBe("csi.example.com");
+    await revert();
+    await untilRefused();
+    await kubectl("dev", "delete", "storageclass", "fast-ssd");
+    await untilHealthy("dev-storage");
+    expect(await identities("dev", "persistentvolumes")).toEqual(volumes);
+  });
+
+  it("a StatefulSet that is deleted around its pod comes again with a larger claim, and the pod runs on", async () => {
+    const pods = async () =>
+      (await identities("dev", "pods")).filter((one) => one.includes(" postgresql-0 "));
+    const before = await pods();
+    const size = '{"spec":{"resources":{"requests":{"storage":"12Gi"}}}}';
+    await kubectl("dev", "-n", "data", "patch", "pvc", "data-postgresql-0", "--type", "merge", "-p", size);
+    const sizes = ["10Gi", "12Gi", "10Gi"] as const;
+    for (const [from, to] of [sizes.slice(0, 2), sizes.slice(1)]) {
+      await edit("overlays/dev/postgresql/storage.yaml", (text) => text.replace(String(from), String(to)));
+      await push(`A disk of ${to}`);
+      await until("dev-postgresql is refused", async () => {
+        const { message = "" } = (await applicationOf("dev-postgresql")) ?? {};
+        return /updates to statefulset spec for fields other than/.test(message) || undefined;
+      });
+      await kubectl("dev", "-n", "data", "delete", "statefulset", "postgresql", "--cascade=orphan");
+      expect((await npm("run", "sync", "dev", "postgresql")).stderr).toBe("");
+      expect(await pods()).toEqual(before);
+    }
+  });
+
+  it("a namespace goes with its claims", async () => {
+    const claim = {
+      apiVersion: "v1",
+      kind: "PersistentVolumeClaim",
+      metadata: { name: "data", namespace: "given-up" },
+      spec: { accessModes: ["ReadWriteOnce"], resources: { requests: { storage: "1Gi" } } },
+    };
+    await kubectl("dev", "create", "namespace", "given-up");
+    const create = ["--context", "dev", "create", "--filename", "-"];
+    await run("kubectl", create, { env, input: JSON.stringify(claim) });
+    await kubectl("dev", "delete", "namespace", "given-up");
+    expect((await identities("dev", "persistentvolumeclaims")).join()).not.toContain(
+      "PersistentVolumeClaim data ",
+    );
   });
 });
