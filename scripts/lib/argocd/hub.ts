@@ -11,9 +11,11 @@ const NAMESPACE = "argocd";
 /** What Argo CD itself applies with, so that a field that leaves Git later is Argo CD's to remove. */
 const ARGOCD_MANAGER = "argocd-controller";
 const OWN_MANAGER = "bootstrap";
+/** Upstream brings one of the Secrets, empty: applied anew by the same manager, it would lose the credential for a moment. */
+const CREDENTIAL_MANAGER = "bootstrap-credential";
 /** The account that Argo CD uses in a cluster: argocd/cluster. */
 const TOKEN = { name: "argocd-manager-long-lived-token", namespace: "kube-system" };
-const CRDS = ["applications", "applicationsets", "appprojects"].map((name) => `crd/${name}.argoproj.io`);
+const KINDS = "applications,applicationsets,appprojects";
 
 /** A cluster to be registered: its name starts with its environment, so that the environment's AppProject admits it. */
 export interface ClusterRequest {
@@ -251,7 +253,13 @@ export async function installArgocd(target: Target, { config, install }: Plan["a
   const objects = parseAllDocuments(config).map((document): unknown => document.toJS());
   await apply(target, ARGOCD_MANAGER, objects.filter(isConfigMap));
   await apply(target, OWN_MANAGER, install, ["--namespace", NAMESPACE]);
-  await kubectl(target, ["wait", "--for=condition=Established", "--timeout=60s", ...CRDS]);
+  // Not `kubectl wait`: it fails on a definition that has no conditions yet.
+  await waitFor("the hub serves Argo CD's kinds", async () =>
+    kubectl(target, ["get", KINDS, "--namespace", NAMESPACE]).then(
+      () => true,
+      () => undefined,
+    ),
+  );
 }
 
 function isConfigMap(object: unknown): boolean {
@@ -279,7 +287,7 @@ export async function storeCredential(
   if ("password" in credential) {
     objects.push(secret("argocd-notifications-secret", {}, { "forge-token": credential.password }));
   }
-  await apply(target, OWN_MANAGER, objects);
+  await apply(target, CREDENTIAL_MANAGER, objects);
 }
 
 /**
