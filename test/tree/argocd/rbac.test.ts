@@ -4,9 +4,12 @@ import { z } from "zod";
 import { argocdAdmin, only, type Resource, render } from "./support.ts";
 
 const Project = z.object({
-  roles: z.array(
-    z.object({ name: z.string(), groups: z.array(z.string()).default([]), policies: z.array(z.string()) }),
-  ),
+  // The project of the hub has none: administrators sync it.
+  roles: z
+    .array(
+      z.object({ name: z.string(), groups: z.array(z.string()).default([]), policies: z.array(z.string()) }),
+    )
+    .default([]),
 });
 
 const admin = await argocdAdmin();
