@@ -4,6 +4,7 @@
  */
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
+import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -17,7 +18,8 @@ const OUTSIDE = {
 };
 
 const checkout = dirname(import.meta.dirname);
-const packages = join(checkout, "node_modules");
+// Those of this checkout; a clone inside of it, such as the sandbox's, has none of its own.
+const packages = dirname(dirname(createRequire(import.meta.url).resolve("esbuild/package.json")));
 const program = resolve(import.meta.dirname, `${process.argv[2]}.ts`);
 // Readable by its user only.
 const directory = mkdtempSync(join(tmpdir(), "ecommerce-gitops-run-"));
@@ -58,7 +60,7 @@ try {
       stdio: ["pipe", "ignore", "inherit"],
       // esbuild looks for a manifest of Yarn from this directory up.
       cwd: "/",
-      // The packages of this checkout, wherever the program is.
+      // Wherever the program is.
       env: { ...process.env, NODE_PATH: packages },
     },
   );
