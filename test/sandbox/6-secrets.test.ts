@@ -100,7 +100,7 @@ describe("from a clean start", () => {
     expect(tls?.type).toBe("Opaque");
     expect(tls?.metadata.labels["app.kubernetes.io/name"]).toBe("apisix");
     const certificate = new X509Certificate(Buffer.from(tls?.data?.["tls.crt"] ?? "", "base64"));
-    expect(certificate.subjectAltName).toBe(`DNS:api.${(await readSettings(root)).domain}`);
+    expect(certificate.subjectAltName).toBe(`DNS:api.dev.${(await readSettings(root)).domain}`);
   });
 
   it("each environment's key opens its own files and no other's, and only dev's is at hand", async () => {

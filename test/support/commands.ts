@@ -45,6 +45,9 @@ async function bundleInto(outdir: string): Promise<void> {
     // Stays outside, as scripts/run.js has it: of a package that is no ES module, a part of the bundle would have no names.
     alias: { undici: pathToFileURL(join(root, "node_modules/undici/index.js")).href },
     external: ["file:*"],
+    // As scripts/run.js has both.
+    conditions: [],
+    mainFields: ["module", "main"],
     bundle: true,
     // What a command does not import, it does not load.
     splitting: true,
