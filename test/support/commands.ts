@@ -18,6 +18,12 @@ declare module "vitest" {
   }
 }
 
+const OUTSIDE = {
+  "@peculiar/x509": "build/x509.es.js",
+  "reflect-metadata": "Reflect.js",
+  undici: "index.js",
+};
+
 /** How a command of this checkout is started as a process of its own. */
 export function bundledLine(verb: string, args: readonly string[]): [command: string, args: string[]] {
   return [process.execPath, [join(inject("commands"), `${verb}.mjs`), ...args]];
@@ -42,12 +48,14 @@ async function bundleInto(outdir: string): Promise<void> {
     banner: {
       js: 'import { createRequire as requireOf } from "node:module"; const require = requireOf("/");',
     },
-    // Stays outside, as scripts/run.js has it: of a package that is no ES module, a part of the bundle would have no names.
-    alias: { undici: pathToFileURL(join(root, "node_modules/undici/index.js")).href },
+    // These stay outside, as scripts/run.js has it: split, they would lose their names, or be loaded in another order.
+    alias: Object.fromEntries(
+      Object.entries(OUTSIDE).map(([name, file]) => [
+        name,
+        pathToFileURL(join(root, "node_modules", name, file)).href,
+      ]),
+    ),
     external: ["file:*"],
-    // As scripts/run.js has both.
-    conditions: [],
-    mainFields: ["module", "main"],
     bundle: true,
     // What a command does not import, it does not load.
     splitting: true,
