@@ -112,7 +112,8 @@ describe("a held release", () => {
   it("that comes back by a stale green is found by the check of the push, with the way back", async () => {
     const { root, newer } = await rolledBack();
     await git(root, "checkout", "--quiet", "stale");
-    await write(root, { [LIVE]: newer });
+    // With a file of its own: the same content in the same second would be main's own commit.
+    await write(root, { [LIVE]: newer, "docs/stale.md": "opened before the rollback\n" });
     await commit(root);
     // Green when it was checked: main did not hold anything yet.
     expect(await look(root, "main~1")).toEqual([]);
