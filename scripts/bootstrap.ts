@@ -1,9 +1,9 @@
 /** `npm run bootstrap`: brings Argo CD and this repository's roots to a real hub cluster. docs/bootstrap.md. */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { createInterface } from "node:readline/promises";
 import * as hub from "./lib/argocd/hub.ts";
 import { command, main } from "./lib/cli/command.ts";
+import { confirm } from "./lib/cli/confirm.ts";
 import { RefusedError } from "./lib/errors.ts";
 import { uncommitted } from "./lib/git/checkout.ts";
 import type { Target } from "./lib/kubectl.ts";
@@ -150,15 +150,6 @@ async function planOf(request: {
     account: await render("argocd/cluster"),
     directories: await Promise.all(paths.map(async (path) => ({ path, manifests: await render(path) }))),
   };
-}
-
-async function confirm(): Promise<void> {
-  if (!process.stdin.isTTY)
-    throw new RefusedError("nobody can be asked here", "say --yes if the plan above is right");
-  const terminal = createInterface({ input: process.stdin, output: process.stderr });
-  const answer = await terminal.question("Do this? [y/N] ");
-  terminal.close();
-  if (!/^y(es)?$/i.test(answer.trim())) throw new RefusedError("nothing was changed");
 }
 
 function say(line: string): void {

@@ -37,7 +37,7 @@ import { renderedFindings } from "./lib/secrets/audit-rendered.ts";
 import { toolPath } from "./lib/tools/path.ts";
 import { type App, readCatalogue } from "./lib/tree/catalogue.ts";
 import { readEnvironments } from "./lib/tree/environment.ts";
-import { allOverlays, changedOverlays, environmentOverlays } from "./lib/tree/overlays.ts";
+import { allOverlays, changedOverlays, environmentOverlays, isEnvironment } from "./lib/tree/overlays.ts";
 import { readSettings, SETTINGS_FILE } from "./lib/tree/settings.ts";
 import { shapeFindings } from "./lib/tree/shape.ts";
 import { trackedFindings } from "./lib/tree/tracked.ts";
@@ -82,8 +82,8 @@ async function check({ base, all, forge, server, root }: Options): Promise<void>
     checkAdmission(
       root,
       server,
-      [...touched.changed].filter((overlay) => overlay.split("/").length === 3),
-      rendered.then(({ renderings }) => renderings.filter(({ overlay }) => overlay.split("/").length === 3)),
+      [...touched.changed].filter((overlay) => !isEnvironment(overlay)),
+      rendered.then(({ renderings }) => renderings.filter(({ overlay }) => !isEnvironment(overlay))),
       { apps, first, now: new Date() },
     ),
     shapeFindings(root),
@@ -128,7 +128,7 @@ async function touchedOverlays(
   const changed = new Set(base === undefined ? all : await changedOverlays(root, base, all));
   const environmentOf = (overlay: string) => overlay.split("/")[1];
   // Of an environment whose own objects change only, nothing else is needed.
-  const apps = [...changed].filter((overlay) => overlay.split("/").length === 3);
+  const apps = [...changed].filter((overlay) => !isEnvironment(overlay));
   const names = new Set(apps.map(environmentOf));
   return { changed, environments: all.filter((one) => changed.has(one) || names.has(environmentOf(one))) };
 }
@@ -157,18 +157,10 @@ async function protectionFindings(root: string): Promise<Finding[]> {
     if (missing.length === 0) return [];
     const what = `${branch} of ${owner}/${name} lacks ${missing.join("; ")}`;
     const way = "protect it as docs/workflows.md says";
-    return isWhole
-      ? [findingIn(SETTINGS_FILE, what, way)]
-      : [
-          {
-            ...findingIn(
-              SETTINGS_FILE,
-              `${what}, as far as this token may know`,
-              `${way}, or ask as an administrator`,
-            ),
-            severity: "note",
-          },
-        ];
+    if (isWhole) return [findingIn(SETTINGS_FILE, what, way)];
+    const limited = `${what}, as far as this token may know`;
+    const note = findingIn(SETTINGS_FILE, limited, `${way}, or ask as an administrator`);
+    return [{ ...note, severity: "note" }];
   });
 }
 

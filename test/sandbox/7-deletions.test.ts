@@ -9,9 +9,11 @@ import {
   ENVIRONMENTS,
   ensureProd,
   env,
+  hub,
   kubectl,
   npm,
   push,
+  refresh,
   revert,
   until,
   untilHealthy,
@@ -19,10 +21,6 @@ import {
 } from "./support.ts";
 
 type Environment = (typeof ENVIRONMENTS)[number];
-
-async function hub(...args: string[]): Promise<string> {
-  return kubectl("hub", "--namespace", "argocd", ...args);
-}
 
 async function argocd(...args: string[]): Promise<string> {
   return run("argocd", ["app", ...args], { env });
@@ -45,12 +43,6 @@ async function holders(): Promise<Record<string, string[]>> {
     ],
   ]);
   return Object.fromEntries(await Promise.all(lists));
-}
-
-/** Has the ApplicationSets look at Git now; they learn of a push within half a minute. */
-async function refresh(): Promise<void> {
-  const now = "argocd.argoproj.io/application-set-refresh=true";
-  await hub("annotate", "applicationsets", ...ENVIRONMENTS, "--overwrite", now);
 }
 
 async function edit(path: string, change: (text: string) => string): Promise<void> {
@@ -94,7 +86,7 @@ describe("an overlay that leaves Git, and a cluster that loses its label", () =>
     await removeOverlays("dev/foundation", "dev/postgresql", "dev/product-service", "prod/product-service");
     await push("product-service is given up, and more by mistake");
     await hub("label", "secrets", "cluster-staging", "cluster-prod", "environment-");
-    await refresh();
+    await refresh(...ENVIRONMENTS);
 
     const waiting = ["foundation", ...STORES].map((app) => `staging-${app}`);
     await untilTheyAreToGo("dev-foundation", "dev-postgresql", ...waiting);
@@ -126,7 +118,7 @@ describe("an overlay that leaves Git, and a cluster that loses its label", () =>
       await hub("label", "secret", `cluster-${name}`, `environment=${name}`);
     for (const name of ["dev-foundation", ...waiting]) await keep(name);
     await argocd("confirm-deletion", "dev-postgresql");
-    await refresh();
+    await refresh(...ENVIRONMENTS);
     await until("prod has product-service again", async () => {
       return (await applicationOf("prod-product-service")) === undefined ? undefined : true;
     });
@@ -154,7 +146,7 @@ describe("a file of the catalogue that leaves Git", () => {
     const before = await holders();
     for (const app of ["foundation", "payment-service"]) await rm(join(work, `apps/${app}.yaml`));
     await push("The foundation leaves the catalogue, and a service, too");
-    await refresh();
+    await refresh(...ENVIRONMENTS);
     await untilTheyAreToGo("dev-foundation", "staging-foundation");
     await untilGone("dev-payment-service", "staging-payment-service");
     expect(await holders()).toEqual(before);
@@ -169,7 +161,7 @@ describe("a file of the catalogue that leaves Git", () => {
 
     await revert();
     for (const name of ["dev-foundation", "staging-foundation"]) await keep(name);
-    await refresh();
+    await refresh(...ENVIRONMENTS);
     for (const name of ENVIRONMENTS)
       for (const app of ["foundation", "payment-service"]) await untilHealthy(`${name}-${app}`);
     expect(await holders()).toEqual(before);

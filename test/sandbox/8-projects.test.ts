@@ -10,8 +10,10 @@ import {
   applicationOf,
   applications,
   env,
+  hub,
   kubectl,
   push,
+  refresh,
   revert,
   until,
   untilHealthy,
@@ -20,27 +22,12 @@ import {
 
 const { repoURL } = await readSettings(work);
 
-async function hub(...args: string[]): Promise<string> {
-  return kubectl("hub", "--namespace", "argocd", ...args);
-}
-
 async function create(objects: readonly object[]): Promise<void> {
   const input = JSON.stringify({ apiVersion: "v1", kind: "List", items: objects });
   await run("kubectl", ["--context", "hub", "--namespace", "argocd", "create", "--filename", "-"], {
     env,
     input,
   });
-}
-
-/** Has an ApplicationSet look at Git and at its clusters now. */
-async function refresh(applicationSet: string): Promise<void> {
-  await hub(
-    "annotate",
-    "applicationset",
-    applicationSet,
-    "--overwrite",
-    "argocd.argoproj.io/application-set-refresh=true",
-  );
 }
 
 describe("an overlay that brings what its kind of app may not", () => {

@@ -30,6 +30,17 @@ export async function kubectl(context: string, ...args: string[]): Promise<strin
   return run("kubectl", ["--context", context, ...args], { env });
 }
 
+/** Where Argo CD keeps its own objects. */
+export async function hub(...args: string[]): Promise<string> {
+  return kubectl("hub", "--namespace", "argocd", ...args);
+}
+
+/** Has ApplicationSets look at Git and at their clusters now; they learn of a push within half a minute. */
+export async function refresh(...applicationSets: string[]): Promise<void> {
+  const now = "argocd.argoproj.io/application-set-refresh=true";
+  await hub("annotate", "applicationsets", ...applicationSets, "--overwrite", now);
+}
+
 export async function applications(): Promise<Application[]> {
   return listApplications({ program: "argocd", env });
 }

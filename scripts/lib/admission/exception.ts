@@ -2,7 +2,7 @@
 import type { Manifest } from "../manifests/manifest.ts";
 
 const PREFIX = "exception.ecommerce/";
-/** As base/policies/exceptions.yaml has it. */
+/** As base/policies/objects/exceptions.yaml has it. */
 const VALUE = /^until (\d{4}-\d{2}-\d{2}): (.{30,})$/s;
 
 export interface Exception {

@@ -64,6 +64,7 @@ export function touchedOverlays(overlays: readonly string[], paths: readonly str
   return overlays.filter((overlay) => tests.some((isTouched) => isTouched(overlay)));
 }
 
-function isEnvironment(overlay: string): boolean {
+/** Whether an overlay is of an environment's own objects, and not of an app. */
+export function isEnvironment(overlay: string): boolean {
   return overlay.split("/").length === 2;
 }

@@ -8,7 +8,7 @@ import { type Check, notAsked } from "./checks.ts";
 import { parseLive } from "./cluster.ts";
 
 const NAMESPACE = "load";
-/** The alert HighLatency fires above it: base/monitoring/rules/services.yaml. */
+/** The alert ServiceSlow fires above it: base/monitoring/rules/services.yaml. */
 const SLOW_MS = 1000;
 /** One request in a hundred: the gateway answers some by itself when a pod goes. */
 const FAILED_SHARE = 0.01;
