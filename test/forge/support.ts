@@ -273,7 +273,8 @@ export async function between(
         outgoing.writeHead(status).end("<html>\n</html>\n");
         return;
       }
-      const options = { host: forge.hostname, port: forge.port, method, path, headers };
+      // Without an agent: a connection that is kept may be closed by the forge just when it is used again.
+      const options = { host: forge.hostname, port: forge.port, method, path, headers, agent: false };
       const request = call(options, (response) => {
         after(method, path);
         outgoing.writeHead(response.statusCode ?? 502, response.headers);
