@@ -1,5 +1,5 @@
 /** YAML documents that people write, read against a schema; what is wrong is reported with file and line. */
-import { LineCounter, parseDocument } from "yaml";
+import { type Document, LineCounter, parseDocument } from "yaml";
 import type { z } from "zod";
 import { RefusedError } from "./errors.ts";
 
@@ -31,8 +31,8 @@ export function readDocument<T>(text: string, file: string, schema: z.ZodType<T>
 }
 
 /** The line of the field at the path, or of the nearest parent that is there. */
-function lineOf(
-  document: ReturnType<typeof parseDocument>,
+export function lineOf(
+  document: Document,
   path: readonly (string | number)[],
   lines: LineCounter,
 ): number {

@@ -68,7 +68,7 @@ export class GitObjects {
 
   /** The texts of blobs, all read by one process; what is not UTF-8 is left out. */
   async texts(blobs: readonly string[]): Promise<Map<string, string>> {
-    const texts = [...(await this.#contents(blobs))].filter(([, content]) => isUtf8(content));
+    const texts = [...(await this.contents(blobs))].filter(([, content]) => isUtf8(content));
     return new Map(texts.map(([blob, content]) => [blob, content.toString()]));
   }
 
@@ -86,7 +86,7 @@ export class GitObjects {
     );
     const missing = wanted.find(({ pattern }) => !files.some(([path]) => pattern.test(path)));
     if (missing !== undefined) throw new ExternalError(`${commit.slice(0, 7)} has no ${missing.path}`);
-    const contents = await this.#contents(files.map(([, { blob }]) => blob));
+    const contents = await this.contents(files.map(([, { blob }]) => blob));
     for (const folder of new Set(files.map(([path]) => dirname(path))))
       mkdirSync(join(directory, folder), { recursive: true });
     // Links last: nothing is written through one. One after the other: to queue a small file takes longer than to write it.
@@ -120,8 +120,18 @@ export class GitObjects {
     return new Map(files.map(([, mode = "", blob = "", path = ""]) => [checkPath(path), { mode, blob }]));
   }
 
+  /** The sizes of blobs in bytes, all asked of one process. */
+  async sizes(blobs: readonly string[]): Promise<Map<string, number>> {
+    if (blobs.length === 0) return new Map();
+    const args = ["cat-file", "--batch-check=%(objectname) %(objectsize)"];
+    const lines = (await this.git(args, { input: `${[...new Set(blobs)].join("\n")}\n` }))
+      .trimEnd()
+      .split("\n");
+    return new Map(lines.map((line) => [line.split(" ")[0] ?? "", Number(line.split(" ")[1])]));
+  }
+
   /** The bytes of blobs, all read by one process. */
-  async #contents(blobs: readonly string[]): Promise<Map<string, Buffer>> {
+  async contents(blobs: readonly string[]): Promise<Map<string, Buffer>> {
     const wanted = [...new Set(blobs)];
     const found = new Map<string, Buffer>();
     if (wanted.length === 0) return found;

@@ -1,4 +1,4 @@
-/** Looks for Secrets in clear in what Git has or is about to get. What was in one commit stays, whatever the next one does. */
+/** Looks for secrets in clear in the files and commits of a checkout. Git keeps what one commit had, whatever the next one does. */
 import { lstat, readFile, readlink } from "node:fs/promises";
 import { join } from "node:path";
 import pLimit from "p-limit";
@@ -11,17 +11,17 @@ import { plaintextFindings } from "./plaintext.ts";
 interface Version {
   blob: string;
   path: string;
-  /** That brought it; undefined for the index. */
+  /** The commit that brought it; undefined for the index. */
   commit?: string;
 }
 
-/** Texts that one process of git hands over. */
+/** Files that one process of git hands over. */
 const AT_ONCE = 500;
 /** Files that are read at a time. */
 const FILES_AT_ONCE = 16;
-/** GitHub warns of a file from 50 MiB on. A string holds ten of that size, so more is never in one. */
+/** GitHub warns of a file from 50 MiB on. Together, no more than that is in memory at once. */
 const LARGEST_BYTES = 50 * 1024 * 1024;
-/** Removed and not committed yet, or something else is where a directory was. */
+/** The file is removed and not committed yet, or something else is where its directory was. */
 const GONE = ["ENOENT", "ENOTDIR", "ELOOP", "EISDIR"];
 const NOTHING = /^0+$/;
 
@@ -31,7 +31,14 @@ const NOTHING = /^0+$/;
  */
 export async function plaintextInCommits(root: string, base: string): Promise<Finding[]> {
   // Of a merge (-c) only what is in none of its parents: the rest came with other commits.
-  const log = await git(root, ["log", "--reverse", "-c", "--format=%H", ...RAW, `${base}..HEAD`]);
+  const log = await new GitObjects(root).git([
+    "log",
+    "--reverse",
+    "-c",
+    "--format=%H",
+    ...RAW,
+    `${base}..HEAD`,
+  ]);
   let commit = "";
   const versions = log.split("\n").flatMap((line): Version[] => {
     if (/^[0-9a-f]{40,}$/.test(line)) commit = line;
@@ -54,14 +61,20 @@ export async function plaintextStaged(root: string): Promise<Finding[]> {
  * @param except paths that something else looks at
  */
 export async function plaintextInTree(root: string, except: ReadonlySet<string>): Promise<Finding[]> {
-  const list = await git(root, ["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
+  const list = await new GitObjects(root).git([
+    "ls-files",
+    "-z",
+    "--cached",
+    "--others",
+    "--exclude-standard",
+  ]);
   const paths = [...new Set(list.split("\0"))].filter((path) => path !== "" && !except.has(path)).toSorted();
   const limit = pLimit(FILES_AT_ONCE);
   const found = await limit.map(paths, async (path) => findInFile(root, path));
   return found.flat();
 }
 
-/** A file is as Git has it: of a link the path. What is no file, such as a submodule or a pipe, or is not there, is not judged. */
+/** Reads a file as Git has it: of a link its path. A submodule, a pipe and a file that is not there have no findings. */
 async function findInFile(root: string, path: string): Promise<Finding[]> {
   const file = join(root, path);
   try {
@@ -77,16 +90,11 @@ async function findInFile(root: string, path: string): Promise<Finding[]> {
 }
 
 function tooLarge(path: string): Finding {
-  const what = `not looked at: larger than ${LARGEST_BYTES / 1024 / 1024} MiB`;
-  const way = "keep it out of Git: in .gitignore, or with Git LFS";
-  return findingIn(path, what, way);
+  const what = `the file is not looked at: it has more than ${LARGEST_BYTES / 1024 / 1024} MiB`;
+  return findingIn(path, what, "keep it out of Git: in .gitignore, or with Git LFS");
 }
 
 const RAW = ["--raw", "--no-abbrev", "--no-renames"];
-
-async function git(root: string, args: readonly string[], input?: string): Promise<string> {
-  return new GitObjects(root).git(args, input === undefined ? {} : { input });
-}
 
 /** `:<modes> <blobs> <status>\t<path>`; a merge has one more mode and blob for each parent. The last blob is the one that is new. */
 function versionOf(line: string): Version[] {
@@ -99,11 +107,12 @@ function versionOf(line: string): Version[] {
 }
 
 async function findIn(root: string, versions: readonly Version[]): Promise<Finding[]> {
+  const git = new GitObjects(root);
   const found = new Map<Version, Finding[]>();
-  for (const some of batches(versions, await sizesOf(root, versions))) {
-    const texts = await textsOf(root, [...new Set(some.map(({ blob }) => blob))]);
+  for (const some of batches(versions, await git.sizes(versions.map(({ blob }) => blob)))) {
+    const contents = await git.contents(some.map(({ blob }) => blob));
     for (const version of some)
-      found.set(version, plaintextFindings(version.path, texts.get(version.blob) ?? ""));
+      found.set(version, await plaintextFindings(version.path, contents.get(version.blob)?.toString() ?? ""));
   }
   const first = new Map<string, Finding>();
   for (const version of versions) {
@@ -112,7 +121,7 @@ async function findIn(root: string, versions: readonly Version[]): Promise<Findi
     for (const finding of found.get(version) ?? [tooLarge(path)]) {
       const count = (counts.get(finding.what) ?? 0) + 1;
       counts.set(finding.what, count);
-      // Later commits may move it to other lines; the one that brought it is the one to name.
+      // Later commits may move it to other lines; the commit that brought it is the one to name.
       const id = JSON.stringify([path, finding.what, count]);
       if (!first.has(id)) first.set(id, commit === undefined ? finding : inCommit(finding, commit));
     }
@@ -120,7 +129,7 @@ async function findIn(root: string, versions: readonly Version[]): Promise<Findi
   return [...first.values()];
 }
 
-/** Versions that are read together; those that are too large are in none. */
+/** Versions that are read together; a file that is too large is in none. */
 function batches(versions: readonly Version[], sizes: ReadonlyMap<string, number>): Version[][] {
   const all: Version[][] = [];
   let bytes = 0;
@@ -138,38 +147,10 @@ function batches(versions: readonly Version[], sizes: ReadonlyMap<string, number
   return all;
 }
 
-async function sizesOf(root: string, versions: readonly Version[]): Promise<Map<string, number>> {
-  const blobs = [...new Set(versions.map(({ blob }) => blob))];
-  if (blobs.length === 0) return new Map();
-  const args = ["cat-file", "--batch-check=%(objectname) %(objectsize)"];
-  const lines = (await git(root, args, `${blobs.join("\n")}\n`)).trimEnd().split("\n");
-  return new Map(
-    lines.map((line): [string, number] => [line.split(" ")[0] ?? "", Number(line.split(" ")[1])]),
-  );
-}
-
 function inCommit(finding: Finding, commit: string): Finding {
   return {
     ...finding,
     what: `${finding.what}, in commit ${commit.slice(0, 7)}: Git keeps it for ever`,
-    way: `${finding.way}; before it is merged, take the commit out of the branch`,
+    way: `${finding.way}; take the commit out of the branch before it is merged`,
   };
-}
-
-/**
- * The texts of blobs. They are cut at the lines with which git starts each one, not by size: what is not UTF-8 has other sizes
- * once it is a text, and nothing is left out, whatever the contents look like.
- */
-async function textsOf(root: string, blobs: readonly string[]): Promise<Map<string, string>> {
-  const texts = new Map<string, string>();
-  const output = await git(root, ["cat-file", "--batch"], `${blobs.join("\n")}\n`);
-  let from = 0;
-  for (const [index, blob] of blobs.entries()) {
-    const next = blobs[index + 1];
-    const end = next === undefined ? output.length : output.indexOf(`\n${next} blob `, from) + 1;
-    const text = output.slice(from, end);
-    texts.set(blob, text.slice(text.indexOf("\n") + 1, -1));
-    from = end;
-  }
-  return texts;
 }

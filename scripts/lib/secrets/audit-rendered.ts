@@ -1,7 +1,4 @@
-/**
- * Whether the SopsSecrets that an overlay applies are its sealed files, and those as they are: what a patch makes of one nobody
- * audits.
- */
+/** What an overlay applies: no Secret with a value, and no SopsSecret but its sealed files, unchanged. */
 import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { parse } from "yaml";
@@ -10,6 +7,9 @@ import { readIfThere } from "../file.ts";
 import { type Finding, findingAt } from "../finding.ts";
 import { idOf, type Manifest } from "../manifests/manifest.ts";
 import type { Rendering } from "../manifests/rendering.ts";
+import { clearValues } from "../plaintext/manifest.ts";
+
+const SEAL = "take it out of the overlay; `npm run seal` writes the SopsSecrets that a cluster may open";
 
 /** What a SopsSecret opens to, and where: all but labels and annotations, which Argo CD and kustomize may add to. */
 const Content = z.looseObject({
@@ -18,11 +18,14 @@ const Content = z.looseObject({
   sops: z.unknown(),
 });
 
-/** Compares each SopsSecret of each rendering with the sealed file of its name in the same overlay. */
+/** Looks for values in clear, and compares each SopsSecret with the sealed file of its name in the same overlay. */
 export async function renderedFindings(root: string, renderings: readonly Rendering[]): Promise<Finding[]> {
   const found = renderings.map(async ({ overlay, manifests }) => {
+    const clear = manifests.flatMap((manifest) =>
+      clearValues(manifest).map(({ what }) => findingAt(overlay, `applies ${idOf(manifest)}: ${what}`, SEAL)),
+    );
     const secrets = manifests.filter(({ kind }) => kind === "SopsSecret");
-    return (await Promise.all(secrets.map(async (secret) => look(root, overlay, secret)))).flat();
+    return [...clear, ...(await Promise.all(secrets.map(async (one) => look(root, overlay, one)))).flat()];
   });
   return (await Promise.all(found)).flat();
 }
@@ -31,9 +34,8 @@ async function look(root: string, overlay: string, secret: Manifest): Promise<Fi
   const path = `${overlay}/${secret.metadata.name}.sops.yaml`;
   const text = await readIfThere(join(root, path));
   if (text !== undefined && isDeepStrictEqual(contentOf(parse(text)), contentOf(secret))) return [];
-  const what = text === undefined ? "which it has no sealed file of" : `and not as ${path} has it`;
-  const way = "take it out of the overlay; `npm run seal` writes what a cluster may open";
-  return [findingAt(overlay, `applies ${idOf(secret)}, ${what}`, way)];
+  const what = text === undefined ? "it has no sealed file" : `it differs from ${path}`;
+  return [findingAt(overlay, `applies ${idOf(secret)}: ${what}`, SEAL)];
 }
 
 function contentOf(value: unknown): unknown {

@@ -11,7 +11,7 @@ import type { Sops } from "./sops.ts";
  * @param root the repository's root directory
  * @param sops seals for the recipients that its own `.sops.yaml` has
  * @param domain the shop's, as in the settings; certificates are for the environment's API below it
- * @param isThrowAway whether nobody will bring the real values, as in a sandbox: then these are it
+ * @param isThrowAway whether nobody will bring the real values, as in a sandbox: then no file has a placeholder
  * @throws RefusedError when no rule of `.sops.yaml` is for the environment
  */
 export async function sealEnvironment(

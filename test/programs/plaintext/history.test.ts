@@ -120,7 +120,7 @@ describe("in the work tree", () => {
     await writeFile(file, `${bytes}\n`);
     await truncate(file, bytes);
   };
-  const TOO_LARGE = "not looked at: larger than 50 MiB";
+  const TOO_LARGE = "the file is not looked at: it has more than 50 MiB";
 
   it.each<[string, (directory: string) => Promise<unknown>]>([
     ["nothing", async () => {}],
@@ -242,7 +242,7 @@ describe("the hook", () => {
     const refused = await tryCommit("b.yaml", SECRET);
     expect(refused.exitCode).not.toBe(0);
     expect(`${refused.stdout}${refused.stderr}`).toContain(
-      "b.yaml:4: a Secret with the value of password in clear",
+      "b.yaml:4: the value of password in a Secret is in clear",
     );
     expect(`${refused.stdout}${refused.stderr}`).not.toContain("correct-horse");
     expect(await git(root, "rev-parse", "HEAD")).toBe(before);

@@ -44,7 +44,7 @@ it("a sealed file under another name is found where it stands, and where an over
     "overlays/dev/web/extra.yaml:1: a SopsSecret, and not the file that sealing writes; remove it",
   );
   expect(stdout).toContain(
-    `${OVERLAY}:1: applies isindir.github.com/SopsSecret shop/stolen, which it has no`,
+    `${OVERLAY}:1: applies isindir.github.com/SopsSecret shop/stolen: it has no sealed file`,
   );
 });
 
@@ -59,7 +59,7 @@ it.each([
     [OVERLAY]: overlay.replace("resources:\n", "resources:\n  - ../../../docs/more\n"),
   });
   expect(stdout).toContain(
-    `${OVERLAY}:1: applies isindir.github.com/SopsSecret shop/stolen, which it has no`,
+    `${OVERLAY}:1: applies isindir.github.com/SopsSecret shop/stolen: it has no sealed file`,
   );
 });
 
@@ -68,10 +68,10 @@ it.each([
   ["another namespace", "/metadata/namespace", '"market"'],
   ["a value of its own", "/spec/secretTemplates/0/stringData/token", '"mine"'],
   ["no MAC", "/sops/mac", '""'],
-])("one that a patch gives %s is not as its file", async (_, path, value) => {
+])("one to which a patch gives %s differs from its file", async (_, path, value) => {
   const patch = `patches:\n  - target: {kind: SopsSecret, name: api}\n    patch: '[{"op": "replace", "path": "${path}", "value": ${value}}]'\n`;
   expect(await check({ [OVERLAY]: `${overlay}${patch}` })).toMatch(
-    /kustomization\.yaml:1: applies isindir\.github\.com\/SopsSecret \w+\/api, and not as overlays\/dev\/web\/api\.sops\.yaml has it/,
+    /kustomization\.yaml:1: applies isindir\.github\.com\/SopsSecret \w+\/api: it differs from overlays\/dev\/web\/api\.sops\.yaml/,
   );
 });
 
@@ -80,5 +80,26 @@ it("a Secret in clear where a sealed one should be is called that, with what to 
   expect(stdout).toContain(
     `${DATABASE}:1: a Secret in clear; change its values where they are used, and seal the new ones; Git keeps`,
   );
-  expect(stdout).toContain(`${DATABASE}:3: a Secret with the value of password in clear; make a new value`);
+  expect(stdout).toContain(`${DATABASE}:3: the value of password in a Secret is in clear; make a new value`);
+});
+
+it.each([
+  [
+    "in a file of any name",
+    {
+      "overlays/dev/web/values.txt":
+        "apiVersion: v1\nkind: Secret\nmetadata: {name: db}\nstringData: {a: b}\n",
+    },
+    "resources:\n  - values.txt\n",
+  ],
+  [
+    "of a kustomization",
+    {},
+    "secretGenerator:\n  - {name: db, literals: [a=b], options: {disableNameSuffixHash: true}}\nresources:\n",
+  ],
+])("a Secret %s is found where an overlay applies it", async (_, files, resources) => {
+  const stdout = await check({ ...files, [OVERLAY]: overlay.replace("resources:\n", resources) });
+  expect(stdout).toMatch(
+    /kustomization\.yaml:1: applies Secret (\w+\/)?db: the value of a in a Secret is in clear/,
+  );
 });

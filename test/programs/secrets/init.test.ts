@@ -38,6 +38,8 @@ function changedFiles(before: Map<string, string>, after: Map<string, string>): 
 describe("a fork's first environment", () => {
   it("gets a key among the user's own and new values, and the others stay as they are", async () => {
     const team = await fork();
+    const hosts = "kind: ConfigMap\ndata:\n  api: api.dev\n";
+    await write(team.root, { "overlays/dev/disk/hosts.yaml": hosts });
     const before = await filesOf(team.root);
     const old = await team.openWith("example-dev", "dev");
     const { env, file } = await user(team);
@@ -59,7 +61,7 @@ describe("a fork's first environment", () => {
     expect(values.get("web-database.sops.yaml password")).toBe(values.get("database.sops.yaml password"));
     expect(values.get("database.sops.yaml password")).toMatch(/^[A-Za-z0-9]{32}$/);
     const certificate = new X509Certificate(values.get("disk-tls.sops.yaml tls.crt") ?? "");
-    expect(certificate.subjectAltName).toBe("DNS:api.shop.acme.dev");
+    expect(certificate.subjectAltName).toBe("DNS:api.dev.shop.acme.dev");
 
     const all = [...after.values(), result.stdout].join("\n");
     expect(all).toContain(recipient);

@@ -161,7 +161,7 @@ describe("the address of a forge", () => {
       "https://ghe.test/shop/gitops.git",
     ],
     [
-      "https://me:secret@gitea.test/git/shop/gitops",
+      "https://me:password@gitea.test/git/shop/gitops",
       "https://gitea.test/git/api/v1",
       "https://gitea.test/git",
       "https://gitea.test/git/shop/gitops",

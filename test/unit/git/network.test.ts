@@ -66,7 +66,7 @@ describe("the proxy", () => {
     ["proxy.shop.test:3128", PROXY],
     ["http://proxy.shop.test", "http://proxy.shop.test:1080"],
     ["http://proxy.shop.test:80/", "http://proxy.shop.test:80/"],
-    ["https://ada:secret@proxy.shop.test/", "https://ada:secret@proxy.shop.test:443"],
+    ["https://ada:password@proxy.shop.test/", "https://ada:password@proxy.shop.test:443"],
   ])("has curl's defaults: %s", (value, proxy) => {
     expect(proxyOf(HTTPS, value, {})).toMatchObject({ proxy });
   });
