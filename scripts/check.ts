@@ -30,10 +30,10 @@ import {
   type Origin,
 } from "./lib/release/provenance.ts";
 import { repositoryRoot } from "./lib/repository.ts";
-import { auditSecrets } from "./lib/secrets/audit.ts";
-import { findingLines } from "./lib/secrets/audit-print.ts";
-import { referenceFindings } from "./lib/secrets/audit-references.ts";
-import { renderedFindings } from "./lib/secrets/audit-rendered.ts";
+import { auditSecrets } from "./lib/secrets/audit/audit.ts";
+import { referenceFindings } from "./lib/secrets/audit/references.ts";
+import { renderedFindings } from "./lib/secrets/audit/rendered.ts";
+import { findingLines } from "./lib/secrets/audit/report.ts";
 import { toolPath } from "./lib/tools/path.ts";
 import { type App, readCatalogue } from "./lib/tree/catalogue.ts";
 import { readEnvironments } from "./lib/tree/environment.ts";

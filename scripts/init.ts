@@ -5,8 +5,7 @@ import { UsageError } from "./lib/errors.ts";
 import { readIfThere } from "./lib/file.ts";
 import { refuseHidden } from "./lib/git/checkout.ts";
 import { repositoryRoot } from "./lib/repository.ts";
-import { userKeyFile, verifyRecipient } from "./lib/secrets/age.ts";
-import { whileAlone } from "./lib/secrets/alone.ts";
+import { userKeyFile, verifyRecipient } from "./lib/secrets/keys/age.ts";
 import {
   checkPlaces,
   hasOwnKeys,
@@ -16,10 +15,11 @@ import {
   placeholdersOf,
   planInit,
   writeEnvironment,
-} from "./lib/secrets/init.ts";
-import { clusterName, isCluster, parseEnvironments, sealCommand } from "./lib/secrets/keys.ts";
-import { parseRules, RULES_FILE, type Rule } from "./lib/secrets/recipients.ts";
-import { refuseUncommitted } from "./lib/secrets/reseal.ts";
+} from "./lib/secrets/keys/init.ts";
+import { clusterName, isCluster, parseEnvironments, sealCommand } from "./lib/secrets/keys/readers.ts";
+import { parseRules, RULES_FILE, type Rule } from "./lib/secrets/keys/recipients.ts";
+import { refuseUncommitted } from "./lib/secrets/keys/reseal.ts";
+import { withLock } from "./lib/secrets/lock.ts";
 import { toolPath } from "./lib/tools/path.ts";
 import { readEnvironments } from "./lib/tree/environment.ts";
 import { readSettings } from "./lib/tree/settings.ts";
@@ -59,7 +59,7 @@ Examples:
 
 --recipient <env>/<name>=age1… names another reader than the cluster. Options may be repeated, and come after --.`,
   )
-  .action(async (options: Options) => whileAlone(options.root, async () => init(options)));
+  .action(async (options: Options) => withLock(options.root, async () => init(options)));
 await main(program);
 
 async function init(options: Options): Promise<void> {

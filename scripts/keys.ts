@@ -3,21 +3,14 @@ import { command, main } from "./lib/cli/command.ts";
 import { UsageError } from "./lib/errors.ts";
 import { refuseHidden } from "./lib/git/checkout.ts";
 import { repositoryRoot } from "./lib/repository.ts";
-import { whileAlone } from "./lib/secrets/alone.ts";
 import { planAdd } from "./lib/secrets/keys/add.ts";
 import { applyChange, type Here } from "./lib/secrets/keys/change.ts";
 import { applyCreate, planCreate } from "./lib/secrets/keys/create.ts";
-import { planForget } from "./lib/secrets/keys/forget.ts";
-import {
-  describeAdd,
-  describeCreate,
-  describeForget,
-  describeReaders,
-  describeRemove,
-} from "./lib/secrets/keys/print.ts";
+import { readReaders } from "./lib/secrets/keys/readers.ts";
+import { readRules } from "./lib/secrets/keys/recipients.ts";
 import { planRemove } from "./lib/secrets/keys/remove.ts";
-import { readReaders } from "./lib/secrets/keys.ts";
-import { readRules } from "./lib/secrets/recipients.ts";
+import { describeAdd, describeCreate, describeReaders, describeRemove } from "./lib/secrets/keys/report.ts";
+import { withLock } from "./lib/secrets/lock.ts";
 import { toolPath } from "./lib/tools/path.ts";
 
 interface Writing {
@@ -33,10 +26,6 @@ interface Creating extends Adding {
   as?: string;
   replace?: true;
 }
-interface Forgetting extends Writing {
-  inCluster?: string;
-  inFile?: string;
-}
 
 const program = command("keys", "Show who can read which environment's Secrets, or change it.")
   .usage("[options] [command]")
@@ -51,7 +40,6 @@ Examples:
   npm run keys remove dev,staging ada                      and no longer; which values she knows
   npm run keys create prod -- --to-cluster admin@prod      a key for a cluster, which nobody else sees
   npm run keys create prod -- --to-cluster admin@prod --replace
-  npm run keys forget prod -- --in-cluster admin@prod      takes the old key out, when nothing is sealed for it any longer
 
 Sealing files for other readers needs a private key that opens them: SOPS_AGE_KEY_FILE, or the file where sops looks by
 itself. With npm, options come after --.`,
@@ -102,21 +90,11 @@ program
   .option("--later", "write .sops.yaml only; the files are sealed for it afterwards")
   .option("--dry-run", "print what would change, and stop")
   .action(inTurn(create));
-program
-  .command("forget")
-  .description(
-    "Take out of a cluster or a file every key that .sops.yaml no longer names for its environment.",
-  )
-  .argument("<environments>", "as in prod, or dev,staging where one place has the keys of both")
-  .option("--in-cluster <context>", "in the cluster of this kubeconfig context")
-  .option("--in-file <path>", "in a file of keys")
-  .option("--dry-run", "print which keys would stay and which would go, and stop")
-  .action(forget);
 await main(program);
 
 /** A command that writes sealed files, and waits for its turn to. */
 function inTurn<A extends unknown[]>(verb: (...args: A) => Promise<void>): typeof verb {
-  return async (...args) => whileAlone(here().root, async () => verb(...args));
+  return async (...args) => withLock(here().root, async () => verb(...args));
 }
 
 async function show(isJson: boolean): Promise<void> {
@@ -153,14 +131,6 @@ async function create(environment: string, options: Creating): Promise<void> {
   const isDry = options.dryRun === true;
   if (!isDry) await applyCreate(here(), plan);
   say(describeCreate(plan, isDry));
-}
-
-async function forget(environments: string, options: Forgetting): Promise<void> {
-  const { inCluster, inFile } = options;
-  const plan = await planForget(here(), { environments, inCluster, inFile });
-  const isDry = options.dryRun === true;
-  if (plan.gone.length > 0 && !isDry) await plan.apply();
-  say(describeForget(plan, isDry));
 }
 
 function here(): Here {

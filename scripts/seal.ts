@@ -4,22 +4,13 @@ import { table } from "./lib/cli/table.ts";
 import { codeOf, lineOf, RefusedError, UsageError } from "./lib/errors.ts";
 import { refuseHidden } from "./lib/git/checkout.ts";
 import { repositoryRoot } from "./lib/repository.ts";
-import { whileAlone } from "./lib/secrets/alone.ts";
 import { type Credential, type SecretValues, suppliedKeys } from "./lib/secrets/credential.ts";
-import { chooseEditor, editSealed } from "./lib/secrets/edit.ts";
-import { planEdit } from "./lib/secrets/edit-plan.ts";
-import { isExample, parseEnvironments } from "./lib/secrets/keys.ts";
-import { removeTexts } from "./lib/secrets/memory.ts";
-import {
-  askTwice,
-  hasStrayNewline,
-  openValue,
-  readBytes,
-  waitForEnter,
-  withHiddenInput,
-} from "./lib/secrets/prompt.ts";
-import { initCommand } from "./lib/secrets/recipients.ts";
-import { writeSealed } from "./lib/secrets/seal.ts";
+import { isExample, parseEnvironments } from "./lib/secrets/keys/readers.ts";
+import { initCommand } from "./lib/secrets/keys/recipients.ts";
+import { withLock } from "./lib/secrets/lock.ts";
+import { chooseEditor, editSealed } from "./lib/secrets/seal/edit.ts";
+import { planEdit } from "./lib/secrets/seal/edit-plan.ts";
+import { removeTexts } from "./lib/secrets/seal/memory.ts";
 import {
   findCredential,
   keysToSet,
@@ -31,7 +22,16 @@ import {
   type SealRequest,
   sealPlanned,
   unlisted,
-} from "./lib/secrets/seal-plan.ts";
+} from "./lib/secrets/seal/plan.ts";
+import {
+  askTwice,
+  hasStrayNewline,
+  openValue,
+  readBytes,
+  waitForEnter,
+  withHiddenInput,
+} from "./lib/secrets/seal/prompt.ts";
+import { writeSealed } from "./lib/secrets/seal/seal.ts";
 import { connectSops, type Sops } from "./lib/secrets/sops.ts";
 import { progressLines, resolveTool } from "./lib/tools/resolve.ts";
 import { readEnvironments } from "./lib/tree/environment.ts";
@@ -71,7 +71,7 @@ const program = command("seal", "Put new values into a Secret's sealed files.")
   .addHelpText(
     "after",
     `
-Values are typed or pasted without echo, or are the bytes of standard input (one KEY), as they are: printf %s makes no newline, echo does.
+Values are lines that are typed without echo, or the bytes of standard input (one KEY), as they are: printf %s makes no newline, echo does.
 All copies of a credential in the environment get the same values, whichever app is named.
 Private keys are where sops looks for them: SOPS_AGE_KEY_FILE, or ~/.config/sops/age/keys.txt.
 
@@ -87,7 +87,7 @@ With npm, options come after --:
     await refuseHidden(options.root);
     for (const directory of await removeTexts())
       note(`removed ${directory}, with the text of an --edit that was killed`);
-    return whileAlone(options.root, async () => seal(environments, app, names, options));
+    return withLock(options.root, async () => seal(environments, app, names, options));
   });
 await main(program);
 

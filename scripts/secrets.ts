@@ -5,9 +5,9 @@ import { type Finding, findingsError } from "./lib/finding.ts";
 import { refuseHidden } from "./lib/git/checkout.ts";
 import { plaintextInTree, plaintextStaged } from "./lib/plaintext/history.ts";
 import { repositoryRoot } from "./lib/repository.ts";
-import { auditSecrets, MAX_AGE_DAYS } from "./lib/secrets/audit.ts";
-import { type Opened, openSecrets } from "./lib/secrets/audit-open.ts";
-import { describeAudit, describeOpened, findingLines } from "./lib/secrets/audit-print.ts";
+import { auditSecrets, MAX_AGE_DAYS } from "./lib/secrets/audit/audit.ts";
+import { type Opened, openSecrets } from "./lib/secrets/audit/open.ts";
+import { describeAudit, describeOpened, findingLines } from "./lib/secrets/audit/report.ts";
 import { connectSops } from "./lib/secrets/sops.ts";
 import { toolPath } from "./lib/tools/path.ts";
 

@@ -28,19 +28,14 @@ export async function withTemporaryDirectory<T>(
 /**
  * Removes this user's directories whose process is gone.
  * @param prefix of their names; the name of their process follows it
- * @param isUsed whether one is needed all the same
  * @returns what was removed
  */
-export async function removeLeftovers(
-  place: string,
-  prefix: string,
-  isUsed: (directory: string) => Promise<boolean> = async () => false,
-): Promise<string[]> {
+export async function removeLeftovers(place: string, prefix: string): Promise<string[]> {
   const removed: string[] = [];
   for (const name of await readdir(place).catch(() => [])) {
     if (!name.startsWith(prefix) || isGone(name.slice(prefix.length)) !== true) continue;
     const directory = join(place, name);
-    if (!(await isOurs(directory)) || (await isUsed(directory))) continue;
+    if (!(await isOurs(directory))) continue;
     await rm(directory, { recursive: true, force: true, maxRetries: 5 });
     removed.push(directory);
   }

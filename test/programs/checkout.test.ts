@@ -2,7 +2,7 @@ import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { tryRun } from "../../scripts/lib/exec.ts";
-import { authorOf, refuseHidden, uncommitted, wasEver } from "../../scripts/lib/git/checkout.ts";
+import { authorOf, refuseHidden, uncommitted } from "../../scripts/lib/git/checkout.ts";
 import { GitHistory } from "../../scripts/lib/git/history.ts";
 import { renderedDiffs } from "../../scripts/lib/manifests/change-text.ts";
 import { plaintextInTree, plaintextStaged } from "../../scripts/lib/plaintext/history.ts";
@@ -158,7 +158,6 @@ async function answers(root: string): Promise<unknown> {
     ]),
     status: await readStatus({ git: history, commit: head, ...QUERY }),
     uncommitted: await uncommitted(root, ["."]),
-    was: await wasEver(root, "base/é.yaml", "Zwölf"),
     overlays: await changedOverlays(root, parents[0] ?? "", ["overlays/dev/web", "overlays/test/web"]),
     difference: await renderedDiffs([{ label: "dev/web", before: "a\n\nb\n", after: "a\n\nc\n" }]),
     staged: await plaintextStaged(root),

@@ -4,9 +4,9 @@ import { once } from "node:events";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { repositoryRoot } from "../../scripts/lib/repository.ts";
-import { createIdentity, formatIdentity, type Identity } from "../../scripts/lib/secrets/age.ts";
 import { parseSealedPath } from "../../scripts/lib/secrets/credential.ts";
-import { formatRules } from "../../scripts/lib/secrets/recipients.ts";
+import { createIdentity, formatIdentity, type Identity } from "../../scripts/lib/secrets/keys/age.ts";
+import { formatRules } from "../../scripts/lib/secrets/keys/recipients.ts";
 import { valuesOf } from "../../scripts/lib/secrets/sealed.ts";
 import { connectSops, type Sops } from "../../scripts/lib/secrets/sops.ts";
 import { cacheDir } from "../../scripts/lib/tools/cache.ts";
@@ -110,10 +110,9 @@ export async function sealFile(
   path: string,
   values: Record<string, string>,
   placeholders: readonly string[] = [],
-  made: ReadonlyMap<string, string> = new Map(),
 ): Promise<void> {
   const { app = "", name = "" } = parseSealedPath(path) ?? {};
-  const secret = { name, namespace: "shop", type: "Opaque", app, placeholders, made };
+  const secret = { name, namespace: "shop", type: "Opaque", app, placeholders };
   const bytes = Object.entries(values).map(([key, value]) => [key, Buffer.from(value)] as const);
   await write(root, { [path]: await blind.seal(path, secret, new Map(bytes)) });
 }

@@ -77,12 +77,6 @@ export async function uncommitted(root: string, paths: readonly string[]): Promi
     .map((entry) => entry.slice(3));
 }
 
-/** Whether any commit that this clone has, on whatever branch, brought a text into a file. */
-export async function wasEver(root: string, path: string, text: string): Promise<boolean> {
-  const args = ["log", "--all", "-1", "--no-textconv", "--format=%H", `-S${text}`, "--", path];
-  return (await new GitObjects(root).git(args)).trim() !== "";
-}
-
 /**
  * The person whose Git configuration says so, else this repository's bot.
  * @throws RefusedError when what it says is no person

@@ -19,8 +19,10 @@ interface Version {
 const AT_ONCE = 500;
 /** Files that are read at a time. */
 const FILES_AT_ONCE = 16;
-/** GitHub warns of a file from 50 MiB on. Together, no more than that is in memory at once. */
-const LARGEST_BYTES = 50 * 1024 * 1024;
+/** Far more than any manifest, page or program has; to look at a MiB takes up to 50 ms. */
+const LARGEST_BYTES = 5 * 1024 * 1024;
+/** No more than that is in memory at once. */
+const BATCH_BYTES = 50 * 1024 * 1024;
 /** The file is removed and not committed yet, or something else is where its directory was. */
 const GONE = ["ENOENT", "ENOTDIR", "ELOOP", "EISDIR"];
 const NOTHING = /^0+$/;
@@ -138,7 +140,7 @@ function batches(versions: readonly Version[], sizes: ReadonlyMap<string, number
     if (size > LARGEST_BYTES) continue;
     const last = all.at(-1);
     bytes += size;
-    if (last !== undefined && last.length < AT_ONCE && bytes <= LARGEST_BYTES) last.push(version);
+    if (last !== undefined && last.length < AT_ONCE && bytes <= BATCH_BYTES) last.push(version);
     else {
       all.push([version]);
       bytes = size;

@@ -2,10 +2,10 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { readIfThere } from "../file.ts";
-import { appendIdentity, createIdentity } from "../secrets/age.ts";
-import { sealEnvironment } from "../secrets/environment.ts";
-import { formatRules, RULES_FILE, type Rule } from "../secrets/recipients.ts";
-import { writeSealed } from "../secrets/seal.ts";
+import { appendIdentity, createIdentity } from "../secrets/keys/age.ts";
+import { formatRules, RULES_FILE, type Rule } from "../secrets/keys/recipients.ts";
+import { writeSealed } from "../secrets/seal/seal.ts";
+import { sealEnvironment } from "../secrets/seal/seal-environment.ts";
 import { connectSops } from "../secrets/sops.ts";
 import { readSettings } from "../tree/settings.ts";
 import type { Layout } from "./layout.ts";

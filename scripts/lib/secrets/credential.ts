@@ -7,7 +7,7 @@ import { readDocument } from "../document.ts";
 import { RefusedError } from "../errors.ts";
 import { exists, readIfThere } from "../file.ts";
 import type { App, SecretKey } from "../tree/catalogue.ts";
-import { selfSigned } from "./certificate.ts";
+import { selfSigned } from "./seal/certificate.ts";
 
 /** A Secret that has a credential. */
 export interface SecretPlace {

@@ -1,13 +1,12 @@
 /** A sealed Secret: one SopsSecret with one template a file, encrypted with SOPS. What is in clear can be read without a key. */
 import { LineCounter, parseAllDocuments, parseDocument, visit } from "yaml";
 import { z } from "zod";
+import { refuseConflict, refuseSyntax } from "../document.ts";
 import { RefusedError } from "../errors.ts";
 import type { SecretValues } from "./credential.ts";
 
 /** Says that a key still has a random value where a person has to bring the real one: names of keys, with commas. */
 const PLACEHOLDER = "ecommerce-gitops/placeholder";
-/** Says when values were made, `<key>=<day>` with commas: to seal a file again changes when it was sealed, and not this. */
-export const MADE = "ecommerce-gitops/values-made";
 /** Before whatever uses the Secret. */
 const SYNC_WAVE = "-1";
 
@@ -19,8 +18,6 @@ export interface SealedSecret {
   app: string;
   /** Keys whose values are random until a person brings the real ones. */
   placeholders: readonly string[];
-  /** The days, in UTC, on which values were made, by key. */
-  made: ReadonlyMap<string, string>;
 }
 
 /**
@@ -29,7 +26,7 @@ export interface SealedSecret {
  * @returns JSON: its strings have no other meaning, whatever they look like
  */
 export function formatPlain(secret: SealedSecret, values: SecretValues): string {
-  const { name, namespace, type, app, placeholders, made } = secret;
+  const { name, namespace, type, app, placeholders } = secret;
   const texts: [string, string][] = [];
   const bytes: [string, string][] = [];
   for (const [key, value] of values) {
@@ -45,7 +42,6 @@ export function formatPlain(secret: SealedSecret, values: SecretValues): string 
   const annotations = {
     "argocd.argoproj.io/sync-wave": SYNC_WAVE,
     ...(placeholders.length === 0 ? {} : { [PLACEHOLDER]: placeholders.join(",") }),
-    ...(made.size === 0 ? {} : { [MADE]: [...made].map((pair) => pair.join("=")).join(",") }),
   };
   const template = {
     name,
@@ -126,23 +122,14 @@ export interface SealedFile extends SealedSecret {
  * @throws RefusedError when it is no SopsSecret with one Secret, or has conflict markers
  */
 export function parseSealed(text: string, file: string): SealedFile {
-  const conflict = text.split("\n").findIndex((line) => /^(<{7}|={7}|>{7})( |$)/.test(line));
-  if (conflict !== -1) {
-    throw new RefusedError(
-      `${file}:${conflict + 1}: a merge conflict`,
-      "sealed files cannot be merged: take one side with `git checkout --ours` or `--theirs`, and seal again what the other changed",
-    );
-  }
+  refuseConflict(
+    text,
+    file,
+    "sealed files cannot be merged: take one side with `git checkout --ours` or `--theirs`, and seal again what the other changed",
+  );
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines });
-  const [syntax] = document.errors;
-  if (syntax !== undefined) {
-    const { line } = lines.linePos(syntax.pos[0]);
-    throw new RefusedError(
-      `${file}:${line}: ${syntax.message.split("\n")[0]}`,
-      "restore it from Git, or seal it again",
-    );
-  }
+  refuseSyntax(document.errors, file, lines, "restore it from Git, or seal it again");
   const content: unknown = document.toJS();
   if (Plain.safeParse(content).success) {
     throw new RefusedError(
@@ -160,7 +147,6 @@ export function parseSealed(text: string, file: string): SealedFile {
     type: template.type,
     app: metadata.labels["app.kubernetes.io/name"] ?? "",
     placeholders: (metadata.annotations[PLACEHOLDER] ?? "").split(",").filter((key) => key !== ""),
-    made: readDays(metadata.annotations[MADE] ?? ""),
     data: new Map(Object.entries(template.data)),
     stringData: new Map(Object.entries(template.stringData)),
     clear: withoutValues(content),
@@ -184,32 +170,6 @@ export function sopsSecretsIn(text: string): number[] {
     });
   }
   return found;
-}
-
-/** Without what is no day: then the file is not what sealing writes. */
-function readDays(text: string): Map<string, string> {
-  const days = text.split(",").map((pair) => /^([\w.-]+)=(\d{4}-\d\d-\d\d)$/.exec(pair) ?? []);
-  return new Map(
-    days.flatMap(([, key, day]) =>
-      key === undefined || day === undefined || Number.isNaN(Date.parse(day)) ? [] : [[key, day] as const],
-    ),
-  );
-}
-
-/** A moment's day, as sealed files have it. */
-export function dayOf(moment: Date): string {
-  return moment.toISOString().slice(0, 10);
-}
-
-/** The day on which each value was made; that of the sealing where a file does not say so. */
-export function daysOf(file: SealedFile): Map<string, string> {
-  const sealed = file.sops === undefined ? undefined : dayOf(file.sops.lastModified);
-  return new Map(
-    keysOf(file).flatMap((key) => {
-      const day = file.made.get(key) ?? sealed;
-      return day === undefined ? [] : [[key, day] as const];
-    }),
-  );
 }
 
 /** What `formatPlain` writes for a Secret without a value, as a sealed file has it. */

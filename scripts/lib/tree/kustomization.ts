@@ -11,6 +11,7 @@ import {
   Parser,
   type YAMLMap,
 } from "yaml";
+import { refuseConflict, refuseSyntax } from "../document.ts";
 import { RefusedError } from "../errors.ts";
 
 export interface ImageValue {
@@ -48,7 +49,7 @@ type Edit = Value & { wanted: string };
  * @throws RefusedError with file and line, when the file is damaged or says something that this edit would not be all of
  */
 export function withImage(text: string, file: string, name: string, image: ImageValue): ImageEdit {
-  refuseDamaged(text, file);
+  refuseConflict(text, file, "resolve it and push");
   const lines = new LineCounter();
   const tokens = [...new Parser(lines.addNewLine).parse(text)];
   const document = only([...new Composer({ keepSourceTokens: true }).compose(tokens)], file, lines);
@@ -83,20 +84,13 @@ export function withImage(text: string, file: string, name: string, image: Image
   return { text: result, changes: changedLines(text, result), before };
 }
 
-function refuseDamaged(text: string, file: string): void {
-  const conflict = /^(?:<{7}|={7}|>{7})(?:[ \r\n]|$)/m.exec(text);
-  if (conflict !== null) {
-    const line = text.slice(0, conflict.index).split("\n").length;
-    throw new RefusedError(`${file}:${line}: the marker of a merge conflict`, "resolve it and push");
-  }
-}
-
 function only(documents: readonly Document[], file: string, lines: LineCounter): Document {
-  const syntax = documents.flatMap((document) => document.errors)[0];
-  if (syntax !== undefined) {
-    const reason = syntax.message.split("\n")[0]?.replace(/ at line \d+, column \d+:?$/, "");
-    throw new RefusedError(`${file}:${lines.linePos(syntax.pos[0]).line}: ${reason}`, "correct it and push");
-  }
+  refuseSyntax(
+    documents.flatMap(({ errors }) => errors),
+    file,
+    lines,
+    "correct it and push",
+  );
   const [document] = documents;
   if (document === undefined || documents.length > 1) {
     throw new RefusedError(

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { tryRun } from "../../../scripts/lib/exec.ts";
 import type { Finding } from "../../../scripts/lib/finding.ts";
 import { renderOverlays } from "../../../scripts/lib/manifests/rendering.ts";
-import { referenceFindings } from "../../../scripts/lib/secrets/audit-references.ts";
+import { referenceFindings } from "../../../scripts/lib/secrets/audit/references.ts";
 import { resolveTool } from "../../../scripts/lib/tools/resolve.ts";
 import { bundledLine } from "../../support/commands.ts";
 import { commit, git, write } from "../../support/tree.ts";
@@ -45,17 +45,17 @@ describe("a reference", () => {
     [
       "to another key is found",
       () => withReference("api", "tokem"),
-      "Pod shop/web needs the key tokem of the Secret shop/api, which nothing seals in dev",
+      "Pod shop/web needs the key tokem of the Secret shop/api: no sealed file in dev has it",
     ],
     [
       "to another Secret is found",
       () => withReference("apx", "token"),
-      "Pod shop/web needs the key token of the Secret shop/apx, which nothing seals in dev",
+      "Pod shop/web needs the key token of the Secret shop/apx: no sealed file in dev has it",
     ],
     [
       "from another namespace is found",
       () => withReference("api", "token", "", "market"),
-      "Pod market/web needs the key token of the Secret market/api, which nothing seals in dev",
+      "Pod market/web needs the key token of the Secret market/api: no sealed file in dev has it",
     ],
   ])("%s", async (_, text, what) => {
     await write(root, { [POD]: text() });

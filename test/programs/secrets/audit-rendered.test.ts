@@ -41,7 +41,7 @@ it("a sealed file under another name is found where it stands, and where an over
     [OVERLAY]: overlay.replace("resources:\n", "resources:\n  - extra.yaml\n"),
   });
   expect(stdout).toContain(
-    "overlays/dev/web/extra.yaml:1: a SopsSecret, and not the file that sealing writes; remove it",
+    "overlays/dev/web/extra.yaml:1: a SopsSecret that `npm run seal` has not written; remove it",
   );
   expect(stdout).toContain(
     `${OVERLAY}:1: applies isindir.github.com/SopsSecret shop/stolen: it has no sealed file`,

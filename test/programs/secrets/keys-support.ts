@@ -2,10 +2,10 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type RunResult, tryRun } from "../../../scripts/lib/exec.ts";
-import { createIdentity, formatIdentity, type Identity } from "../../../scripts/lib/secrets/age.ts";
-import { sealEnvironment } from "../../../scripts/lib/secrets/environment.ts";
-import { formatRules, type Rule } from "../../../scripts/lib/secrets/recipients.ts";
-import { writeSealed } from "../../../scripts/lib/secrets/seal.ts";
+import { createIdentity, formatIdentity, type Identity } from "../../../scripts/lib/secrets/keys/age.ts";
+import { formatRules, type Rule } from "../../../scripts/lib/secrets/keys/recipients.ts";
+import { writeSealed } from "../../../scripts/lib/secrets/seal/seal.ts";
+import { sealEnvironment } from "../../../scripts/lib/secrets/seal/seal-environment.ts";
 import { valuesOf } from "../../../scripts/lib/secrets/sealed.ts";
 import { connectSops } from "../../../scripts/lib/secrets/sops.ts";
 import { resolveTools } from "../../../scripts/lib/tools/resolve.ts";

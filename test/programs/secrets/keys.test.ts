@@ -1,8 +1,8 @@
 import { chmod, mkdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { createIdentity } from "../../../scripts/lib/secrets/age.ts";
-import { createKey } from "../../../scripts/lib/secrets/new-key.ts";
+import { createIdentity } from "../../../scripts/lib/secrets/keys/age.ts";
+import { createKey } from "../../../scripts/lib/secrets/keys/new-key.ts";
 import { commit, temporary, write } from "../../support/tree.ts";
 import { COMMENT, FILES, type Fixture, filesOf, programs, sealedRepository } from "./keys-support.ts";
 
@@ -250,7 +250,7 @@ describe("what is refused", () => {
         args: newcomer,
         spoil: async (root) => replaceIn(root, PAYMENT, /^/, "<<<<<<< HEAD\n"),
         exitCode: 3,
-        says: "overlays/dev/web/payment.sops.yaml:1: a merge conflict",
+        says: "overlays/dev/web/payment.sops.yaml:1: the marker of a merge conflict",
       },
     ],
     [

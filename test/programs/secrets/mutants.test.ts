@@ -7,8 +7,8 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { parse, parseDocument, stringify } from "yaml";
 import { real } from "../../../scripts/lib/finding.ts";
-import { auditSecrets } from "../../../scripts/lib/secrets/audit.ts";
-import { openSecrets } from "../../../scripts/lib/secrets/audit-open.ts";
+import { auditSecrets } from "../../../scripts/lib/secrets/audit/audit.ts";
+import { openSecrets } from "../../../scripts/lib/secrets/audit/open.ts";
 import type { Sops } from "../../../scripts/lib/secrets/sops.ts";
 import { API, COPIED, DATABASE, read, type SealedRepository, sealedRepository } from "./audit-support.ts";
 
@@ -44,7 +44,6 @@ type Path = (string | number)[];
 const TEMPLATE: Path = ["spec", "secretTemplates", 0];
 const PASSWORD = [...TEMPLATE, "stringData", "password"];
 const USERNAME = [...TEMPLATE, "stringData", "username"];
-const MADE = ["metadata", "annotations", "ecommerce-gitops/values-made"];
 const TOKEN = [...TEMPLATE, "stringData", "token"];
 
 function at(text: string, path: Path): unknown {
@@ -135,12 +134,12 @@ const mutants: Mutant[] = [
   {
     name: "a value copied to another key",
     change: (text) => withField(text, PASSWORD, at(text, USERNAME)),
-    without: "yes",
+    without: "no",
     with: "yes",
   },
-  { name: "a value of another file", change: fromFile(API, TOKEN, PASSWORD), without: "yes", with: "yes" },
-  { name: "a value of a copy", change: fromFile(COPIED, PASSWORD), without: "yes", with: "yes" },
-  { name: "a value of another environment", change: fromFile(LIVE, PASSWORD), without: "yes", with: "yes" },
+  { name: "a value of another file", change: fromFile(API, TOKEN, PASSWORD), without: "no", with: "yes" },
+  { name: "a value of a copy", change: fromFile(COPIED, PASSWORD), without: "no", with: "yes" },
+  { name: "a value of another environment", change: fromFile(LIVE, PASSWORD), without: "no", with: "yes" },
   { name: "a value in clear", change: set(PASSWORD, "hunter2"), without: "yes", with: "yes" },
   { name: "an empty value", change: set(PASSWORD, ""), without: "yes", with: "yes" },
   {
@@ -291,26 +290,6 @@ const mutants: Mutant[] = [
     with: "no",
   },
   {
-    name: "a value's day behind that of the sealing",
-    change: set(MADE, "password=2998-01-01"),
-    without: "yes",
-    with: "no",
-  },
-  {
-    name: "a value's day that is none",
-    change: set(MADE, "password=2026-13-01"),
-    without: "yes",
-    with: "no",
-  },
-  { name: "a day of no value", change: set(MADE, "passwort=2020-01-01"), without: "yes", with: "no" },
-  // It only makes somebody change the value sooner.
-  {
-    name: "a value's day that is earlier",
-    change: set(MADE, "password=2020-01-01"),
-    without: "no",
-    with: "no",
-  },
-  {
     name: "a second template in clear",
     change: clear((file: any) =>
       file.spec.secretTemplates.push({ name: "more", stringData: { key: "value" } }),
@@ -336,15 +315,15 @@ const mutants: Mutant[] = [
   { name: "no sops block", change: set(["sops"], undefined), without: "yes", with: "no" },
   { name: "no MAC", change: set(["sops", "mac"], undefined), without: "yes", with: "no" },
   { name: "an empty MAC", change: set(["sops", "mac"], ""), without: "yes", with: "yes" },
-  { name: "the MAC of another file", change: fromFile(API, ["sops", "mac"]), without: "yes", with: "yes" },
-  { name: "the MAC of a copy", change: fromFile(COPIED, ["sops", "mac"]), without: "yes", with: "yes" },
+  { name: "the MAC of another file", change: fromFile(API, ["sops", "mac"]), without: "no", with: "yes" },
+  { name: "the MAC of a copy", change: fromFile(COPIED, ["sops", "mac"]), without: "no", with: "yes" },
   { name: "a MAC cut short", change: withPart(["sops", "mac"], "data", "AA=="), without: "yes", with: "yes" },
   { name: "a bit of the MAC", change: flip(["sops", "mac"], "data"), without: "no", with: "yes" },
   { name: "a bit of the MAC's tag", change: flip(["sops", "mac"], "tag"), without: "no", with: "yes" },
   {
     name: "an earlier lastmodified",
     change: lastModified("2020-01-01T00:00:00Z"),
-    without: "yes",
+    without: "no",
     with: "yes",
   },
   {
@@ -401,7 +380,7 @@ const mutants: Mutant[] = [
   { name: "no version", change: set(["sops", "version"], undefined), without: "yes", with: "no" },
   // Recipients.
   { name: "a recipient removed", change: set(["sops", "age", 0], undefined), without: "yes", with: "no" },
-  { name: "all recipients removed", change: set(["sops", "age"], []), without: "yes", with: "no" },
+  { name: "all recipients removed", change: set(["sops", "age"], []), without: "yes", with: "yes" },
   {
     name: "a recipient twice",
     change: (text) => withField(text, ["sops", "age", 2], parse(stringify(at(text, ["sops", "age", 0])))),
@@ -416,25 +395,26 @@ const mutants: Mutant[] = [
         enc: at(text, ["sops", "age", 0, "enc"]),
       }),
     without: "yes",
-    with: "yes",
+    with: "no",
   },
   {
     name: "a stranger instead of a recipient",
     change: (text) => withField(text, ["sops", "age", 1, "recipient"], repository.recipients.stranger),
     without: "yes",
-    with: "yes",
+    with: "no",
   },
+  // Each recipient finds its data key all the same, and sealing again puts the names right.
   {
     name: "the recipients' data keys exchanged",
     change: swap(["sops", "age", 0, "enc"], ["sops", "age", 1, "enc"]),
     without: "no",
-    with: "yes",
+    with: "no",
   },
   {
     name: "the recipients' names exchanged",
     change: swap(["sops", "age", 0, "recipient"], ["sops", "age", 1, "recipient"]),
     without: "no",
-    with: "yes",
+    with: "no",
   },
   { name: "a byte of a data key", change: flipKey(0, 20), without: "no", with: "yes" },
   { name: "a byte of the other data key's header", change: flipKey(1, 100), without: "no", with: "yes" },
@@ -456,7 +436,7 @@ const mutants: Mutant[] = [
       ["sops", "age", 0, "enc"],
       "-----BEGIN AGE ENCRYPTED FILE-----\nYWJj\n-----END AGE ENCRYPTED FILE-----\n",
     ),
-    without: "yes",
+    without: "no",
     with: "yes",
   },
   {
@@ -467,10 +447,16 @@ const mutants: Mutant[] = [
         ["sops", "age", 0, "enc"],
         String(at(text, ["sops", "age", 0, "enc"])).replace(/\n[^\n]+\n(?=-----END)/, "\n"),
       ),
-    without: "yes",
+    without: "no",
     with: "yes",
   },
   // The whole.
+  {
+    name: "the ciphertext of another Secret, with its data keys",
+    change: (text) => fromFile(COPIED, ["sops"])(fromFile(COPIED, [...TEMPLATE, "stringData"])(text)),
+    without: "yes",
+    with: "no",
+  },
   { name: "the copy's file under this name", change: () => files[COPIED] ?? "", without: "yes", with: "no" },
   { name: "another environment's file", change: () => files[LIVE] ?? "", without: "yes", with: "yes" },
   { name: "half of the file", change: (text) => text.slice(0, text.length / 2), without: "yes", with: "no" },
@@ -515,11 +501,12 @@ it.each(mutants)("$name: found without a key: $without, with one: $with", async 
   });
 });
 
-it("every mutant but two that harm nobody is found by one of the two", () => {
+it("every mutant but three that harm nobody is found by one of the two", () => {
   const unseen = mutants.filter((mutant) => mutant.without === "no" && mutant.with === "no");
   expect(unseen.map(({ name }) => name)).toEqual([
-    "a value's day that is earlier",
     "another version of SOPS",
+    "the recipients' data keys exchanged",
+    "the recipients' names exchanged",
   ]);
   expect(mutants.length).toBeGreaterThanOrEqual(40);
 });

@@ -4,8 +4,8 @@ import { dirname, join } from "node:path";
 import { PassThrough } from "node:stream";
 import { describe, expect, it } from "vitest";
 import { parse } from "yaml";
-import { chooseEditor } from "../../../scripts/lib/secrets/edit.ts";
-import { waitForEnter } from "../../../scripts/lib/secrets/prompt.ts";
+import { chooseEditor } from "../../../scripts/lib/secrets/seal/edit.ts";
+import { waitForEnter } from "../../../scripts/lib/secrets/seal/prompt.ts";
 import { parseSealed } from "../../../scripts/lib/secrets/sealed.ts";
 import {
   type Ended,

@@ -4,8 +4,7 @@ import { assert, asyncProperty, oneof, string, tuple, uint8Array } from "fast-ch
 import { describe, expect, it } from "vitest";
 import { RefusedError } from "../../../scripts/lib/errors.ts";
 import type { SecretValues } from "../../../scripts/lib/secrets/credential.ts";
-import { parseRules } from "../../../scripts/lib/secrets/recipients.ts";
-import { writeSealed } from "../../../scripts/lib/secrets/seal.ts";
+import { parseRules } from "../../../scripts/lib/secrets/keys/recipients.ts";
 import {
   findCredential,
   keysToSet,
@@ -15,8 +14,9 @@ import {
   SECRET_LIMIT,
   sealPlanned,
   unlisted,
-} from "../../../scripts/lib/secrets/seal-plan.ts";
-import { dayOf, parseSealed, type SealedFile, valuesOf } from "../../../scripts/lib/secrets/sealed.ts";
+} from "../../../scripts/lib/secrets/seal/plan.ts";
+import { writeSealed } from "../../../scripts/lib/secrets/seal/seal.ts";
+import { parseSealed, type SealedFile, valuesOf } from "../../../scripts/lib/secrets/sealed.ts";
 import { NoKeyError, type Sops } from "../../../scripts/lib/secrets/sops.ts";
 import { opened, type SealRepository, sealFile, sealRepository } from "../../support/seal.ts";
 import { write } from "../../support/tree.ts";
@@ -32,13 +32,12 @@ async function set(
   sops: Sops,
   [environments, app, secret]: readonly [string, string, string?],
   given: SecretValues,
-  now?: Date,
 ): Promise<string[]> {
   const names = environments.split(",");
   const credential = await findCredential(root, { environments: names, app, secret });
   const keys = keysToSet(credential, [...given.keys()]);
   const plan = await planSeal(root, sops, { credential, environments: names, keys });
-  const changes = await sealPlanned(root, sops, plan, given, now);
+  const changes = await sealPlanned(root, sops, plan, given);
   await writeSealed(root, changes);
   return changes.map(({ path }) => path);
 }
@@ -97,29 +96,6 @@ describe("new values for a Secret", () => {
     expect(await marks()).toEqual(["api-key"]);
     await set(repository, blind, ["dev", "web", "gateway"], BYTES(GIVEN));
     expect(await marks()).toEqual([]);
-  });
-
-  it("get the day on which they are made, and those that stay keep theirs", async () => {
-    const repository = await sealRepository();
-    const { root, sops, blind } = repository;
-    await sealFile(repository, GATEWAY, GIVEN, [], new Map([["api-key", "2020-01-31"]]));
-    const days = async () => (await gateway(root)).made;
-    const sealed = dayOf((await gateway(root)).sops?.lastModified ?? new Date(0));
-    await set(
-      repository,
-      sops,
-      ["dev", "web", "gateway"],
-      BYTES({ hook: "h" }),
-      new Date("2199-01-01T01:00Z"),
-    );
-    // Of the token the file did not say it: it is as old as the file.
-    expect(Object.fromEntries(await days())).toEqual({
-      "api-key": "2020-01-31",
-      hook: "2199-01-01",
-      token: sealed,
-    });
-    await set(repository, blind, ["dev", "web", "gateway"], BYTES(GIVEN), new Date("2199-01-02T23:00Z"));
-    expect(new Set((await days()).values())).toEqual(new Set(["2199-01-02"]));
   });
 
   it("replace a file with a conflict, or in plaintext, when all are given", async () => {
@@ -259,7 +235,7 @@ describe("a request that cannot be met ends with one line", () => {
         await write(repository.root, { [GATEWAY]: "a: 1\n<<<<<<< HEAD\n" });
         return set(repository, repository.sops, set3, BYTES({ hook: "x" }));
       },
-      /gateway.sops.yaml:2: a merge conflict; /,
+      /gateway.sops.yaml:2: the marker of a merge conflict; /,
     ],
     [
       "plaintext in what has to stay",
@@ -393,19 +369,6 @@ describe("sealing again", () => {
     const { root, sops } = await sealedAll();
     const changes = await planRotation(root, sops, { environments, app, secret });
     expect(changes.map(({ path }) => path).toSorted()).toEqual([...paths].toSorted());
-  });
-
-  it("keeps the days on which values were made, and writes down that of the sealing where there is none", async () => {
-    const repository = await sealRepository();
-    const { root, sops } = repository;
-    await sealFile(repository, GATEWAY, GIVEN, [], new Map([["hook", "2020-01-31"]]));
-    const sealed = dayOf((await gateway(root)).sops?.lastModified ?? new Date(0));
-    await writeSealed(
-      root,
-      await planRotation(root, sops, { environments: ["dev"], app: "web", secret: undefined }),
-    );
-    const { made } = await gateway(root);
-    expect(Object.fromEntries(made)).toEqual({ "api-key": sealed, hook: "2020-01-31", token: sealed });
   });
 
   it("needs a private key, and something sealed", async () => {

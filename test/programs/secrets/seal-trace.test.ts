@@ -6,7 +6,7 @@ import { randomBytes } from "node:crypto";
 import { readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { createIdentity } from "../../../scripts/lib/secrets/age.ts";
+import { createIdentity } from "../../../scripts/lib/secrets/keys/age.ts";
 import { connectSops } from "../../../scripts/lib/secrets/sops.ts";
 import { onPath } from "../../../scripts/lib/tools/go.ts";
 import { resolveTool } from "../../../scripts/lib/tools/resolve.ts";

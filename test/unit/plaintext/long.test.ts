@@ -34,11 +34,9 @@ describe("30,000 characters are looked at", () => {
   });
 });
 
-it.each([
-  ["more YAML than there is memory for", fill("password: correct-horse\n", 10_000_001), /more than 10 MB/],
-  ["YAML that is nested too deeply", `${"- ? ".repeat(50_000)}x: y\nz`, /nested too deeply/],
-])("%s is not looked at, and a finding says so", async (_, text, what) => {
-  expect(await plaintextFindings("a.yaml", `kind: Secret\n${text}`)).toContainEqual(
-    expect.objectContaining({ path: "a.yaml", line: 1, what: expect.stringMatching(what) }),
+it("YAML that is nested too deeply is not looked at, and a finding says so", async () => {
+  const text = `kind: Secret\n${"- ? ".repeat(50_000)}x: y\nz`;
+  expect(await plaintextFindings("a.yaml", text)).toContainEqual(
+    expect.objectContaining({ line: 1, what: expect.stringMatching(/nested too deeply/) }),
   );
 });

@@ -1,11 +1,9 @@
 /** Directories in memory: whose they are, and which of them are removed. */
-import { spawn } from "node:child_process";
-import { once } from "node:events";
 import { mkdir, mkdtemp, readdir, rm, symlink } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { repositoryRoot } from "../../../scripts/lib/repository.ts";
-import { MEMORY, memoryDirectory, removeTexts } from "../../../scripts/lib/secrets/memory.ts";
+import { MEMORY, memoryDirectory, removeTexts } from "../../../scripts/lib/secrets/seal/memory.ts";
 import { endedProcess } from "../../support/processes.ts";
 
 /** A place in memory that no other test looks at. */
@@ -46,20 +44,6 @@ describe("a directory in memory", () => {
     const directory = await memoryDirectory(place);
     expect(await removeTexts(place)).toEqual([]);
     expect(await readdir(place)).toEqual([basename(directory)]);
-  });
-
-  it("stays while a program runs that was started to put its files there", async () => {
-    const place = await memory();
-    const ended = await endedProcess();
-    const directory = join(place, `seal-${ended.name}-a`);
-    await mkdir(directory);
-    const editor = spawn("sleep", ["600"], { env: { ...process.env, TMPDIR: directory } });
-    onTestFinished(() => void editor.kill());
-    await once(editor, "spawn");
-    expect(await removeTexts(place)).toEqual([]);
-    editor.kill();
-    await once(editor, "exit");
-    expect(await removeTexts(place)).toEqual([directory]);
   });
 
   it("stays when its owner cannot be known: of another container, of another program, or a link", async () => {

@@ -1,9 +1,9 @@
 /** Somebody can read environments, whose key was made elsewhere. */
-import { verifyRecipient } from "../age.ts";
-import { isFresh, parseEnvironments, withRecipient } from "../keys.ts";
-import { type Recipient, type Rule, readRules } from "../recipients.ts";
-import { readSealedFiles } from "../reseal.ts";
+import { verifyRecipient } from "./age.ts";
 import { environmentNames, type Here, type KeysChange, planChange } from "./change.ts";
+import { isFresh, parseEnvironments, withRecipient } from "./readers.ts";
+import { type Recipient, type Rule, readRules } from "./recipients.ts";
+import { readSealedFiles } from "./reseal.ts";
 
 export interface AddRequest extends Recipient {
   /** As in `dev,staging`. */

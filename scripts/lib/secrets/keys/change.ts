@@ -2,9 +2,9 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { readEnvironments } from "../../tree/environment.ts";
-import { formatRules, RULES_FILE, type Rule } from "../recipients.ts";
-import { refuseUncommitted, resealAll, type Sealed, writeChange } from "../reseal.ts";
-import type { SealedChange } from "../seal.ts";
+import type { SealedChange } from "../seal/seal.ts";
+import { formatRules, RULES_FILE, type Rule } from "./recipients.ts";
+import { refuseUncommitted, resealAll, type Sealed, writeChange } from "./reseal.ts";
 
 /** Where a change is made. */
 export interface Here {

@@ -1,10 +1,10 @@
 /** A new key for an environment's cluster. */
 import { RefusedError, UsageError } from "../../errors.ts";
-import { clusterName, parseEnvironments, type SeenValue, seenValues, withRecipient } from "../keys.ts";
-import { createKey, type KeyPlace, type NewKey } from "../new-key.ts";
-import { type Recipient, type Rule, readRules } from "../recipients.ts";
-import { readSealedFiles } from "../reseal.ts";
 import { applyChange, environmentNames, type Here, type KeysChange, planChange } from "./change.ts";
+import { createKey, type KeyPlace, type NewKey } from "./new-key.ts";
+import { clusterName, parseEnvironments, type SeenValue, seenValues, withRecipient } from "./readers.ts";
+import { type Recipient, type Rule, readRules } from "./recipients.ts";
+import { readSealedFiles } from "./reseal.ts";
 
 export interface CreateRequest {
   environment: string;

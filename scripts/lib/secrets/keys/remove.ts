@@ -1,8 +1,9 @@
 /** Somebody can no longer read environments. */
-import { parseEnvironments, type SeenValue, seenValues, withoutRecipient } from "../keys.ts";
-import { readRules } from "../recipients.ts";
-import { readSealedFiles } from "../reseal.ts";
+
 import { environmentNames, type Here, type KeysChange, planChange } from "./change.ts";
+import { parseEnvironments, type SeenValue, seenValues, withoutRecipient } from "./readers.ts";
+import { readRules } from "./recipients.ts";
+import { readSealedFiles } from "./reseal.ts";
 
 export interface RemoveRequest {
   /** As in `dev,staging`. */

@@ -1,14 +1,14 @@
 /** A team's first day: its own keys in place of the example's, and new values for all credentials. */
 
-import { RefusedError, UsageError } from "../errors.ts";
-import { readCatalogue } from "../tree/catalogue.ts";
-import { credentialsOf, environmentOf, placesIn, sealedFiles, suppliedKeys } from "./credential.ts";
-import { sealEnvironment } from "./environment.ts";
-import { clusterName, isExample, withRecipient } from "./keys.ts";
+import { RefusedError, UsageError } from "../../errors.ts";
+import { readCatalogue } from "../../tree/catalogue.ts";
+import { credentialsOf, environmentOf, placesIn, sealedFiles, suppliedKeys } from "../credential.ts";
+import type { SealedChange } from "../seal/seal.ts";
+import { sealEnvironment } from "../seal/seal-environment.ts";
 import { createKey, type KeyPlace, type NewKey, prepare } from "./new-key.ts";
+import { clusterName, isExample, withRecipient } from "./readers.ts";
 import { formatRules, type Recipient, type Rule } from "./recipients.ts";
 import { type SopsProgram, withRules, writeChange } from "./reseal.ts";
-import type { SealedChange } from "./seal.ts";
 
 /** The readers that an environment is to have. */
 export interface InitRequest {

@@ -1,10 +1,10 @@
 /** Sealing: a credential's values become the sealed files of every place that has a copy of it. */
 import { join } from "node:path";
-import { afterWriting, codeOf, RefusedError } from "../errors.ts";
-import { readIfThere, replaceFile } from "../file.ts";
-import { type Credential, placesIn, type SecretPlace, type SecretValues, sealedPath } from "./credential.ts";
-import { dayOf, daysOf, keysOf, parseSealed, type SealedFile, valuesOf } from "./sealed.ts";
-import type { Sops } from "./sops.ts";
+import { afterWriting, codeOf, RefusedError } from "../../errors.ts";
+import { readIfThere, replaceFile } from "../../file.ts";
+import { type Credential, placesIn, type SecretPlace, type SecretValues, sealedPath } from "../credential.ts";
+import { keysOf, parseSealed, type SealedFile, valuesOf } from "../sealed.ts";
+import type { Sops } from "../sops.ts";
 
 /** A file to write. */
 export interface SealedChange {
@@ -17,7 +17,6 @@ export interface SealedChange {
  * Seals values for every place of one environment that has a copy of the credential; writes nothing.
  * @param options.values of all keys of the credential
  * @param options.placeholders keys whose values stand in for what a person has to bring
- * @param options.made the days on which values were made that are not new
  * @throws RefusedError when a key is missing or too many, or no rule of `.sops.yaml` is for the environment
  */
 export async function sealCredential(
@@ -28,21 +27,17 @@ export async function sealCredential(
     environment: string;
     values: SecretValues;
     placeholders: readonly string[];
-    made?: ReadonlyMap<string, string>;
-    now?: Date;
   },
 ): Promise<SealedChange[]> {
-  const { credential, environment, values, placeholders, now = new Date() } = options;
+  const { credential, environment, values, placeholders } = options;
   refuseOtherKeys(credential, values);
-  const secret = [...credential.keys].filter(([, key]) => !("fixed" in key)).map(([name]) => name);
-  const made = new Map(secret.map((name) => [name, options.made?.get(name) ?? dayOf(now)]));
   const places = await placesIn(root, environment, credential);
   return Promise.all(
     places.map(async (place) => {
       const path = sealedPath(environment, place);
       return {
         path,
-        text: await sops.seal(path, { ...place, type: credential.type, placeholders, made }, values),
+        text: await sops.seal(path, { ...place, type: credential.type, placeholders }, values),
       };
     }),
   );
@@ -94,8 +89,7 @@ export async function readSealed(
  */
 export async function resealFile(sops: Sops, path: string, text: string): Promise<SealedChange> {
   const opened = await sops.open(path, text);
-  const made = daysOf(parseSealed(text, path));
-  return { path, text: await sops.seal(path, { ...opened, made }, valuesOf(opened)) };
+  return { path, text: await sops.seal(path, opened, valuesOf(opened)) };
 }
 
 /** Whether a sealed file has exactly the keys of its credential. */

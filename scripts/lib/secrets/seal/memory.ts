@@ -1,9 +1,9 @@
-/** Directories in memory for the text in an editor. What a killed run has left of them is removed by the next one. */
-import { mkdtemp, readdir, readFile, statfs } from "node:fs/promises";
+/** Directories in memory for the text in an editor. The next run removes those that a killed run has left. */
+import { mkdtemp, statfs } from "node:fs/promises";
 import { join } from "node:path";
-import { RefusedError } from "../errors.ts";
-import { ownName } from "../owner.ts";
-import { removeLeftovers } from "../temporary.ts";
+import { RefusedError } from "../../errors.ts";
+import { ownName } from "../../owner.ts";
+import { removeLeftovers } from "../../temporary.ts";
 
 /** Where Linux keeps files in memory for everybody. */
 export const MEMORY = "/dev/shm";
@@ -26,16 +26,9 @@ export async function memoryDirectory(memory: string = MEMORY): Promise<string> 
 }
 
 /**
- * Removes this user's directories whose owner is gone. One that sops or the editor still works in stays.
- * @returns what was removed
+ * Removes this user's directories whose owner is gone.
+ * @returns the paths of those that it has removed
  */
 export async function removeTexts(memory: string = MEMORY): Promise<string[]> {
-  return removeLeftovers(memory, PREFIX, isUsed);
-}
-
-/** Whether a program runs that was started to put its temporary files there: sops, the editor, what that has started. */
-async function isUsed(directory: string): Promise<boolean> {
-  const pids = (await readdir("/proc")).filter((name) => /^\d+$/.test(name));
-  const environments = pids.map(async (pid) => readFile(`/proc/${pid}/environ`, "utf8").catch(() => ""));
-  return (await Promise.all(environments)).some((text) => text.includes(directory));
+  return removeLeftovers(memory, PREFIX);
 }

@@ -1,20 +1,20 @@
 /** The audit for people: a table of the Secrets, and a line for each finding. */
-import { table } from "../cli/table.ts";
-import { describeFinding, type Finding, real } from "../finding.ts";
+import { table } from "../../cli/table.ts";
+import { describeFinding, type Finding, real } from "../../finding.ts";
 import type { Audit, AuditedSecret } from "./audit.ts";
-import type { Opened } from "./audit-open.ts";
+import type { Opened } from "./open.ts";
 
 /** A line a Secret; below it the findings, then the notes. */
 export function describeAudit({ secrets, findings }: Audit): string {
   const grid = table(
-    ["ENVIRONMENT", "APP", "SECRET", "KEYS", "RECIPIENTS", "MADE", "STATE"],
+    ["ENVIRONMENT", "APP", "SECRET", "KEYS", "RECIPIENTS", "SEALED", "STATE"],
     secrets.map((secret) => [
       secret.environment,
       secret.app,
       secret.name,
       secret.keys.join(" "),
       secret.recipients.join(" "),
-      secret.made === null ? "-" : `${secret.made}, ${secret.ageDays} d`,
+      secret.sealed === null ? "-" : `${secret.sealed.slice(0, 10)}, ${secret.ageDays} d`,
       stateOf(secret, findings),
     ]),
   );

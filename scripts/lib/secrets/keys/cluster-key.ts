@@ -1,8 +1,8 @@
 /** The private key of a cluster: the Secret that sops-secrets-operator reads (argocd/addons/sops-secrets-operator.yaml). */
 import { z } from "zod";
-import { ExternalError, RefusedError } from "../errors.ts";
-import type { Target } from "../kubectl.ts";
-import { kubectl } from "../kubectl.ts";
+import { ExternalError, RefusedError } from "../../errors.ts";
+import type { Target } from "../../kubectl.ts";
+import { kubectl } from "../../kubectl.ts";
 import { formatIdentity, type Identity, withIdentity } from "./age.ts";
 
 const NAMESPACE = "sops-secrets-operator";
@@ -58,23 +58,12 @@ export async function placeClusterKey(
 ): Promise<void> {
   const namespace = { apiVersion: "v1", kind: "Namespace", metadata: { name: NAMESPACE } };
   await kubectl(target, ["apply", "--server-side", AS_MANAGER, "--filename", "-"], JSON.stringify(namespace));
-  if (there !== undefined) return replaceClusterKeys(target, there, withIdentity(there.text, identity));
+  if (there !== undefined) {
+    const { text, resourceVersion } = there;
+    return write(target, "replace", withIdentity(text, identity), { resourceVersion });
+  }
   // Not applied: of two people who do this at the same time one has to fail.
   await write(target, "create", formatIdentity(identity), {});
-}
-
-/**
- * Puts other keys in the place of those that a cluster has, through kubectl's standard input.
- * @param there what `readClusterKeys` has found; when somebody was faster, nothing is changed
- * @param text holds the private keys
- * @throws ExternalError when the cluster refuses
- */
-export async function replaceClusterKeys(
-  target: Target,
-  { resourceVersion }: ClusterKeys,
-  text: string,
-): Promise<void> {
-  await write(target, "replace", text, { resourceVersion });
 }
 
 async function write(

@@ -2,9 +2,9 @@
 import { join } from "node:path";
 import { type Document, isAlias, isMap, isScalar, isSeq, parseDocument, type YAMLSeq } from "yaml";
 import { z } from "zod";
-import { readDocument } from "../document.ts";
-import { RefusedError } from "../errors.ts";
-import { readIfThere } from "../file.ts";
+import { readDocument } from "../../document.ts";
+import { RefusedError } from "../../errors.ts";
+import { readIfThere } from "../../file.ts";
 
 /** Relative to the repository's root. */
 export const RULES_FILE = ".sops.yaml";

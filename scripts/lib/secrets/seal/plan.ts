@@ -1,8 +1,8 @@
 /** What `npm run seal` would do: which files, which values come and which stay. Nothing here asks, prints or writes. */
 import { basename, dirname, join } from "node:path";
-import { RefusedError, UsageError } from "../errors.ts";
-import { exists } from "../file.ts";
-import { type App, findApp, readCatalogue } from "../tree/catalogue.ts";
+import { RefusedError, UsageError } from "../../errors.ts";
+import { exists } from "../../file.ts";
+import { type App, findApp, readCatalogue } from "../../tree/catalogue.ts";
 import {
   type Credential,
   credentialsOf,
@@ -10,16 +10,15 @@ import {
   parseSealedPath,
   placesIn,
   resourcesOf,
-  type SecretPlace,
   type SecretValues,
   sealedFiles,
   sealedPath,
   suppliedKeys,
-} from "./credential.ts";
-import { initCommand, RULES_FILE, type Rule, readRules } from "./recipients.ts";
+} from "../credential.ts";
+import { initCommand, RULES_FILE, type Rule, readRules } from "../keys/recipients.ts";
+import { valuesOf } from "../sealed.ts";
+import { NoKeyError, type Sops } from "../sops.ts";
 import { readSealed, resealFile, type SealedChange, sealCredential } from "./seal.ts";
-import { daysOf, valuesOf } from "./sealed.ts";
-import { NoKeyError, type Sops } from "./sops.ts";
 
 /** The most that Kubernetes takes in one Secret, all values together, in bytes (its MaxSecretSize). */
 export const SECRET_LIMIT = 1024 * 1024;
@@ -55,8 +54,6 @@ export interface EnvironmentPlan {
   known: SecretValues;
   /** Keys whose values are still random afterwards. */
   placeholders: readonly string[];
-  /** The days on which the values were made that are there now. */
-  made: ReadonlyMap<string, string>;
 }
 
 /**
@@ -159,7 +156,6 @@ export async function planSeal(
       rule,
       files: paths.map((path, index) => ({ path, isNew: isThere[index] !== true })),
       ...(await whatStays(root, sops, { credential, environment, keys })),
-      made: await madeAt(root, environment, places),
     };
   });
   return { credential, keys, environments: await Promise.all(plans) };
@@ -210,26 +206,6 @@ async function whatStays(
   return { known, placeholders: staying.filter((name) => placeholders.has(name)) };
 }
 
-/** The days on which the values of some places were made, of copies the oldest. What is damaged says nothing: all of it is replaced. */
-async function madeAt(
-  root: string,
-  environment: string,
-  places: readonly SecretPlace[],
-): Promise<Map<string, string>> {
-  const made = new Map<string, string>();
-  for (const place of places) {
-    const sealed = await readSealed(root, environment, place).catch((error: unknown) => {
-      if (error instanceof RefusedError) return undefined;
-      throw error;
-    });
-    for (const [key, day] of sealed === undefined ? [] : daysOf(sealed.file)) {
-      const other = made.get(key);
-      if (other === undefined || day < other) made.set(key, day);
-    }
-  }
-  return made;
-}
-
 /**
  * Seals what was planned; writes nothing.
  * @param given values for the plan's keys, the same in every environment; a generated key that has none gets another one in each
@@ -240,15 +216,13 @@ export async function sealPlanned(
   sops: Sops,
   { credential, keys, environments }: SealPlan,
   given: SecretValues,
-  now: Date = new Date(),
 ): Promise<SealedChange[]> {
   const changes: SealedChange[] = [];
-  for (const { environment, known, placeholders, made: before } of environments) {
+  for (const { environment, known, placeholders } of environments) {
     const all = new Map([...known, ...generated(credential, keys), ...given]);
     const values = new Map([...credential.keys.keys()].flatMap((name) => pick(all, name)));
     refuseLarge(credential, values);
-    const made = new Map([...before].filter(([name]) => !keys.includes(name)));
-    const options = { credential, environment, values, placeholders, made, now };
+    const options = { credential, environment, values, placeholders };
     changes.push(...(await sealCredential(root, sops, options)));
   }
   for (const { text } of changes) refuseLong(credential, text);

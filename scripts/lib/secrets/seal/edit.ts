@@ -4,10 +4,10 @@ import { once } from "node:events";
 import { realpathSync } from "node:fs";
 import { readFile, rm, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { ExternalError, RefusedError } from "../errors.ts";
-import { onPath } from "../tools/go.ts";
+import { ExternalError, RefusedError } from "../../errors.ts";
+import { onPath } from "../../tools/go.ts";
+import { sopsEnvironment } from "../sops.ts";
 import { memoryDirectory } from "./memory.ts";
-import { sopsEnvironment } from "./sops.ts";
 
 /** sops ends with it when nothing has been changed. */
 const UNCHANGED = 200;

@@ -1,9 +1,9 @@
 /** Keys of age. A private key is in memory, on a program's standard input or output, and in the one file it was made for. */
 import { chmod, mkdir, open, realpath } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
-import { ExternalError, RefusedError, UsageError } from "../errors.ts";
-import { tryRun } from "../exec.ts";
-import { exists, readIfThere } from "../file.ts";
+import { ExternalError, RefusedError, UsageError } from "../../errors.ts";
+import { tryRun } from "../../exec.ts";
+import { exists, readIfThere } from "../../file.ts";
 
 /** A private key, and the public one that belongs to it. */
 export interface Identity {

@@ -5,9 +5,9 @@ import { stat } from "node:fs/promises";
 import { Socket } from "node:net";
 import type { Readable } from "node:stream";
 import type { ReadStream } from "node:tty";
-import { RefusedError } from "../errors.ts";
+import { RefusedError } from "../../errors.ts";
 
-/** Asks for one value, which is not shown: a line that is typed, or whatever is pasted. */
+/** Asks for one line, which is not shown. */
 export type Ask = (question: string) => Promise<string>;
 
 /**
@@ -20,14 +20,7 @@ export async function openValue(file: string): Promise<Readable> {
 }
 
 const ESCAPE = "\x1b";
-/** For a terminal that says where a paste begins and ends (bracketed paste): what asks it to, and what it sends then. */
-const PASTE = {
-  on: `${ESCAPE}[?2004h`,
-  off: `${ESCAPE}[?2004l`,
-  begin: `${ESCAPE}[200~`,
-  end: `${ESCAPE}[201~`,
-} as const;
-/** What is pasted comes in pieces with less than this between them. */
+/** The pieces of a paste come with less than this between them. */
 const QUIET_MS = 200;
 
 /**
@@ -42,9 +35,7 @@ export async function withHiddenInput<T>(
   onInterrupt: (undo: () => Promise<unknown>) => void,
   action: (ask: Ask) => Promise<T>,
 ): Promise<T> {
-  const say = (control: string) => output.isTTY && output.write(control);
   const leave = async () => {
-    say(PASTE.off);
     await drain(input);
     input.setRawMode(false);
     input.pause();
@@ -52,12 +43,11 @@ export async function withHiddenInput<T>(
   onInterrupt(leave);
   input.setRawMode(true);
   input.setEncoding("utf8");
-  say(PASTE.on);
-  const typed = typing(on(input, "data", { close: ["end"] }));
+  const typed = keysOf(on(input, "data", { close: ["end"] }));
   try {
     return await action(async (question) => {
       output.write(question);
-      const value = await readValue(typed, (lines) => output.write(`${lines} lines, Enter ends them`));
+      const value = await readValue(typed);
       output.write("\n");
       return value;
     });
@@ -67,7 +57,7 @@ export async function withHiddenInput<T>(
   }
 }
 
-/** Reads until nothing comes: of several lines that a terminal sends as if they were typed, the shell would take the rest. */
+/** Reads until nothing comes: the shell would take the rest of several lines that were pasted. */
 async function drain(input: ReadStream): Promise<void> {
   await new Promise<void>((resolve) => {
     const quiet = setTimeout(resolve, QUIET_MS);
@@ -75,30 +65,11 @@ async function drain(input: ReadStream): Promise<void> {
   });
 }
 
-type Typed = { key: string } | { pasted: string };
+/** The sequence that an arrow key and the like sends is no text. */
+const CONTROL = new RegExp(`${ESCAPE}(?:\\[[0-?]*[ -/]*[@-~]|O[@-~])`, "g");
 
-/** What an arrow key and the like sends is no text; its first part may come alone. */
-const CONTROL = new RegExp(`^${ESCAPE}(?:\\[[0-?]*[ -/]*[@-~]|O[@-~])`);
-const PART_OF_CONTROL = new RegExp(`^${ESCAPE}(?:\\[[0-?]*[ -/]*|O)?$`);
-
-async function* typing(chunks: AsyncIterable<unknown[]>): AsyncGenerator<Typed, undefined> {
-  let rest = "";
-  for await (const [chunk] of chunks) {
-    rest += String(chunk);
-    while (rest !== "" && !PART_OF_CONTROL.test(rest)) {
-      if (rest.startsWith(PASTE.begin)) {
-        const end = rest.indexOf(PASTE.end);
-        if (end === -1) break;
-        yield { pasted: rest.slice(PASTE.begin.length, end) };
-        rest = rest.slice(end + PASTE.end.length);
-      } else {
-        const [control] = CONTROL.exec(rest) ?? [];
-        const key = String.fromCodePoint(rest.codePointAt(0) ?? 0);
-        rest = rest.slice((control ?? key).length);
-        if (control === undefined) yield { key };
-      }
-    }
-  }
+async function* keysOf(chunks: AsyncIterable<unknown[]>): AsyncGenerator<string, undefined> {
+  for await (const [chunk] of chunks) yield* String(chunk).replaceAll(CONTROL, "");
   return undefined;
 }
 
@@ -106,38 +77,20 @@ const ENTER = ["\r", "\n"];
 const [INTERRUPT, END, BACKSPACE, DELETE, KILL] = ["\x03", "\x04", "\b", "\x7f", "\x15"] as const;
 const NO_TEXT = /(?![\t\n])\p{Cc}/gu;
 
-/** @param onLines is told how many lines were pasted: nothing else shows that Enter is still to come */
-async function readValue(
-  typed: AsyncGenerator<Typed, undefined>,
-  onLines: (count: number) => void,
-): Promise<string> {
+async function readValue(typed: AsyncGenerator<string, undefined>): Promise<string> {
   let value = "";
   for (;;) {
-    const { value: one = { key: END } } = await typed.next();
-    if ("pasted" in one) {
-      const text = textOf(one.pasted);
-      const lines = text.trimEnd().split("\n").length;
-      if (lines > 1) onLines(lines);
-      value += text;
-      continue;
-    }
-    const { key } = one;
+    const { value: key = END } = await typed.next();
     if (key === END) throw new RefusedError("the prompt was left without an answer", "run it again");
     if (ENTER.includes(key)) return value;
     if (key === INTERRUPT) {
-      // Without echo the terminal makes no signal of it. What comes behind it is no answer.
+      // Without echo the terminal makes no signal of it. The input behind it is no answer.
       process.kill(process.pid, "SIGINT");
       await new Promise(() => {});
     } else if (key === BACKSPACE || key === DELETE) value = value.replace(/.$/su, "");
     else if (key === KILL) value = "";
     else value += key.replace(NO_TEXT, "");
   }
-}
-
-/** A paste as it was before the terminal sent it. The newline that is copied with a single line is no part of it. */
-function textOf(pasted: string): string {
-  const text = pasted.replaceAll(/\r\n?/g, "\n").replaceAll(NO_TEXT, "");
-  return text.indexOf("\n") === text.length - 1 ? text.slice(0, -1) : text;
 }
 
 /**
@@ -150,7 +103,7 @@ export async function askTwice(ask: Ask, question: string): Promise<string> {
   if ((await ask("  again: ")) === value) return value;
   throw new RefusedError(
     "the two differ, so nothing was sealed",
-    "run it again. This terminal may send several lines as if each were typed: all were thrown away, and such a value comes from --from-file or standard input",
+    "run it again; a value of several lines comes from --from-file or standard input",
   );
 }
 

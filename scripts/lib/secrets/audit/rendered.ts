@@ -3,11 +3,11 @@ import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { parse } from "yaml";
 import { z } from "zod";
-import { readIfThere } from "../file.ts";
-import { type Finding, findingAt } from "../finding.ts";
-import { idOf, type Manifest } from "../manifests/manifest.ts";
-import type { Rendering } from "../manifests/rendering.ts";
-import { clearValues } from "../plaintext/manifest.ts";
+import { readIfThere } from "../../file.ts";
+import { type Finding, findingAt } from "../../finding.ts";
+import { idOf, type Manifest } from "../../manifests/manifest.ts";
+import type { Rendering } from "../../manifests/rendering.ts";
+import { clearValues } from "../../plaintext/manifest.ts";
 
 const SEAL = "take it out of the overlay; `npm run seal` writes the SopsSecrets that a cluster may open";
 

@@ -4,19 +4,19 @@
  */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { CommandError, messageOf, RefusedError } from "../errors.ts";
-import { type Finding, findingAt } from "../finding.ts";
+import { CommandError, messageOf, RefusedError } from "../../errors.ts";
+import { type Finding, findingAt } from "../../finding.ts";
 import {
   missingReferences,
   neededReferences,
   type Offer,
   offeredReferences,
   type Reference,
-} from "../manifests/references.ts";
-import type { Rendering } from "../manifests/rendering.ts";
-import { environmentOf, parseSealedPath, sealedFiles } from "./credential.ts";
-import { sealCommand } from "./keys.ts";
-import { keysOf, parseSealed } from "./sealed.ts";
+} from "../../manifests/references.ts";
+import type { Rendering } from "../../manifests/rendering.ts";
+import { environmentOf, parseSealedPath, sealedFiles } from "../credential.ts";
+import { sealCommand } from "../keys/readers.ts";
+import { keysOf, parseSealed } from "../sealed.ts";
 
 /**
  * Looks for references to Secrets that lead nowhere. An environment without a sealed file gets its Secrets from elsewhere, and
@@ -68,7 +68,7 @@ function describe(overlay: string, reference: Reference): Finding {
   const command = sealCommand({ environment, app, secret: name });
   return findingAt(
     overlay,
-    `${neededBy.join(", ")} needs ${wanted}, which nothing seals in ${environment}`,
+    `${neededBy.join(", ")} needs ${wanted}: no sealed file in ${environment} has it`,
     `correct the reference, or describe it in apps/${app}.yaml and seal it: ${command}`,
   );
 }

@@ -1,11 +1,10 @@
 /** The readers, and changes of them, for people. */
 import { table } from "../../cli/table.ts";
-import { isExample, type Reader, type SeenValue, type StaleFile } from "../keys.ts";
-import { initCommand, type Recipient, RULES_FILE, type Rule } from "../recipients.ts";
 import type { AddPlan } from "./add.ts";
 import type { KeysChange } from "./change.ts";
 import type { CreatePlan } from "./create.ts";
-import type { ForgetPlan } from "./forget.ts";
+import { isExample, type Reader, type SeenValue, type StaleFile } from "./readers.ts";
+import { initCommand, RULES_FILE, type Rule } from "./recipients.ts";
 import type { RemovePlan } from "./remove.ts";
 
 /** Who can read what; below it what is not as the rules say. */
@@ -62,24 +61,6 @@ export function describeCreate(
   const next = `${name} reads nothing yet: npm run seal -- --rotate ${environment} all where a private key is; without any, seal every value anew`;
   const old = seen === undefined ? [] : describeSeen("the old key, should it have leaked,", seen);
   return [...describeChange(what, change, isDry), ...(later ? [next] : []), ...old];
-}
-
-/** Which keys stay in a place and which go, by their public halves. */
-export function describeForget(
-  { environments, place, kept, gone, looked }: ForgetPlan,
-  isDry: boolean,
-): string[] {
-  if (gone.length === 0)
-    return [`unchanged: ${place} has only keys that ${RULES_FILE} names for ${environments.join(", ")}`];
-  const count = `${gone.length} ${gone.length === 1 ? "key" : "keys"}`;
-  const row = (then: string) => (one: Recipient) => [one.key, one.name === one.key ? "-" : one.name, then];
-  return [
-    isDry
-      ? `not done: ${place} would forget ${count} and keep ${kept.length}`
-      : `${place} has forgotten ${count} and keeps ${kept.length}`,
-    table(["PUBLIC KEY", "NAME", "THEN"], [...kept.map(row("stays")), ...gone.map(row("goes"))]),
-    `No sealed file needs what goes. Looked at: ${looked.join(", ")}.`,
-  ];
 }
 
 function describeChange(what: string, { files }: KeysChange, isDry: boolean): string[] {

@@ -1,5 +1,5 @@
 /** Keys that this repository makes: in memory, and from there into one file or one cluster. */
-import type { Target } from "../kubectl.ts";
+import type { Target } from "../../kubectl.ts";
 import { appendIdentity, createIdentity, type Identity, verifyKeyFile } from "./age.ts";
 import { type ClusterKeys, placeClusterKey, readClusterKeys, refuseOther } from "./cluster-key.ts";
 import type { Recipient } from "./recipients.ts";

@@ -1,11 +1,11 @@
 /** Who can read what, and what follows when that changes. */
 
-import { RefusedError, UsageError } from "../errors.ts";
-import { type App, readCatalogue } from "../tree/catalogue.ts";
-import { credentialsOf, placesIn } from "./credential.ts";
+import { RefusedError, UsageError } from "../../errors.ts";
+import { type App, readCatalogue } from "../../tree/catalogue.ts";
+import { credentialsOf, placesIn } from "../credential.ts";
+import { readSealed } from "../seal/seal.ts";
 import { initCommand, type Recipient, type Rule } from "./recipients.ts";
 import { readSealedFiles } from "./reseal.ts";
-import { readSealed } from "./seal.ts";
 
 /** Names of recipients whose private keys were thrown away begin so. */
 const EXAMPLE = "example-";
@@ -161,18 +161,15 @@ function changed(
   environments: readonly string[],
   recipientsFor: (rule: Rule) => Recipient[],
 ): Rule[] {
-  ownRules(rules, environments);
+  refuseNotOwn(rules, environments);
   return rules.map((rule) =>
     environments.includes(rule.environment) ? { ...rule, recipients: recipientsFor(rule) } : rule,
   );
 }
 
-/**
- * The rules of environments.
- * @throws RefusedError when one has none, or is still the example's
- */
-export function ownRules(rules: readonly Rule[], environments: readonly string[]): Rule[] {
-  return environments.map((environment) => {
+/** @throws RefusedError when one of some environments has no rule, or is still the example's */
+function refuseNotOwn(rules: readonly Rule[], environments: readonly string[]): void {
+  for (const environment of environments) {
     const rule = rules.find((one) => one.environment === environment);
     if (rule === undefined)
       throw new RefusedError(
@@ -184,8 +181,7 @@ export function ownRules(rules: readonly Rule[], environments: readonly string[]
         `${environment} is sealed for the example, whose key nobody has`,
         `make it yours with \`${initCommand(environment)}\``,
       );
-    return rule;
-  });
+  }
 }
 
 /** Reads `dev` or `dev,staging`. */

@@ -1,15 +1,15 @@
 /** Who can read an environment changes: its sealed files and `.sops.yaml` go from one state to the other. */
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { RefusedError } from "../errors.ts";
-import { replaceFile } from "../file.ts";
-import { uncommitted } from "../git/checkout.ts";
-import { withTemporaryDirectory } from "../temporary.ts";
-import { environmentOf, sealedFiles } from "./credential.ts";
+import { RefusedError } from "../../errors.ts";
+import { replaceFile } from "../../file.ts";
+import { uncommitted } from "../../git/checkout.ts";
+import { withTemporaryDirectory } from "../../temporary.ts";
+import { environmentOf, sealedFiles } from "../credential.ts";
+import { resealFile, type SealedChange, writeSealed } from "../seal/seal.ts";
+import { parseSealed } from "../sealed.ts";
+import { connectSops, NoKeyError, type Sops } from "../sops.ts";
 import { nameOf, RULES_FILE, type Rule } from "./recipients.ts";
-import { resealFile, type SealedChange, writeSealed } from "./seal.ts";
-import { parseSealed } from "./sealed.ts";
-import { connectSops, NoKeyError, type Sops } from "./sops.ts";
 
 /** The sops program, and where it finds private keys. */
 export interface SopsProgram {

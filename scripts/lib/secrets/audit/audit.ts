@@ -4,11 +4,10 @@
  */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { RefusedError } from "../errors.ts";
-import { type Finding, findingAt, findingIn } from "../finding.ts";
-import { readCatalogue } from "../tree/catalogue.ts";
-import { readEnvironments } from "../tree/environment.ts";
-import { fault, fileFindings, type Look, sealAgain } from "./audit-file.ts";
+import { RefusedError } from "../../errors.ts";
+import { type Finding, findingAt, findingIn } from "../../finding.ts";
+import { readCatalogue } from "../../tree/catalogue.ts";
+import { readEnvironments } from "../../tree/environment.ts";
 import {
   type Credential,
   credentialsOf,
@@ -18,11 +17,12 @@ import {
   type SecretPlace,
   sealedFiles,
   sealedPath,
-} from "./credential.ts";
-import { isExample } from "./keys.ts";
-import { initCommand, nameOf, type Recipient, RULES_FILE, type Rule, readRules } from "./recipients.ts";
-import { daysOf, keysOf, MADE, parseSealed, pathOf, sopsSecretsIn } from "./sealed.ts";
-import { DEMANDING } from "./secret-type.ts";
+} from "../credential.ts";
+import { isExample } from "../keys/readers.ts";
+import { initCommand, nameOf, type Recipient, RULES_FILE, type Rule, readRules } from "../keys/recipients.ts";
+import { keysOf, parseSealed, sopsSecretsIn } from "../sealed.ts";
+import { DEMANDING } from "../secret-type.ts";
+import { fault, fileFindings, type Look, sealAgain } from "./sealed-file.ts";
 
 /** One Secret of one environment. What is not known because its file is missing or damaged is empty. */
 export interface AuditedSecret {
@@ -34,10 +34,8 @@ export interface AuditedSecret {
   keys: string[];
   /** Names; a public key that `.sops.yaml` has no name for is there itself. */
   recipients: string[];
-  /** When it was sealed last. */
+  /** When it was sealed last, and how many days ago that is. */
   sealed: string | null;
-  /** The day on which the oldest of its values was made, and how long ago that is. */
-  made: string | null;
   ageDays: number | null;
   /** Keys whose values nobody has brought yet. */
   placeholders: string[];
@@ -55,7 +53,7 @@ export interface Audited extends Audit {
   rules: readonly Rule[];
 }
 
-/** A year: longer than anybody remembers who has seen a value. */
+/** A year. */
 export const MAX_AGE_DAYS = 365;
 const [FINDING, NOTE] = ["finding", "note"] as const;
 const DAY_MS = 24 * 60 * 60 * 1000;
@@ -70,7 +68,7 @@ interface Wanted {
 /**
  * Looks at every sealed Secret that the catalogue wants, and at every sealed file that is there.
  * @param root the repository's root directory
- * @param options.maxAgeDays a value that was made longer ago gets a note
+ * @param options.maxAgeDays a file that was sealed longer ago gets a note
  * @returns findings in the order of paths and lines; nothing when there is no Secret at all
  * @throws RefusedError when catalogue, environments or `.sops.yaml` cannot be read
  */
@@ -139,7 +137,7 @@ async function wantedIn(
 function typeFindings({ id, type, places }: Credential): Finding[] {
   if (!DEMANDING.includes(type)) return [];
   const what = `${id} has the type ${type}, whose Secrets the operator may report as failed`;
-  const way = "leave its type out: docs/secrets.md#secrets-have-no-type";
+  const way = "remove its type: docs/secrets.md#secrets-have-no-type";
   return [findingIn(`apps/${places[0]?.app}.yaml`, what, way)];
 }
 
@@ -161,10 +159,10 @@ function ruleFindings(rules: readonly Rule[], environments: readonly string[]): 
   ];
 }
 
-/** Whoever loses the only key loses the values: a note, since it is right on the way from one key to two, and in a sandbox. */
+/** With the only key the values are lost. A note: it is right on the way from one key to two, and in a sandbox. */
 function soleReader(environment: string, [only, ...others]: readonly Recipient[]): Finding[] {
   if (only === undefined || others.length > 0) return [];
-  const what = `only ${only.name} can read ${environment}, and who loses that key loses its values`;
+  const what = `only ${only.name} can read ${environment}: its values are lost with that key`;
   const way = `add one that is kept offline: npm run keys add ${environment} break-glass <age1…>`;
   return [{ ...findingIn(RULES_FILE, what, way), severity: "note" }];
 }
@@ -176,21 +174,21 @@ function strayFindings(files: readonly string[], wanted: readonly Wanted[]): Fin
     .map((path) =>
       findingIn(
         path,
-        "belongs to no Secret that the catalogue has for an overlay",
-        "say so in apps/<app>.yaml, or remove it",
+        "the catalogue has no Secret for it",
+        "describe the Secret in apps/<app>.yaml, or remove the file",
       ),
     );
 }
 
-/** A cluster decrypts a SopsSecret whatever the file is called, and so for whoever copies one. */
+/** A cluster decrypts every SopsSecret, whatever its file is called: also a copy that somebody has made. */
 async function hiddenFindings(root: string, known: ReadonlySet<string>): Promise<Finding[]> {
   const files = await manifestFiles(root);
   const found = files
     .filter((path) => !known.has(path))
     .map(async (path) => {
       const text = await readFile(join(root, path), "utf8");
-      const what = "a SopsSecret, and not the file that sealing writes";
-      const way = "remove it; describe it in apps/<app>.yaml and seal it";
+      const what = "a SopsSecret that `npm run seal` has not written";
+      const way = "remove it; describe the Secret in apps/<app>.yaml and seal it";
       return sopsSecretsIn(text).map((line) => findingIn(path, what, way, line));
     });
   return (await Promise.all(found)).flat();
@@ -198,7 +196,7 @@ async function hiddenFindings(root: string, known: ReadonlySet<string>): Promise
 
 function missing(want: Wanted): Finding {
   const { path, environment, credential } = want;
-  const what = `${environment} has no such Secret, and the catalogue's ${credential.id} wants it`;
+  const what = `the file is missing: the catalogue has ${credential.id} in ${environment}`;
   return findingIn(path, what, sealAgain(want));
 }
 
@@ -220,14 +218,11 @@ async function listedResources(root: string, wanted: readonly Wanted[]): Promise
 }
 
 function unlisted({ path, environment, place }: Wanted): Finding {
-  const what = `does not list ${place.name}.sops.yaml, so nobody applies it`;
-  return findingAt(`overlays/${environment}/${place.app}`, what, `add it to resources, or remove ${path}`);
+  const what = `resources lacks ${place.name}.sops.yaml: nobody applies it`;
+  return findingAt(`overlays/${environment}/${place.app}`, what, `add it, or remove ${path}`);
 }
 
-/**
- * What is as it should be, and yet not done: too old, or not brought yet. The last environment, which customers use, cannot do
- * with a placeholder.
- */
+/** Notes on values that are old or still placeholders. The last environment, which customers use, must not have a placeholder. */
 function timeFindings(
   look: Look,
   rule: Rule | undefined,
@@ -235,12 +230,12 @@ function timeFindings(
 ): Finding[] {
   const { file } = look;
   const isReal = rule !== undefined && !isExample(rule);
-  const old = isReal ? daysOfSecret(look).filter(([, day]) => ageDays(day, now) > maxAgeDays) : [];
+  const age = file.sops === undefined || !isReal ? 0 : ageDays(file.sops.lastModified, now);
   return [
     ...(file.placeholders.length === 0
       ? []
       : [{ ...placeholderNote(look), severity: isReal && look.environment === last ? FINDING : NOTE }]),
-    ...old.map(([key, day]) => ({ ...oldNote(look, key, ageDays(day, now)), severity: NOTE })),
+    ...(age > maxAgeDays ? [{ ...oldNote(look, age), severity: NOTE }] : []),
   ];
 }
 
@@ -252,47 +247,30 @@ function placeholderNote(look: Look): Finding {
   return fault(look, ["metadata", "annotations"], `${placeholders.join(", ")} ${are}`, way);
 }
 
-function oldNote(look: Look, key: string, age: number): Finding {
-  const way = `change it where it is used, and seal the new value: ${sealAgain(look)}`;
-  return fault(look, ["metadata", "annotations", MADE], `${key} was made ${age} days ago`, way);
+function oldNote(look: Look, age: number): Finding {
+  const way = `change its values where they are used, and seal the new ones: ${sealAgain(look)}`;
+  return fault(look, ["sops", "lastmodified"], `sealed ${age} days ago`, way);
 }
 
-/** The keys of a file whose values are secrets, with the days on which they were made. */
-function daysOfSecret({ file, credential }: Look): [string, string][] {
-  return [...daysOf(file)].filter(([key]) => !("fixed" in (credential.keys.get(key) ?? {})));
+function ageDays(sealed: Date, now: Date): number {
+  return Math.max(0, Math.floor((now.getTime() - sealed.getTime()) / DAY_MS));
 }
 
-function ageDays(day: string, now: Date): number {
-  return Math.max(0, Math.floor((now.getTime() - Date.parse(day)) / DAY_MS));
-}
-
-/** Nonces and data keys are random: one that is there twice was copied, and opens nothing where it is now. */
+/** A data key is random. One that stands in two files was copied, with what it opens, to be read somewhere else. */
 function copyFindings(looks: readonly Look[]): Finding[] {
   const seen = new Map<string, string>();
-  const found: Finding[] = [];
-  for (const look of looks) {
-    const { file } = look;
-    const parts = [
-      ...[...file.data, ...file.stringData, ["the MAC", file.sops?.mac ?? ""] as const].map(
-        ([name, value]) => [name, /,iv:([^,]+),/.exec(value)?.[1] ?? ""] as const,
-      ),
-      ...(file.sops?.ages ?? []).map(({ enc }) => ["a data key", enc] as const),
-    ];
-    for (const [name, part] of parts) {
-      if (part === "") continue;
-      const other = seen.get(part);
-      if (other !== undefined) {
-        const what = `${name} is copied from ${other}`;
-        const way = `copies are sealed, not copied: ${sealAgain(look)}`;
-        found.push(fault(look, pathOfPart(look, name), what, way));
-      } else seen.set(part, `${look.path} (${name})`);
-    }
-  }
-  return found;
-}
-
-function pathOfPart({ file }: Look, name: string): readonly (string | number)[] {
-  return keysOf(file).includes(name) ? pathOf(file, name) : ["sops", name === "the MAC" ? "mac" : "age"];
+  return looks.flatMap((look) =>
+    (look.file.sops?.ages ?? []).flatMap(({ enc }, index) => {
+      const key = enc.replaceAll(/\s/g, "");
+      const other = seen.get(key);
+      if (other === undefined) {
+        seen.set(key, look.path);
+        return [];
+      }
+      const way = `copies are sealed, not copied: ${sealAgain(look)}`;
+      return [fault(look, ["sops", "age", index], `the data key is copied from ${other}`, way)];
+    }),
+  );
 }
 
 function describe(
@@ -302,12 +280,6 @@ function describe(
   now: Date,
 ): AuditedSecret {
   const sops = look?.file.sops;
-  const [made = null] =
-    look === undefined
-      ? []
-      : daysOfSecret(look)
-          .map(([, day]) => day)
-          .toSorted();
   return {
     environment,
     ...place,
@@ -315,8 +287,7 @@ function describe(
     keys: look === undefined ? [] : keysOf(look.file),
     recipients: (sops?.recipients ?? []).map((key) => nameOf(rule?.recipients ?? [], key)),
     sealed: sops?.lastModified.toISOString() ?? null,
-    made,
-    ageDays: made === null ? null : ageDays(made, now),
+    ageDays: sops === undefined ? null : ageDays(sops.lastModified, now),
     placeholders: [...(look?.file.placeholders ?? [])],
   };
 }

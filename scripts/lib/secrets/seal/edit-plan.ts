@@ -1,10 +1,10 @@
 /** What an edited Secret means for its sealed files. What cannot be sealed goes back into the editor. */
-import { RefusedError } from "../errors.ts";
-import { type Credential, placesIn, type SecretValues } from "./credential.ts";
+import { RefusedError } from "../../errors.ts";
+import { type Credential, placesIn, type SecretValues } from "../credential.ts";
+import { type SealedFile, valuesOf } from "../sealed.ts";
+import type { Sops } from "../sops.ts";
+import { keysToSet, planSeal, refuseLarge, type SealPlan } from "./plan.ts";
 import { hasKeysOf, readSealed } from "./seal.ts";
-import { keysToSet, planSeal, refuseLarge, type SealPlan } from "./seal-plan.ts";
-import { type SealedFile, valuesOf } from "./sealed.ts";
-import type { Sops } from "./sops.ts";
 
 /**
  * Has a person edit a sealed file, again until it can be sealed.

@@ -1,9 +1,9 @@
 /** All credentials of one environment, sealed with new values: for a team's first day, and for every sandbox. */
-import { readCatalogue } from "../tree/catalogue.ts";
-import { apiHost } from "../tree/hosts.ts";
-import { credentialsOf, placeholderValues, suppliedKeys } from "./credential.ts";
+import { readCatalogue } from "../../tree/catalogue.ts";
+import { apiHost } from "../../tree/hosts.ts";
+import { credentialsOf, placeholderValues, suppliedKeys } from "../credential.ts";
+import type { Sops } from "../sops.ts";
 import { type SealedChange, sealCredential } from "./seal.ts";
-import type { Sops } from "./sops.ts";
 
 /**
  * Seals new values for every credential of the catalogue that the environment has; writes nothing, and needs no private key.

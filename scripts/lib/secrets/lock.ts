@@ -1,22 +1,22 @@
-/** One at a time: who reads what is sealed, makes new values and writes them is not overtaken by another. */
+/** The lock of a checkout: of the commands that read sealed files and write them, one runs at a time. */
 import { access, constants, mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { RefusedError } from "../errors.ts";
 import { tryLock } from "../lock.ts";
 import { waitFor } from "../wait.ts";
 
-/** Sealing takes a second; who waits at a prompt is not waited for. */
+/** Sealing takes a second; nobody waits for a person at a prompt. */
 const LOOKS = 20;
 const LOOK_MS = 500;
 
 /**
- * Does something to a repository's sealed files while no other process does.
- * @throws RefusedError when another one still does after ten seconds
+ * Runs an action while no other process changes the sealed files of a checkout.
+ * @throws RefusedError when another one still holds the lock after ten seconds
  */
-export async function whileAlone<T>(root: string, action: () => Promise<T>): Promise<T> {
+export async function withLock<T>(root: string, action: () => Promise<T>): Promise<T> {
   const directory = join(root, ".cache");
   await mkdir(directory).catch(() => {});
-  // Where nothing can be written there is nothing to take turns for, and the action says what is wrong.
+  // A checkout that cannot be written needs no lock, and the action says what is wrong.
   const isWritable = await access(directory, constants.W_OK).then(
     () => true,
     () => false,

@@ -1,12 +1,13 @@
-/** What can be wrong with one sealed file, as far as it shows without a key. */
+/** The audit of one sealed file, without a key. */
 import { isDeepStrictEqual } from "node:util";
 import { LineCounter, parseDocument } from "yaml";
 import { z } from "zod";
-import { type Finding, findingIn } from "../finding.ts";
-import type { Credential, SecretPlace } from "./credential.ts";
-import { sealCommand } from "./keys.ts";
-import { nameOf, type Rule } from "./recipients.ts";
-import { clearOf, encryptedBytes, isEncrypted, keysOf, MADE, pathOf, type SealedFile } from "./sealed.ts";
+import { lineOf } from "../../document.ts";
+import { type Finding, findingIn } from "../../finding.ts";
+import type { Credential, SecretPlace } from "../credential.ts";
+import { sealCommand } from "../keys/readers.ts";
+import { nameOf, RULES_FILE, type Rule } from "../keys/recipients.ts";
+import { clearOf, encryptedBytes, isEncrypted, keysOf, pathOf, type SealedFile } from "../sealed.ts";
 
 /** A sealed file where the catalogue wants it. */
 export interface Look {
@@ -32,7 +33,7 @@ export function fileFindings(look: Look, rule: Rule | undefined, now: Date): Fin
   const { sops } = file;
   if (sops === undefined)
     return [fault(look, [], "not encrypted", "change its values where they are used, and seal the new ones")];
-  // Sealing writes none, and no MAC is over what it is not told to encrypt.
+  // Sealing writes no comment, and no MAC covers one.
   const comment = /^(.*\s)?#/m.exec(text);
   return [
     ...clearFindings(look),
@@ -43,7 +44,6 @@ export function fileFindings(look: Look, rule: Rule | undefined, now: Date): Fin
       : [{ ...fault(look, [], "a comment"), line: text.slice(0, comment.index).split("\n").length }]),
     ...blockFindings(look, sops),
     ...recipientFindings(look, sops, rule),
-    ...dayFindings(look, sops),
     ...(sops.lastModified.getTime() > now.getTime() + CLOCKS_MS
       ? [fault(look, ["sops", "lastmodified"], "sealed in the future")]
       : []),
@@ -65,20 +65,10 @@ export function fault(
   what: string,
   way?: string,
 ): Finding {
-  const line = lineOf(look.text, path);
+  const lines = new LineCounter();
+  const line = lineOf(parseDocument(look.text, { lineCounter: lines }), path, lines);
   const usual = `restore it from Git, or seal it again: ${sealAgain(look)}`;
   return findingIn(look.path, what, way ?? usual, line);
-}
-
-function lineOf(text: string, path: Path): number {
-  const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines });
-  for (let length = path.length; length > 0; length -= 1) {
-    const node: unknown = document.getIn(path.slice(0, length), true);
-    if (typeof node === "object" && node !== null && "range" in node && Array.isArray(node.range))
-      return lines.linePos(Number(node.range[0])).line;
-  }
-  return 1;
 }
 
 function clearFindings(look: Look): Finding[] {
@@ -87,12 +77,11 @@ function clearFindings(look: Look): Finding[] {
     ...place,
     type: credential.type,
     placeholders: file.placeholders,
-    made: file.made,
   });
   const path = firstDifference(expected, file.clear);
   if (path === undefined) return [];
   const name = path.map(String).join(".");
-  return [fault(look, path, `${name} is not what sealing writes, and no MAC is over it`)];
+  return [fault(look, path, `${name} differs from the text that sealing writes`)];
 }
 
 /** The path of the first field in which two contents differ. */
@@ -128,28 +117,20 @@ function keyFindings(look: Look): Finding[] {
   });
   return [
     ...missing.map((key) =>
-      fault(look, ["spec", "secretTemplates", 0], `the key ${key} is missing, which ${credential.id} has`),
+      fault(look, ["spec", "secretTemplates", 0], `the key ${key} of ${credential.id} is missing`),
     ),
     ...surplus.map((key) =>
-      fault(look, pathOf(file, key), `the key ${key} is none of the catalogue's ${credential.id}`),
+      fault(look, pathOf(file, key), `${credential.id} has no key ${key} in the catalogue`),
     ),
     ...twice.map((key) => fault(look, pathOf(file, key), `the key ${key} is in data and in stringData`)),
     ...strange.map((key) =>
-      fault(look, ["metadata", "annotations"], `${key} is called a placeholder, and nobody has to bring it`),
+      fault(
+        look,
+        ["metadata", "annotations"],
+        `${key} is marked as a placeholder, and no person brings its value`,
+      ),
     ),
   ];
-}
-
-/** The days are under no MAC, and yet not anything goes. */
-function dayFindings(look: Look, { lastModified }: NonNullable<SealedFile["sops"]>): Finding[] {
-  const { made } = look.file;
-  const keys = keysOf(look.file);
-  return [...made].flatMap(([key, day]) => {
-    const at = (what: string) => [fault(look, ["metadata", "annotations", MADE], what)];
-    if (!keys.includes(key)) return at(`${key} has a day on which it was made, and is not there`);
-    const isLater = Date.parse(day) > lastModified.getTime() + CLOCKS_MS;
-    return isLater ? at(`${key} was made after it was sealed`) : [];
-  });
 }
 
 function valueFindings(look: Look): Finding[] {
@@ -164,14 +145,14 @@ function valueFindings(look: Look): Finding[] {
     // SOPS leaves an empty value in clear.
     if (value !== "" || kind === undefined) return [];
     if ("generate" in kind)
-      return [fault(look, path, `the value of ${key} is empty, and is to be generated`)];
+      return [fault(look, path, `the value of ${key} is empty, and the catalogue generates it`)];
     if ("supply" in kind) return [{ ...fault(look, path, `the value of ${key} is empty`), severity: "note" }];
     return [];
   });
 }
 
-/** Other ways to open a file than the recipients that .sops.yaml has; the operator's CRD knows these lists, empty ones included. */
-const OTHER_WAYS = ["azure_kv", "gcp_kms", "hc_vault", "kms", "pgp"];
+/** Other key services that can open a file. The operator's CRD knows these lists, empty ones included. */
+const KEY_SERVICES = ["azure_kv", "gcp_kms", "hc_vault", "kms", "pgp"];
 const EXPECTED: Readonly<Record<string, (value: unknown) => boolean>> = {
   // Recipients and times have checks of their own.
   age: () => true,
@@ -187,13 +168,21 @@ const EXPECTED: Readonly<Record<string, (value: unknown) => boolean>> = {
 function blockFindings(look: Look, { fields }: NonNullable<SealedFile["sops"]>): Finding[] {
   const wrong = Object.entries(EXPECTED)
     .filter(([name, isRight]) => !isRight(fields[name]))
-    .map(([name]) => fault(look, ["sops", name], `sops.${name} is not what sealing writes`));
+    .map(([name]) => fault(look, ["sops", name], `sops.${name} differs from the value that sealing writes`));
   const others = Object.entries(fields).flatMap(([name, value]) => {
     if (name in EXPECTED) return [];
-    if (!OTHER_WAYS.includes(name))
-      return [fault(look, ["sops", name], `sops.${name} is nothing that the operator knows`)];
+    if (!KEY_SERVICES.includes(name))
+      return [fault(look, ["sops", name], `sops.${name} is unknown to the operator`)];
     const isEmpty = value === null || (Array.isArray(value) && value.length === 0);
-    return isEmpty ? [] : [fault(look, ["sops", name], `sops.${name} is a way to open it that no rule has`)];
+    return isEmpty
+      ? []
+      : [
+          fault(
+            look,
+            ["sops", name],
+            `sops.${name} opens the file with a key that ${RULES_FILE} does not name`,
+          ),
+        ];
   });
   return [...wrong, ...others];
 }
@@ -208,33 +197,18 @@ function recipientFindings(
   const at = (index: number, what: string) =>
     fault(look, ["sops", "age", index], what, `seal it anew: ${again}`);
   const wanted = rule?.recipients ?? [];
-  const damaged = ages.flatMap(({ recipient, enc, ...others }, index) => [
-    ...(isDataKey(enc) ? [] : [at(index, `no data key is at ${nameOf(wanted, recipient)}`)]),
-    ...Object.keys(others).map((name) => at(index, `${name} is nothing that a recipient has`)),
-  ]);
+  const strange = ages.flatMap(({ recipient: _recipient, enc: _enc, ...others }, index) =>
+    Object.keys(others).map((name) => at(index, `${name} is no field of a recipient`)),
+  );
   return [
     ...recipients.flatMap((key, index) => {
       if (rule !== undefined && !wanted.some((recipient) => recipient.key === key))
-        return [at(index, `${key} can open it, which is no recipient of ${environment}`)];
-      return recipients.indexOf(key) === index ? [] : [at(index, `${nameOf(wanted, key)} is there twice`)];
+        return [at(index, `${key} can open it and is no recipient of ${environment}`)];
+      return recipients.indexOf(key) === index ? [] : [at(index, `${nameOf(wanted, key)} stands twice`)];
     }),
     ...wanted
       .filter(({ key }) => !recipients.includes(key))
       .map(({ name }) => at(0, `it is not sealed for ${name}, a recipient of ${environment}`)),
-    ...damaged,
+    ...strange,
   ];
-}
-
-/** Of the encrypted data key: a nonce of 16 bytes, 32 bytes, and a tag of 16 bytes. */
-const PAYLOAD = 64;
-
-/** Whether a text is an age file with as many bytes in it as a data key has. */
-function isDataKey(enc: string): boolean {
-  const armor =
-    /^-----BEGIN AGE ENCRYPTED FILE-----\n([\w+/=\n]+)\n-----END AGE ENCRYPTED FILE-----\n?$/.exec(enc);
-  const bytes = Buffer.from(armor?.[1]?.replaceAll("\n", "") ?? "", "base64");
-  const header = /^age-encryption\.org\/v1\n-> [!-~]+( [!-~]+)*\n[\w+/\n]+\n--- [\w+/]{43}\n/.exec(
-    bytes.toString("latin1"),
-  );
-  return header !== null && bytes.length - header[0].length === PAYLOAD;
 }
