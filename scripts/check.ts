@@ -37,7 +37,13 @@ import { findingLines } from "./lib/secrets/audit/report.ts";
 import { toolPath } from "./lib/tools/path.ts";
 import { type App, readCatalogue } from "./lib/tree/catalogue.ts";
 import { readEnvironments } from "./lib/tree/environment.ts";
-import { allOverlays, changedOverlays, environmentOverlays, isEnvironment } from "./lib/tree/overlays.ts";
+import {
+  allOverlays,
+  changedPaths,
+  environmentOverlays,
+  isEnvironment,
+  touchedOverlays,
+} from "./lib/tree/overlays.ts";
 import { readSettings, SETTINGS_FILE } from "./lib/tree/settings.ts";
 import { shapeFindings } from "./lib/tree/shape.ts";
 import { trackedFindings } from "./lib/tree/tracked.ts";
@@ -75,7 +81,7 @@ async function check({ base, all, forge, server, root }: Options): Promise<void>
   const looked = all === true ? undefined : scope.history;
   const first = await firstEnvironment(root, scope);
   const apps = await readCatalogue(root);
-  const touched = await touchedOverlays(root, looked);
+  const touched = await touchedParts(root, looked, first);
   const rendered = renderOverlays(root, touched.environments, async () => toolPath("kustomize"));
   const isChanged = (overlay: string) => touched.changed.has(overlay);
   const [admission, ...own] = await Promise.all([
@@ -119,13 +125,17 @@ async function check({ base, all, forge, server, root }: Options): Promise<void>
 /**
  * The overlays that a change has a part in, and those with all others of their environments.
  * @param base its overlays have been looked at; undefined: all of them are looked at
+ * @param first the name of the first environment
  */
-async function touchedOverlays(
+async function touchedParts(
   root: string,
   base: string | undefined,
+  first: string,
 ): Promise<{ changed: ReadonlySet<string>; environments: string[] }> {
   const all = [...(await environmentOverlays(root)), ...(await allOverlays(root))];
-  const changed = new Set(base === undefined ? all : await changedOverlays(root, base, all));
+  const changed = new Set(
+    base === undefined ? all : touchedOverlays(all, await changedPaths(root, base), first),
+  );
   const environmentOf = (overlay: string) => overlay.split("/")[1];
   // Of an environment whose own objects change only, nothing else is needed.
   const apps = [...changed].filter((overlay) => !isEnvironment(overlay));
@@ -192,10 +202,10 @@ async function obstacleFindings(
   return (await Promise.all(found)).flat();
 }
 
-/** @param base what it has is in Git anyway; undefined: all of the tree is looked at */
+/** @param base its files have been looked at; undefined: all of the tree is looked at */
 async function checkSecrets(root: string, base: string | undefined): Promise<Finding[]> {
   const { looks, findings } = await auditSecrets(root, { now: new Date() });
-  const inTree = await plaintextInTree(root, new Set(looks.map(({ path }) => path)));
+  const inTree = await plaintextInTree(root, new Set(looks.map(({ path }) => path)), base);
   const inCommits = base === undefined ? [] : await plaintextInCommits(root, base);
   return real([...findings, ...inTree, ...inCommits]);
 }

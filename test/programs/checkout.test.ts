@@ -9,7 +9,7 @@ import { plaintextInTree, plaintextStaged } from "../../scripts/lib/plaintext/hi
 import { allReleases, checkProvenance } from "../../scripts/lib/release/provenance.ts";
 import { formatRelease } from "../../scripts/lib/release/release.ts";
 import { readStatus } from "../../scripts/lib/status/status.ts";
-import { changedOverlays } from "../../scripts/lib/tree/overlays.ts";
+import { changedPaths } from "../../scripts/lib/tree/overlays.ts";
 import { bundledLine } from "../support/commands.ts";
 import { configured, type Settings, type SettingsWay, WAYS } from "../support/git-settings.ts";
 import { commit, git, smallRepository, temporary, write } from "../support/tree.ts";
@@ -158,7 +158,7 @@ async function answers(root: string): Promise<unknown> {
     ]),
     status: await readStatus({ git: history, commit: head, ...QUERY }),
     uncommitted: await uncommitted(root, ["."]),
-    overlays: await changedOverlays(root, parents[0] ?? "", ["overlays/dev/web", "overlays/test/web"]),
+    changed: await changedPaths(root, parents[0] ?? ""),
     difference: await renderedDiffs([{ label: "dev/web", before: "a\n\nb\n", after: "a\n\nc\n" }]),
     staged: await plaintextStaged(root),
     tree: await plaintextInTree(root, new Set()),

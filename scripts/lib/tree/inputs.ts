@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { parse } from "yaml";
 import { z } from "zod";
 import { readIfThere } from "../file.ts";
+import { takenDirectories } from "./taken.ts";
 
 export interface Input {
   /** The file that names it, relative to the root, and the line. */
@@ -21,6 +22,18 @@ export function inputDirectories(overlay: string): string[] {
   return app === undefined
     ? [overlay, "argocd/automated", "argocd/environment", "argocd/settings"]
     : [overlay, `base/${app}`, "base/components", "base/transformers", "argocd/settings"];
+}
+
+/**
+ * The directories that an overlay is allowed to be built from, relative to the root. Behind the first environment the rest of
+ * `base` comes with a release.
+ * @param overlay of an app, or of an environment itself
+ * @param first the name of the first environment
+ */
+export function allowedInputs(overlay: string, first: string | undefined): string[] {
+  const [, environment, app] = overlay.split("/");
+  if (app === undefined || environment === first) return inputDirectories(overlay);
+  return [overlay, ...takenDirectories(app), "argocd/settings"];
 }
 
 const Paths = z.array(z.string()).default([]);
@@ -99,8 +112,8 @@ function entriesOf(text: string): string[] | undefined {
     ...(env === undefined ? [] : [env]),
   ]);
   const named = [...Object.values(lists).flat(), ...withPath.flatMap(({ path }) => path ?? []), ...sources];
-  // Some fields may have a manifest itself in place of a file's name.
-  return named.filter((entry) => !Inline.safeParse(parsed(entry)).success);
+  // Some fields may have a manifest itself in place of a file's name. A manifest has a colon.
+  return named.filter((entry) => !entry.includes(":") || !Inline.safeParse(parsed(entry)).success);
 }
 
 /** kustomize takes an entry that is less than this for a path. */

@@ -2,6 +2,7 @@
 import { dirname } from "node:path";
 import { glob } from "tinyglobby";
 import { GitObjects } from "../git/objects.ts";
+import { allowedInputs } from "./inputs.ts";
 
 /** The directory of every app's overlay, relative to the root. */
 export async function allOverlays(root: string): Promise<string[]> {
@@ -29,37 +30,29 @@ export async function changedPaths(root: string, base: string, head?: string): P
 }
 
 /**
- * Those of some overlays whose rendering, or whose environment's Secrets, differ from where HEAD left a base, committed or not.
- * @param base a branch or a commit
+ * Those of some overlays that changed files have a part in: in their rendering, or in their environment's Secrets. They are built
+ * from what `allowedInputs` names, and from nothing else: `npm run check` looks.
+ * @param first the name of the first environment
  */
-export async function changedOverlays(
-  root: string,
-  base: string,
+export function touchedOverlays(
   overlays: readonly string[],
-): Promise<string[]> {
-  return touchedOverlays(overlays, await changedPaths(root, base));
-}
-
-/**
- * Those of some overlays that changed files have a part in; one too many rather than one too few. They are built from what
- * `inputDirectories` names, and from nothing else.
- */
-export function touchedOverlays(overlays: readonly string[], paths: readonly string[]): string[] {
+  paths: readonly string[],
+  first: string,
+): string[] {
   const tests = paths.map((path): ((overlay: string) => boolean) => {
-    const [top, first = "", second = ""] = path.split("/");
+    const [top, second = "", third = ""] = path.split("/");
     if (top === "overlays") {
-      const own = `overlays/${first}/${second}`;
+      const own = `overlays/${second}/${third}`;
       // Another app of the environment may use the Secret, too.
       const isOwn = overlays.includes(own) && !path.endsWith(".sops.yaml");
       return (overlay) =>
         isOwn
-          ? overlay === own || overlay === `overlays/${first}`
-          : `${overlay}/`.startsWith(`overlays/${first}/`);
+          ? overlay === own || overlay === `overlays/${second}`
+          : `${overlay}/`.startsWith(`overlays/${second}/`);
     }
-    if (top === "base" && overlays.some((overlay) => overlay.endsWith(`/${first}`)))
-      return (overlay) => overlay.endsWith(`/${first}`);
-    if (top === "argocd" && first !== "settings") return isEnvironment;
-    return (overlay) => top === "argocd" || (top === "base" && !isEnvironment(overlay));
+    if (top === "argocd" && second !== "settings") return isEnvironment;
+    if (top === "argocd") return () => true;
+    return (overlay) => allowedInputs(overlay, first).some((input) => path.startsWith(`${input}/`));
   });
   return overlays.filter((overlay) => tests.some((isTouched) => isTouched(overlay)));
 }

@@ -8,9 +8,9 @@ import { glob } from "tinyglobby";
 import { describeFinding, type Finding, findingIn } from "../finding.ts";
 import { readCatalogue } from "./catalogue.ts";
 import { readEnvironments } from "./environment.ts";
-import { foreignInputs, inputDirectories } from "./inputs.ts";
+import { allowedInputs, foreignInputs } from "./inputs.ts";
 import { allOverlays, environmentOverlays } from "./overlays.ts";
-import { takenDirectories, takenFindings } from "./taken.ts";
+import { takenFindings } from "./taken.ts";
 
 /** What is rendered lies in these. */
 const DIRECTORIES = ["argocd", "base", "overlays"];
@@ -101,13 +101,6 @@ async function filesBelow(root: string, top: string): Promise<{ path: string; is
       path: relative(root, join(entry.parentPath, entry.name)),
       isLink: entry.isSymbolicLink(),
     }));
-}
-
-/** Behind the first environment all else of `base` comes with a release. */
-function allowedInputs(overlay: string, first: string | undefined): string[] {
-  const [, environment, app] = overlay.split("/");
-  if (app === undefined || environment === first) return inputDirectories(overlay);
-  return [overlay, ...takenDirectories(app), "argocd/settings"];
 }
 
 async function inputFindings(root: string, overlays: readonly string[]): Promise<Finding[]> {

@@ -143,6 +143,22 @@ describe("in the work tree", () => {
     expect(await plaintextInTree(root, new Set())).toMatchObject([{ path: "old.yaml" }]);
   });
 
+  it("with a base, files that are the same there are not looked at", async () => {
+    const root = await repository();
+    await write(root, { "committed.yaml": SECRET });
+    await commit(root);
+    await write(root, { "untracked.yaml": SECRET, "old.yaml": `# changed\n${SECRET}` });
+    expect((await plaintextInTree(root, new Set(), "HEAD")).map(({ path }) => path)).toEqual([
+      "old.yaml",
+      "untracked.yaml",
+    ]);
+    expect((await plaintextInTree(root, new Set(), "HEAD~1")).map(({ path }) => path)).toEqual([
+      "committed.yaml",
+      "old.yaml",
+      "untracked.yaml",
+    ]);
+  });
+
   it("a link is what Git has of it, and not what it leads to", async () => {
     const root = await repository();
     const outside = await temporary();

@@ -9,13 +9,16 @@ describe("a change has a part in", () => {
     ["overlays/dev/web/api.sops.yaml", ["overlays/dev", "overlays/dev/web", "overlays/dev/disk"]],
     ["overlays/dev/environment.yaml", ["overlays/dev", "overlays/dev/web", "overlays/dev/disk"]],
     ["overlays/dev/gone/kustomization.yaml", ["overlays/dev", "overlays/dev/web", "overlays/dev/disk"]],
-    ["base/web/pod.yaml", ["overlays/dev/web", "overlays/live/web"]],
-    ["base/components/labels/kustomization.yaml", apps],
+    ["base/web/pod.yaml", ["overlays/dev/web"]],
+    ["base/web/checksums/kustomization.yaml", ["overlays/dev/web", "overlays/live/web"]],
+    ["base/components/labels/kustomization.yaml", ["overlays/dev/web", "overlays/dev/disk"]],
+    ["base/transformers/spread.yaml", ["overlays/dev/web", "overlays/dev/disk"]],
+    ["base/transformers/hosts/kustomization.yaml", apps],
     ["argocd/settings/settings.yaml", [...environments, ...apps]],
     ["argocd/environment/project.yaml", environments],
     ["apps/web.yaml", []],
     ["README.md", []],
   ])("%s", (path, touched) => {
-    expect(touchedOverlays([...environments, ...apps], [path])).toEqual(touched);
+    expect(touchedOverlays([...environments, ...apps], [path], "dev")).toEqual(touched);
   });
 });
