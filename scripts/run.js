@@ -66,9 +66,12 @@ try {
   );
   if (error) throw error;
   if (status === 0) loaded = await import(pathToFileURL(bundle).href);
+  // Node has noted where the bundle's map is. zx asks for a stack at every call: only one that is printed is worth reading it.
+  process.setSourceMapsEnabled(false);
 } finally {
   rmSync(directory, { recursive: true });
 }
 // esbuild has said why.
 if (loaded === undefined) process.exit(1);
+process.once("uncaughtExceptionMonitor", () => process.setSourceMapsEnabled(true));
 await loaded.run();

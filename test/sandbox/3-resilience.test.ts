@@ -62,7 +62,8 @@ describe("a process that is killed", () => {
     await push("user-service after many deaths");
     await untilRuns("dev-user-service", tag);
     for (const application of await applications()) {
-      if (application.env !== "prod") await untilHealthy(application.name, undefined, 60);
+      // Argo CD reads a cluster anew that it had lost.
+      if (application.env !== "prod") await untilHealthy(application.name, undefined, 180);
     }
   });
 });

@@ -89,40 +89,48 @@ export async function until<T>(what: string, look: () => Promise<T | undefined>,
   return waitFor(what, look, { quietMs: seconds * 1000 });
 }
 
+/** Waits until an application is as expected; a wait that ends without it says how the application is. */
+async function untilApplication(
+  name: string,
+  state: string,
+  isSo: (application: Application) => boolean,
+  seconds = 60,
+): Promise<Application> {
+  let found: Application | undefined;
+  const look = async () => {
+    found = await applicationOf(name);
+    return found !== undefined && isSo(found) ? found : undefined;
+  };
+  const lastWord = () =>
+    found === undefined
+      ? "Argo CD has none of that name"
+      : [found.sync, found.health, found.operation, found.message, found.operationMessage, found.images].join(
+          " ",
+        );
+  return waitFor(`${name} ${state}`, look, { quietMs: seconds * 1000, lastWord });
+}
+
+const isHealthy = ({ sync, health }: Application) => sync === "Synced" && health === "Healthy";
+const isAt = ({ revision }: Application, expected?: string) =>
+  expected === undefined || revision === expected;
+
 /** Waits until an application is Synced and Healthy, at a commit if one is given. */
 export async function untilHealthy(name: string, revision?: string, seconds?: number): Promise<Application> {
-  return until(
-    `${name} is Synced and Healthy`,
-    async () => {
-      const found = await applicationOf(name);
-      const done = found?.sync === "Synced" && found.health === "Healthy";
-      return done && (revision === undefined || found.revision === revision) ? found : undefined;
-    },
-    seconds,
-  );
+  const isSo = (one: Application) => isHealthy(one) && isAt(one, revision);
+  return untilApplication(name, "is Synced and Healthy", isSo, seconds);
 }
 
 /** Waits until an application is OutOfSync, at a commit if one is given. */
 export async function untilOutOfSync(name: string, revision?: string): Promise<void> {
-  await until(`${name} is OutOfSync`, async () => {
-    const found = await applicationOf(name);
-    const differs = found?.sync === "OutOfSync";
-    return (differs && (revision === undefined || found.revision === revision)) || undefined;
-  });
+  await untilApplication(name, "is OutOfSync", (one) => one.sync === "OutOfSync" && isAt(one, revision));
 }
 
 /** Waits until an application is Synced and Healthy, and runs one image only: that with this tag. */
 export async function untilRuns(name: string, tag: string, seconds?: number): Promise<void> {
-  await until(
-    `${name} runs ${tag}`,
-    async () => {
-      const found = await applicationOf(name);
-      const done = found?.sync === "Synced" && found.health === "Healthy";
-      // Pods of the release before are counted until they are gone.
-      return done && found.images.length === 1 && found.images[0]?.includes(tag) ? true : undefined;
-    },
-    seconds,
-  );
+  // Pods of the release before are counted until they are gone.
+  const isSo = (one: Application) =>
+    isHealthy(one) && one.images.length === 1 && one.images[0]?.includes(tag) === true;
+  await untilApplication(name, `runs ${tag}`, isSo, seconds);
 }
 
 /** Everything the sandbox generated that nobody else may know. */

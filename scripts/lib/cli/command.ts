@@ -65,6 +65,10 @@ function report(program: Command, error: unknown): number {
   const line = expected ? lineOf(error) : messageOf(error);
   const more = expected || verbose ? "" : " (unexpected: run again with --verbose and report it)";
   process.stderr.write(`${program.name()}: ${line}${more}\n`);
-  if (verbose) process.stderr.write(`${inspect(error)}\n`);
+  if (verbose) {
+    // scripts/run.js has switched them off.
+    process.setSourceMapsEnabled(true);
+    process.stderr.write(`${inspect(error)}\n`);
+  }
   return expected ? error.exitCode : 1;
 }
