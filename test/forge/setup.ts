@@ -1,6 +1,6 @@
 /** One real Gitea for all tests of the forge. */
 import type { TestProject } from "vitest/node";
-import { ask, startForge } from "../../scripts/lib/bench/forge.ts";
+import { ask, startForge } from "../support/gitea.ts";
 
 declare module "vitest" {
   export interface ProvidedContext {

@@ -4,10 +4,10 @@ import { request as call, createServer, type RequestListener, type Server } from
 import { join } from "node:path";
 import { inject, onTestFinished } from "vitest";
 import { z } from "zod";
-import { ask as askForge } from "../../scripts/lib/bench/forge.ts";
 import { repositoryRoot } from "../../scripts/lib/repository.ts";
 import { cacheDir } from "../../scripts/lib/tools/cache.ts";
 import { bundledLine } from "../support/commands.ts";
+import { ask as askForge } from "../support/gitea.ts";
 import { git, settings, smallTree, temporary, write } from "../support/tree.ts";
 import { OWNER } from "./setup.ts";
 

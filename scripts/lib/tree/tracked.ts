@@ -20,6 +20,7 @@ const ROOT_ENTRIES: ReadonlySet<string> = new Set([
   "apps",
   "argocd",
   "base",
+  "bench",
   "biome.json",
   "docs",
   "lefthook.yml",

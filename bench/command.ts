@@ -1,7 +1,7 @@
 /** A command of this repository as a process of its own, and what came of it. */
-import { type RunResult, tryRun } from "../exec.ts";
-import { programLine } from "../repository.ts";
-import { cacheDir } from "../tools/cache.ts";
+import { type RunResult, tryRun } from "../scripts/lib/exec.ts";
+import { programLine } from "../scripts/lib/repository.ts";
+import { cacheDir } from "../scripts/lib/tools/cache.ts";
 
 export interface CommandRun extends RunResult {
   seconds: number;

@@ -2,52 +2,32 @@
 import { mkdir, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import pLimit from "p-limit";
-import { ExternalError } from "../errors.ts";
-import { run } from "../exec.ts";
-import { credentialsOf, generateValue } from "../secrets/credential.ts";
-import { createIdentity } from "../secrets/keys/age.ts";
-import { formatRules } from "../secrets/keys/recipients.ts";
-import { sealCredential, writeSealed } from "../secrets/seal/seal.ts";
-import { connectSops, type Sops } from "../secrets/sops.ts";
-import { temporaryDirectory } from "../temporary.ts";
-import { resolveTool } from "../tools/resolve.ts";
-import { readCatalogue } from "../tree/catalogue.ts";
+import { ExternalError } from "../scripts/lib/errors.ts";
+import { run } from "../scripts/lib/exec.ts";
+import { credentialsOf, generateValue } from "../scripts/lib/secrets/credential.ts";
+import { createIdentity } from "../scripts/lib/secrets/keys/age.ts";
+import { formatRules } from "../scripts/lib/secrets/keys/recipients.ts";
+import { sealCredential, writeSealed } from "../scripts/lib/secrets/seal/seal.ts";
+import { connectSops, type Sops } from "../scripts/lib/secrets/sops.ts";
+import { temporaryDirectory } from "../scripts/lib/temporary.ts";
+import { resolveTool } from "../scripts/lib/tools/resolve.ts";
+import { readCatalogue } from "../scripts/lib/tree/catalogue.ts";
 import { lastWord, runCommand } from "./command.ts";
-import { type Figure, median } from "./figures.ts";
+import type { BenchOptions, Figure } from "./figures.ts";
 
 /** Together 1,000 sealed files. */
 const ENVIRONMENTS = ["dev", "prod"];
 const APPS = 100;
 const SECRETS = 5;
 const FILES = ENVIRONMENTS.length * APPS * SECRETS;
-/** In seconds, of the whole process. */
-const LIMITS = { audit: 3, seal: 1 };
 /** sops takes a core for 30 ms. */
 const PARALLEL = 4;
-/** What the bench needs beside git. */
-export const SECRETS_TOOLS = ["sops", "age-keygen"];
 
-export interface SecretsReport {
-  readonly figures: readonly Figure[];
-  readonly files: number;
-  /** In seconds, one for each run. */
-  readonly audit: readonly number[];
-  readonly seal: readonly number[];
-}
-
-/**
- * Measures.
- * @param root this repository, with the tools built; it is only read
- * @param options.runs how often each command is run
- * @param options.say called with what is being measured
- * @param options.onInterrupt told what to undo when the command is interrupted
- * @throws ExternalError when a command fails
- */
+/** @throws ExternalError when a command fails */
 export async function benchSecrets(
   root: string,
-  options: { runs: number; say: (line: string) => void; onInterrupt: (undo: () => Promise<unknown>) => void },
-): Promise<SecretsReport> {
-  const { runs, say, onInterrupt } = options;
+  { runs, say, onInterrupt }: BenchOptions,
+): Promise<Figure[]> {
   const tree = await temporaryDirectory("bench-");
   const clear = async () => rm(tree, { recursive: true, force: true, maxRetries: 5 });
   onInterrupt(clear);
@@ -68,23 +48,13 @@ export async function benchSecrets(
     const audit = await times("secrets");
     say(`${runs} times one value`);
     const seal = await times("seal", "--generate", "dev", appName(0), "--secret", secretName(0, 0));
-    return { figures: figuresOf({ audit, seal }), files: FILES, audit, seal };
+    return [
+      { name: `audit of ${FILES} sealed files without a key`, unit: "s", measured: audit, limit: 3 },
+      { name: "sealing one value", unit: "s", measured: seal, limit: 1 },
+    ];
   } finally {
     await clear();
   }
-}
-
-/** The figures with their limits. */
-export function figuresOf({ audit, seal }: Pick<SecretsReport, "audit" | "seal">): Figure[] {
-  return [
-    {
-      name: `audit of ${FILES} sealed files without a key`,
-      unit: "s",
-      measured: median(audit),
-      limit: LIMITS.audit,
-    },
-    { name: "sealing one value", unit: "s", measured: median(seal), limit: LIMITS.seal },
-  ];
 }
 
 function appName(index: number): string {

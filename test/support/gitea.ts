@@ -2,10 +2,10 @@
 
 import { mkdir, rm } from "node:fs/promises";
 import { z } from "zod";
-import { isAlive } from "../alive.ts";
-import { run } from "../exec.ts";
-import type { Repository } from "../forge/address.ts";
-import { ownEnvironment, type Setting } from "../git/environment.ts";
+import { isAlive } from "../../scripts/lib/alive.ts";
+import { run } from "../../scripts/lib/exec.ts";
+import type { Repository } from "../../scripts/lib/forge/address.ts";
+import { ownEnvironment, type Setting } from "../../scripts/lib/git/environment.ts";
 import {
   ensureRepository,
   ensureToken,
@@ -15,13 +15,13 @@ import {
   forgeUrl,
   prepareForge,
   repositoriesOf,
-} from "../sandbox/forge.ts";
-import { layoutOf } from "../sandbox/layout.ts";
-import { isReady, killGroup, lastLines, startProcess } from "../sandbox/process.ts";
-import { ensureState } from "../sandbox/state.ts";
-import { temporaryDirectory } from "../temporary.ts";
-import { resolveTool } from "../tools/resolve.ts";
-import { waitFor } from "../wait.ts";
+} from "../../scripts/lib/sandbox/forge.ts";
+import { layoutOf } from "../../scripts/lib/sandbox/layout.ts";
+import { isReady, killGroup, lastLines, startProcess } from "../../scripts/lib/sandbox/process.ts";
+import { ensureState } from "../../scripts/lib/sandbox/state.ts";
+import { temporaryDirectory } from "../../scripts/lib/temporary.ts";
+import { resolveTool } from "../../scripts/lib/tools/resolve.ts";
+import { waitFor } from "../../scripts/lib/wait.ts";
 
 export interface TemporaryForge {
   /** Where it is, without a slash at its end. */

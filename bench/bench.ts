@@ -1,0 +1,48 @@
+/** `npm run bench <bench>`: measure, and print each figure with its limit. docs/benchmarks.md. */
+import { cpus, totalmem } from "node:os";
+import { command, main, onInterrupt } from "../scripts/lib/cli/command.ts";
+import { FindingsError, UsageError } from "../scripts/lib/errors.ts";
+import { repositoryRoot } from "../scripts/lib/repository.ts";
+import { SANDBOX_TOOLS } from "../scripts/lib/sandbox/sandbox.ts";
+import { progressLines, resolveTools } from "../scripts/lib/tools/resolve.ts";
+import { amount, type Bench, figureTable, isWithinLimit } from "./figures.ts";
+import { benchRelease } from "./release.ts";
+import { benchSandbox } from "./sandbox.ts";
+import { benchSecrets } from "./secrets.ts";
+
+interface Options {
+  json?: true;
+  runs: string;
+}
+
+const BENCHES = new Map<string, { bench: Bench; tools: readonly string[] }>([
+  ["sandbox", { bench: benchSandbox, tools: SANDBOX_TOOLS }],
+  ["release", { bench: benchRelease, tools: ["gitea", "kustomize"] }],
+  ["secrets", { bench: benchSecrets, tools: ["sops", "age-keygen"] }],
+]);
+const NAMES = [...BENCHES.keys()].join(", ");
+
+const program = command("bench", "Measure, and print each figure with its limit.")
+  .usage("<bench> [options]")
+  .argument("<bench>", `one of ${NAMES}`)
+  .option("--runs <number>", "how often to repeat a measurement", "5")
+  .option("--json", "print the figures with all their measurements as JSON")
+  .action(bench);
+await main(program);
+
+async function bench(name: string, { runs, json }: Options): Promise<void> {
+  const chosen = BENCHES.get(name);
+  if (chosen === undefined) throw new UsageError(`there is no bench ${name}`, `choose one of ${NAMES}`);
+  if (!/^[1-9]\d{0,2}$/.test(runs)) throw new UsageError(`--runs ${runs} is not a number from 1 to 999`);
+  const say = (line: string) => void process.stderr.write(`bench: ${line}\n`);
+  await resolveTools(chosen.tools, { onProgress: progressLines(say) });
+  const figures = await chosen.bench(repositoryRoot(), { runs: Number(runs), say, onInterrupt });
+  const judged = figures.map((figure) => ({ ...figure, ok: isWithinLimit(figure) }));
+  const machine = `${cpus().length} cores, ${amount(totalmem() / 1e9, "GB")}, Node.js ${process.version}, ${process.platform}`;
+  process.stdout.write(
+    json ? `${JSON.stringify(judged, null, 2)}\n` : `${figureTable(figures)}\n\n${machine}\n`,
+  );
+  const failed = judged.filter(({ ok }) => !ok);
+  if (failed.length > 0)
+    throw new FindingsError(`over the limit: ${failed.map((figure) => figure.name).join("; ")}`);
+}
