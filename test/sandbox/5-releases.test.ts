@@ -8,7 +8,18 @@ import { connectForge } from "../../scripts/lib/forge/forge.ts";
 import { holdPath, parseHolds } from "../../scripts/lib/release/hold.ts";
 import { parseRelease, type Release, releasePath } from "../../scripts/lib/release/release.ts";
 import { REPORTER } from "../../scripts/lib/sandbox/forge.ts";
-import { applicationOf, env, npm, npmInWork, push, root, until, untilHealthy, work } from "./support.ts";
+import {
+  applicationOf,
+  env,
+  npm,
+  npmInWork,
+  push,
+  refresh,
+  root,
+  until,
+  untilHealthy,
+  work,
+} from "./support.ts";
 
 const APP = "user-service";
 const HOLD = holdPath({ environment: "prod", app: APP });
@@ -179,6 +190,8 @@ describe("what goes wrong before there is a sync", () => {
     expect(refused.stderr).toMatch(/^status: apps\/redis\.yaml:\d+: namespace: /);
     expect(refused.exitCode).toBe(3);
     mended = await edit(CATALOGUE, "kind: store\n", "namespace: data\nkind: store\n");
+    // After an error Argo CD waits three minutes by itself.
+    await refresh("dev");
     await untilReported(mended, "argocd/dev", /^success: /);
     expect(await status()).not.toMatch(/fails: |cannot be compared/);
   });
