@@ -162,7 +162,6 @@ describe("what goes wrong before there is a sync", () => {
   const OVERLAY = `overlays/dev/${APP}/kustomization.yaml`;
   const CATALOGUE = "apps/redis.yaml";
   let broken: string;
-  let mended: string;
 
   it("an app that cannot be compared is on the commit that broke it", async () => {
     broken = await edit(OVERLAY, "path: hpa.yaml", "path: missing.yaml");
@@ -181,26 +180,25 @@ describe("what goes wrong before there is a sync", () => {
     expect(states.map(({ state }) => state)).toEqual(["error", "failure", "pending"]);
   });
 
+  it("the app whose sync failed is healthy without another sync, on the commit that mends it", async () => {
+    const mended = await edit(OVERLAY, "path: missing.yaml", "path: hpa.yaml");
+    const found = await untilHealthy(`dev-${APP}`, mended);
+    expect(found.operation).toBe("Error");
+    await untilReported(mended, `argocd/dev/${APP}`, /^success: healthy, and nothing to sync/);
+  });
+
   it("an application that cannot be made is on the commit that broke it, and all is well on the one that mends it", async () => {
-    await edit(OVERLAY, "path: missing.yaml", "path: hpa.yaml");
     const nameless = await edit(CATALOGUE, "namespace: data\n", "");
     await untilReported(nameless, "argocd/dev", /^failure: an application cannot be made/);
     // The commands read the same files.
     const refused = await npmInWork(["status"]);
     expect(refused.stderr).toMatch(/^status: apps\/redis\.yaml:\d+: namespace: /);
     expect(refused.exitCode).toBe(3);
-    mended = await edit(CATALOGUE, "kind: store\n", "namespace: data\nkind: store\n");
+    const mended = await edit(CATALOGUE, "kind: store\n", "namespace: data\nkind: store\n");
     // After an error Argo CD waits three minutes by itself.
     await refresh("dev");
     await untilReported(mended, "argocd/dev", /^success: /);
     expect(await status()).not.toMatch(/fails: |cannot be compared/);
-  });
-
-  it("the app whose sync failed is healthy without another sync, on the commit of now", async () => {
-    // Argo CD reports the commit that it compared last: an older one may never be.
-    const found = await untilHealthy(`dev-${APP}`, mended);
-    expect(found.operation).toBe("Error");
-    await untilReported(mended, `argocd/dev/${APP}`, /^success: healthy, and nothing to sync/);
   });
 
   it("an edit of the base that dev's own patch hides leaves its evidence as it was", async () => {
