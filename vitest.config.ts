@@ -106,6 +106,17 @@ export default defineConfig({
           hookTimeout: 1_800_000,
         },
       },
+      {
+        test: {
+          name: "monitoring",
+          // Not part of `npm test`: its tools are built only for it, and alerts take minutes to fire and resolve.
+          sequence: { groupOrder: 3 },
+          include: ["test/monitoring/**/*.test.ts"],
+          globalSetup: ["test/sandbox/setup.ts"],
+          testTimeout: PATIENCE_MS,
+          hookTimeout: 1_800_000,
+        },
+      },
     ],
   },
 });

@@ -1,9 +1,11 @@
 /** `npm start`: bring up the whole delivery loop on this machine, or repair what of it does not run. */
 import type { Application } from "./lib/argocd/argocd.ts";
 import { command, main, onInterrupt } from "./lib/cli/command.ts";
-import { type Progress, runSteps } from "./lib/cli/steps.ts";
+import { type Progress, runSteps, type Step } from "./lib/cli/steps.ts";
 import { resolveInSteps } from "./lib/cli/tools.ts";
+import { UsageError } from "./lib/errors.ts";
 import { repositoryRoot } from "./lib/repository.ts";
+import { OPERATOR } from "./lib/sandbox/definitions.ts";
 import { type Layout, layoutOf } from "./lib/sandbox/layout.ts";
 import {
   holdSandbox,
@@ -12,16 +14,38 @@ import {
   removeFailedStart,
   sandboxExists,
 } from "./lib/sandbox/lifetime.ts";
+import { MONITORING_TOOLS, monitoringUrls } from "./lib/sandbox/monitoring.ts";
 import { SANDBOX_TOOLS, Sandbox } from "./lib/sandbox/sandbox.ts";
 import { statusTable } from "./lib/status/print.ts";
 import { type Environment, readEnvironments } from "./lib/tree/environment.ts";
 
 const program = command("start", "bring up the whole delivery loop on this machine")
   .option("--keep", "leave a failed start as it is, to look at it")
+  .option(
+    "--monitoring <environment>",
+    "with Prometheus, Alertmanager and their helpers beside this environment",
+  )
+  .option(
+    "--pace <factor>",
+    "with --monitoring: scrapes and times of alerts are this many times shorter",
+    "1",
+  )
   .action(start);
 await main(program);
 
-async function start(options: { keep?: true }): Promise<void> {
+interface Options {
+  keep?: true;
+  monitoring?: string;
+  pace: string;
+}
+
+/** The environment that gets the monitoring stack. */
+interface Monitored {
+  readonly environment: string;
+  readonly pace: number;
+}
+
+async function start(options: Options): Promise<void> {
   const layout = layoutOf(repositoryRoot());
   const began = Date.now();
   await refuseUnfitMachine(layout);
@@ -33,12 +57,13 @@ async function start(options: { keep?: true }): Promise<void> {
   onInterrupt(async () => undo());
   try {
     const environments = await readEnvironments(layout.root);
-    const { sandbox, applications } = await bringUp(layout, environments);
+    const monitored = monitoredBy(options, environments);
+    const { sandbox, applications } = await bringUp(layout, environments, monitored);
     const seconds = ((Date.now() - began) / 1000).toFixed(0);
     const names = environments.map(({ name }) => name);
     process.stdout.write(`\n${statusTable(applications, names)}\n\n`);
     process.stdout.write(
-      `The loop runs (${seconds} s).${whoWaits(environments, applications)}\n\n${whatNext(sandbox)}\n`,
+      `The loop runs (${seconds} s).${whoWaits(environments, applications)}\n\n${whatNext(sandbox, monitored)}\n`,
     );
   } catch (error) {
     // Before the undoing makes room.
@@ -50,14 +75,39 @@ async function start(options: { keep?: true }): Promise<void> {
   }
 }
 
+function monitoredBy(
+  { monitoring: environment, pace: text }: Options,
+  environments: readonly Environment[],
+): Monitored | undefined {
+  const pace = Number(text);
+  if (!(pace >= 1)) throw new UsageError(`--pace ${text} is not a number from 1 on`);
+  if (environment === undefined) {
+    if (pace === 1) return undefined;
+    throw new UsageError("--pace is for --monitoring only", "name the environment with --monitoring");
+  }
+  const names = environments.map(({ name }) => name);
+  if (names.includes(environment)) return { environment, pace };
+  throw new UsageError(`there is no environment ${environment}; there are ${names.join(", ")}`);
+}
+
 async function bringUp(
   layout: Layout,
   environments: readonly Environment[],
+  monitored: Monitored | undefined,
 ): Promise<{ sandbox: Sandbox; applications: Application[] }> {
   const healing = environments.filter(({ syncsItself }) => syncsItself).map(({ name }) => name);
   let applications: Application[] = [];
-  const tools = await resolveInSteps(SANDBOX_TOOLS);
-  const sandbox = await Sandbox.prepare(layout, tools, process.env["SANDBOX_CRDS"]);
+  const names = [...SANDBOX_TOOLS, ...(monitored === undefined ? [] : MONITORING_TOOLS)];
+  const tools = await resolveInSteps(names, [OPERATOR]);
+  const vendors = process.env["SANDBOX_CRDS"];
+  const sandbox = await Sandbox.prepare(layout, tools, vendors, monitored?.environment);
+  const settle: Step = {
+    title: `${healing.join(" and ")}: Synced and Healthy`,
+    run: async (progress) => {
+      applications = await sandbox.untilHealthy(healing, progress);
+      await sandbox.untilAllReady(progress);
+    },
+  };
   await runSteps([
     { title: "Processes", run: async () => sandbox.startProcesses() },
     {
@@ -77,15 +127,17 @@ async function bringUp(
         await Promise.all([sandbox.handOver(), sandbox.startOperators()]);
       },
     },
-    {
-      title: `${healing.join(" and ")}: Synced and Healthy`,
-      run: async (progress) => {
-        applications = await sandbox.untilHealthy(healing, progress);
-        await sandbox.untilAllReady(progress);
-      },
-    },
+    monitored === undefined ? settle : besideMonitoring(sandbox, monitored, settle),
   ]);
   return { sandbox, applications };
+}
+
+function besideMonitoring(sandbox: Sandbox, { environment, pace }: Monitored, settle: Step): Step {
+  const monitoring: Step = {
+    title: `monitoring of ${environment}`,
+    run: async (progress) => sandbox.startMonitoring(environment, pace, progress),
+  };
+  return { title: "Applications and monitoring", run: async () => [settle, monitoring] };
 }
 
 function whoWaits(environments: readonly Environment[], applications: readonly Application[]): string {
@@ -96,7 +148,10 @@ function whoWaits(environments: readonly Environment[], applications: readonly A
     .join("");
 }
 
-function whatNext({ forge, argocdServer }: Sandbox): string {
+function whatNext({ forge, argocdServer, state }: Sandbox, monitored: Monitored | undefined): string {
+  const urls = monitored === undefined ? undefined : monitoringUrls(state, monitored.environment);
+  const monitoring =
+    urls === undefined ? "" : `\n  Prometheus    ${urls.prometheus}\n  Alertmanager  ${urls.alertmanager}`;
   return `Next:
   npm run sync prod       start prod's syncs and wait until they are Healthy
   . .sandbox/env          kubectl --context dev get pods -A, argocd app list, $FORGE_URL
@@ -106,5 +161,5 @@ function whatNext({ forge, argocdServer }: Sandbox): string {
   npm stop                end and remove all of it
 
   forge    ${forge}
-  Argo CD  http://${argocdServer}`;
+  Argo CD  http://${argocdServer}${monitoring}`;
 }

@@ -8,7 +8,7 @@ import { DryRun, type Refusal } from "../../scripts/lib/admission/dry-run.ts";
 import { exceptionsOf } from "../../scripts/lib/admission/exception.ts";
 import { idOf, inNamespace, type Manifest, podTemplates } from "../../scripts/lib/manifests/manifest.ts";
 import type { ApiServer } from "../../scripts/lib/sandbox/api-server.ts";
-import { readDefinitions } from "../../scripts/lib/sandbox/definitions.ts";
+import { operatorDefinitions, readDefinitions } from "../../scripts/lib/sandbox/definitions.ts";
 import { NEXT_TOOLS } from "../../scripts/lib/tools/catalogue.ts";
 import { resolveTool } from "../../scripts/lib/tools/resolve.ts";
 import { ROOT, renderTree } from "../tree/support.ts";
@@ -48,7 +48,7 @@ beforeAll(async () => {
     });
     ended.catch(reject);
   });
-  dryRun = await DryRun.prepare(api, await readDefinitions(ROOT, undefined));
+  dryRun = await DryRun.prepare(api, await readDefinitions(ROOT, undefined, await operatorDefinitions()));
 });
 afterAll(async () => stop());
 

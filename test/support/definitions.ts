@@ -22,13 +22,20 @@ export async function vendorDefinitions(): Promise<string | undefined> {
  * @returns for an object its faults, each as path and message
  */
 export function validator(schema: unknown): (object: unknown) => string[] {
-  const validate = new Ajv({ strict: false, allErrors: true }).compile(
+  const code = { regExp: Object.assign(goRegExp, { code: "goRegExp" }) };
+  const validate = new Ajv({ strict: false, allErrors: true, code }).compile(
     z.record(z.string(), z.unknown()).parse(closed(schema)),
   );
   return (object) => {
     validate(object);
     return (validate.errors ?? []).map(({ instancePath, message }) => `${instancePath} ${message}`);
   };
+}
+
+/** Patterns are Go's, which may say at their beginning that case does not matter. */
+function goRegExp(pattern: string, flags: string): RegExp {
+  const plain = pattern.replace("(?i)", "");
+  return new RegExp(plain, plain === pattern ? flags : `${flags}i`);
 }
 
 /** The schema as the API server takes it: what it does not name would be dropped, which counts as a fault here. */

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { z } from "zod";
 import { idOf, type Manifest } from "../../scripts/lib/manifests/manifest.ts";
-import { readDefinitions } from "../../scripts/lib/sandbox/definitions.ts";
+import { operatorDefinitions, readDefinitions } from "../../scripts/lib/sandbox/definitions.ts";
 import { build } from "../../scripts/lib/tree/kustomize.ts";
 import { shapeFindings } from "../../scripts/lib/tree/shape.ts";
 import { validator, vendorDefinitions } from "../support/definitions.ts";
@@ -107,13 +107,15 @@ describe.each([
     }),
   });
   const isThere = whose === "this repository's" || directory !== undefined;
-  const definitions = (await readDefinitions(ROOT, directory)).flatMap((definition) => {
-    const { group, names, versions } = Definition.parse(definition).spec;
-    return versions.map(({ name, schema }) => ({
-      type: `${group}/${name} ${names.kind}`,
-      faults: validator(schema.openAPIV3Schema),
-    }));
-  });
+  const definitions = (await readDefinitions(ROOT, directory, await operatorDefinitions())).flatMap(
+    (definition) => {
+      const { group, names, versions } = Definition.parse(definition).spec;
+      return versions.map(({ name, schema }) => ({
+        type: `${group}/${name} ${names.kind}`,
+        faults: validator(schema.openAPIV3Schema),
+      }));
+    },
+  );
 
   it.runIf(isThere).each(environments)("take every custom resource of %s whole", (env) => {
     const found = manifestsOf(tree, env).flatMap((manifest) => {
@@ -128,7 +130,7 @@ it("every custom resource has a definition in the sandbox", async () => {
   const Definition = z.object({
     spec: z.object({ group: z.string(), names: z.object({ kind: z.string() }) }),
   });
-  const known = (await readDefinitions(ROOT, undefined)).map((definition) => {
+  const known = (await readDefinitions(ROOT, undefined, await operatorDefinitions())).map((definition) => {
     const { group, names } = Definition.parse(definition).spec;
     return `${group} ${names.kind}`;
   });

@@ -2,7 +2,7 @@
 import type { Finding } from "../finding.ts";
 import { inNamespace } from "../manifests/manifest.ts";
 import type { Rendering } from "../manifests/rendering.ts";
-import { readDefinitions } from "../sandbox/definitions.ts";
+import { operatorDefinitions, readDefinitions } from "../sandbox/definitions.ts";
 import { presentTools } from "../tools/resolve.ts";
 import type { App } from "../tree/catalogue.ts";
 import { withApiServer } from "./api-server-process.ts";
@@ -48,7 +48,10 @@ export async function checkAdmission(
   }
   const [refused, rest] = await Promise.all([
     withApiServer({ etcd, kubeApiserver }, async (api) => {
-      const dryRun = await DryRun.prepare(api, await readDefinitions(root, undefined));
+      const dryRun = await DryRun.prepare(
+        api,
+        await readDefinitions(root, undefined, await operatorDefinitions()),
+      );
       return refusedFindings(dryRun, await placed, new Set(asked));
     }),
     others(),

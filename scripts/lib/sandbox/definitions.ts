@@ -5,27 +5,44 @@ import { glob } from "tinyglobby";
 import { parseAllDocuments } from "yaml";
 import { z } from "zod";
 import { RefusedError } from "../errors.ts";
+import { resolveAssets } from "../tools/resolve.ts";
 
 const Definition = z.looseObject({
   kind: z.literal("CustomResourceDefinition"),
   metadata: z.looseObject({ name: z.string() }),
 });
 
+/** The tool whose files have the kinds that prometheus-operator serves. */
+export const OPERATOR = "prometheus-operator";
+
+/** The directory with prometheus-operator's own definitions of the kinds that people write. */
+export async function operatorDefinitions(): Promise<string> {
+  return join(await resolveAssets(OPERATOR), "example/prometheus-operator-crd");
+}
+
 /**
  * The definitions for a cluster: this repository's own, of the fields that it uses, or the vendors'.
  * @param root the repository's root directory
  * @param vendors a directory, with whose definitions those of the same name are replaced
+ * @param operator the directory with those of prometheus-operator
  * @throws RefusedError when a file holds something else, or the vendors' directory nothing
  */
-export async function readDefinitions(root: string, vendors: string | undefined): Promise<object[]> {
+export async function readDefinitions(
+  root: string,
+  vendors: string | undefined,
+  operator?: string,
+): Promise<object[]> {
   const own = await definitionsIn(join(root, "sandbox/crds"));
+  const monitoring = operator === undefined ? [] : await definitionsIn(operator);
   const others = vendors === undefined ? [] : await definitionsIn(vendors);
   if (vendors !== undefined && others.length === 0)
     throw new RefusedError(
       `${vendors} has no CustomResourceDefinition`,
       "SANDBOX_CRDS is a directory with *.yaml files of them",
     );
-  return [...new Map([...own, ...others].map((found) => [found.metadata.name, found])).values()];
+  return [
+    ...new Map([...own, ...monitoring, ...others].map((found) => [found.metadata.name, found])).values(),
+  ];
 }
 
 async function definitionsIn(directory: string): Promise<z.infer<typeof Definition>[]> {

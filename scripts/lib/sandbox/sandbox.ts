@@ -33,7 +33,7 @@ import {
   clusterProcesses,
   prepareCluster,
 } from "./cluster.ts";
-import { readDefinitions } from "./definitions.ts";
+import { operatorDefinitions, readDefinitions } from "./definitions.ts";
 import {
   ensureAdopted,
   ensureReporter,
@@ -51,11 +51,19 @@ import { ensureKeys, keyFile, sealAnew } from "./keys.ts";
 import { writeKubeconfig } from "./kubeconfig.ts";
 import type { Layout } from "./layout.ts";
 import { refuseFullDisk, refuseTakenPorts } from "./lifetime.ts";
+import {
+  isMonitored,
+  MONITORING_NAMESPACE,
+  monitoringObjects,
+  monitoringPorts,
+  monitoringProcesses,
+  monitoringUrls,
+} from "./monitoring.ts";
 import type { OperatorWork } from "./operators-process.ts";
 import { declareProcess, isReady, lastLines, type ProcessSpec } from "./process.ts";
 import { untilSettled } from "./settled.ts";
 import { makeSource, readSources } from "./sources.ts";
-import { credentialOf, ensureState, type State } from "./state.ts";
+import { credentialOf, ensureState, portOf, type State } from "./state.ts";
 import { ANSWER_MS, ensureSupervisor } from "./supervisor.ts";
 import { writeVariables } from "./variables.ts";
 import { BRANCH, ensureWork, exportDelivered, gitEnv, writeGitConfig, writeGitCredentials } from "./work.ts";
@@ -122,18 +130,25 @@ export class Sandbox {
   /**
    * Reserves ports, makes credentials and certificates, and writes the kubeconfigs; starts nothing.
    * @param vendors a directory with the operators' own CustomResourceDefinitions; see `readDefinitions`
+   * @param monitored the environment that gets the monitoring stack
    */
   static async prepare(
     layout: Layout,
     tools: readonly ResolvedTool[],
     vendors: string | undefined,
+    monitored?: string,
   ): Promise<Sandbox> {
-    const definitions = await readDefinitions(layout.root, vendors);
+    const definitions = await readDefinitions(layout.root, vendors, await operatorDefinitions());
     const environments = (await readEnvironments(layout.root)).map(({ name }) => name);
     const names = [HUB, ...environments];
     const state = await ensureState(
       layout,
-      [...FORGE_PORTS, ...ARGOCD_PORTS, ...names.flatMap((name) => clusterPorts(name))],
+      [
+        ...FORGE_PORTS,
+        ...ARGOCD_PORTS,
+        ...names.flatMap((name) => clusterPorts(name)),
+        ...(monitored === undefined ? [] : monitoringPorts(monitored)),
+      ],
       [...FORGE_CREDENTIALS, ...ARGOCD_CREDENTIALS],
     );
     const [hub, ...clusters] = await Promise.all(
@@ -228,6 +243,7 @@ export class Sandbox {
       // What people work on; the keys of the others are for their clusters only.
       ...(first === undefined ? {} : { SOPS_AGE_KEY_FILE: keyFile(this.layout, first) }),
       ...this.#argocdVariables(),
+      ...this.#monitoringVariables(),
     });
   }
 
@@ -335,6 +351,37 @@ export class Sandbox {
     });
   }
 
+  /**
+   * Starts the monitoring stack of an environment, as soon as Argo CD has made its namespace, and waits until it answers.
+   * @param pace by how much scrapes and times of alerts are shorter
+   */
+  async startMonitoring(environment: string, pace: number, tell: Tell): Promise<void> {
+    const cluster = this.clusters.get(environment);
+    if (cluster === undefined) throw new Error(`${environment} has no cluster`);
+    const get = ["get", "namespace", MONITORING_NAMESPACE, "--ignore-not-found", "--output", "name"];
+    await waitFor(
+      `${environment} has the namespace ${MONITORING_NAMESPACE}`,
+      async () => ((await this.#kubectl(cluster, get)) === "" ? undefined : true),
+      { tell },
+    );
+    const tree = this.layout.delivered;
+    const objects = await monitoringObjects(this.state, cluster, tree);
+    await this.#apply(cluster, JSON.stringify(list(objects)));
+    const programs = {
+      operator: this.#program("prometheus-operator"),
+      prometheus: this.#program("prometheus"),
+      alertmanager: this.#program("alertmanager"),
+      stateMetrics: this.#program("kube-state-metrics"),
+      adapter: this.#program("prometheus-adapter"),
+    };
+    const metrics = ARGOCD_PORTS.filter((name) => name.endsWith("-metrics"));
+    const argocdPorts = Object.fromEntries(metrics.map((name) => [name, portOf(this.state, name)]));
+    const facts = { tree, argocdPorts, pace };
+    const specs = await monitoringProcesses(this.layout, this.state, cluster, programs, facts);
+    await this.#declare(specs);
+    await Promise.all(specs.map(async ({ name }) => this.#untilReady(name, tell)));
+  }
+
   /** Waits until every process answers. */
   async untilAllReady(tell: Tell): Promise<void> {
     await Promise.all(this.#specs.map(async (spec) => this.#untilReady(spec.name, tell)));
@@ -401,6 +448,13 @@ export class Sandbox {
       ARGOCD_AUTH_TOKEN: argocdToken(this.state),
       ARGOCD_OPTS: "--plaintext",
     };
+  }
+
+  /** Where `npm run status` finds what fires. */
+  #monitoringVariables(): Record<string, string> {
+    const monitored = [...this.clusters.keys()].filter((name) => isMonitored(this.state, name));
+    const urls = monitored.map((name) => `${name}=${monitoringUrls(this.state, name).alertmanager}`);
+    return urls.length === 0 ? {} : { ALERTMANAGER_URLS: urls.join(",") };
   }
 
   /** Puts the programs on the sandbox's PATH, Argo CD's git wrappers among them. */

@@ -104,6 +104,16 @@ export async function presentTools(
   return new Map([...found].map(([{ spec }, { path }]) => [spec.name, path]));
 }
 
+/**
+ * The directory with the files of a tool, without the program: it is not built for them.
+ * @throws as `resolveTools`
+ */
+export async function resolveAssets(name: string, options: ResolveOptions = {}): Promise<string> {
+  const context = contextOf(options);
+  const [tool] = pinTools(named([name], options.table ?? TOOLS), context.root);
+  return tool === undefined ? "" : assetsOf(tool, context);
+}
+
 function contextOf(options: ResolveOptions): Context {
   const root = options.root ?? repositoryRoot();
   const env = options.env ?? process.env;
