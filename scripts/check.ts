@@ -67,7 +67,7 @@ await main(program);
 
 async function check({ base, all, forge, server, root }: Options): Promise<void> {
   if (all === true && base !== undefined)
-    throw new UsageError("--all needs no --base", "leave one of them away");
+    throw new UsageError("--all needs no --base", "leave one of them out");
   await refuseHidden(root);
   const scope =
     all === true ? await allReleases(root) : await changedReleases(root, base ?? (await defaultBase(root)));

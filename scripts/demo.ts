@@ -40,7 +40,7 @@ async function demo({ pause, stop }: Options): Promise<void> {
   if (isWorkClone(root))
     throw new RefusedError("this is the work clone of a sandbox", "run it in its checkout");
   if (pause === true && !process.stdin.isTTY) {
-    throw new UsageError("--pause needs somebody at a terminal", "leave it away");
+    throw new UsageError("--pause needs somebody at a terminal", "leave it out");
   }
   const env = ownEnvironment(process.env);
   const hasColours = process.stdout.isTTY && !process.env["NO_COLOR"];

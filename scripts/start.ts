@@ -1,4 +1,4 @@
-/** `npm start`: bring up the whole delivery loop on this machine, or repair what of it does not run. */
+/** `npm start`: bring the whole delivery loop up on this machine, or repair the parts that do not run. */
 import type { Application } from "./lib/argocd/argocd.ts";
 import { command, main, onInterrupt } from "./lib/cli/command.ts";
 import { type Progress, runSteps, type Step } from "./lib/cli/steps.ts";

@@ -282,7 +282,7 @@ it("says that a checkout without its history knows less", async () => {
 describe("it refuses", () => {
   it.each<[string[], string, number]>([
     [["users"], "status: there is no app users; there are disk, web\n", 2],
-    [["--json", "--markdown"], "status: --json and --markdown are two things; leave one of them away\n", 2],
+    [["--json", "--markdown"], "status: --json and --markdown are two things; leave one of them out\n", 2],
   ])("%j", async (args, stderr, exitCode) => {
     const repo = await repository();
     expect(await status(repo.root, args)).toEqual({ exitCode, stderr, stdout: "" });
