@@ -196,8 +196,9 @@ describe("what goes wrong before there is a sync", () => {
     expect(refused.exitCode).toBe(3);
     const mended = await edit(CATALOGUE, "kind: store\n", "namespace: data\nkind: store\n");
     // After an error Argo CD waits three minutes by itself.
-    await refresh("dev");
-    await untilReported(mended, "argocd/dev", /^success: /);
+    await refresh(...ENVIRONMENTS);
+    for (const environment of ENVIRONMENTS)
+      await untilReported(mended, `argocd/${environment}`, /^success: /);
     expect(await status()).not.toMatch(/fails: |cannot be compared/);
   });
 
