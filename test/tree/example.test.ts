@@ -34,6 +34,9 @@ it("the stores' credentials are in the namespace of each service that uses them"
   expect(Object.fromEntries(copies)).toEqual({
     "apisix/gateway-admin": ["gateway/gateway-admin"],
     "apisix/gateway-tls": ["gateway/gateway-tls"],
+    "elasticsearch/elasticsearch-lifecycle": ["monitoring/elasticsearch-lifecycle"],
+    "elasticsearch/elasticsearch-roles": ["monitoring/elasticsearch-roles"],
+    "fluent-bit/elasticsearch": ["logging/elasticsearch", "monitoring/elasticsearch-fluent-bit"],
     "user-service/user-service-token": ["microservices/user-service-token", "gateway/gateway-token"],
     "monitoring/alertmanager-receiver": ["monitoring/alertmanager-receiver"],
     "monitoring/grafana": ["monitoring/grafana"],
@@ -45,6 +48,7 @@ it("the stores' credentials are in the namespace of each service that uses them"
       "microservices/product-service-database",
       "microservices/user-service-database",
     ],
+    "postgresql/database-backup": ["data/database-backup"],
     "redis/redis": [
       "data/redis",
       "gateway/gateway-redis",
@@ -78,7 +82,7 @@ it("no project admits a kind that none of its apps brings", async () => {
       .flatMap(({ manifests }) => manifests.map(({ kind }) => kind));
     const admitted = [...clusterResourceWhitelist, ...namespaceResourceWhitelist].map(({ kind }) => kind);
     const needless = admitted.filter(
-      (kind) => !brought.includes(kind) && !["Pod", "ReplicaSet"].includes(kind),
+      (kind) => !brought.includes(kind) && !["Pod", "ReplicaSet", "Job"].includes(kind),
     );
     expect(needless, metadata.name).toEqual([]);
   }
@@ -131,6 +135,7 @@ describe.each(environments)("in %s", (env) => {
     ["order-service", "300m", "384Mi", "1", "768Mi", "/healthz", "/readyz", 60, 15],
     ["payment-service", "200m", "256Mi", "1", "512Mi", "/healthz", "/readyz", 60, 15],
     ["apisix", "250m", "256Mi", "1", "512Mi", "/status", "/status/ready", 60, 15],
+    ["fluent-bit", "100m", "128Mi", "500m", "256Mi", "/", "/api/v1/uptime", 30, undefined],
   ])("%s has the sizes and times", (app, cpu, memory, cpuLimit, memoryLimit, live, ready, grace, sleep) => {
     const pod = workload(app)?.spec.template.spec;
     const [main] = pod?.containers ?? [];
@@ -176,6 +181,7 @@ describe.each(environments)("in %s", (env) => {
         LOG_FORMAT: "json",
         SERVICE_TIMEOUT: "10s",
         SERVICE_RETRY: "3",
+        OTEL_EXPORTER_OTLP_ENDPOINT: "http://opentelemetry-collector.monitoring.svc.cluster.local:4317",
         ...(wantsRedis
           ? { REDIS_HOST: "redis.data.svc.cluster.local", REDIS_PORT: "6379", REDIS_DB: "0" }
           : {}),

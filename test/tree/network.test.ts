@@ -24,9 +24,16 @@ const OTHERS: Endpoint[] = [
   named("other-in-gateway", "gateway"),
   named("other-in-microservices", "microservices"),
   named("other-in-data", "data"),
-  named("fluent-bit", "logging"),
+  named("other-in-logging", "logging"),
+  {
+    name: "elasticsearch",
+    namespace: "monitoring",
+    labels: { "elasticsearch.k8s.elastic.co/cluster-name": "elasticsearch" },
+  },
+  { name: "elastic-operator", namespace: "elastic-system", labels: { "control-plane": "elastic-operator" } },
   named("prometheus", "monitoring"),
   named("grafana", "monitoring"),
+  named("opentelemetry-collector", "monitoring"),
   named("apisix", "default"),
   DNS,
   { name: "other-in-kube-system", namespace: "kube-system", labels: {} },
@@ -59,8 +66,20 @@ const FLOWS = [
   "microservices/user-service -> data/redis: 6379",
   "microservices/product-service -> data/redis: 6379",
   "microservices/order-service -> data/redis: 6379",
+  // The backup, and the bucket that may get a copy.
+  "data/postgresql-backup -> data/postgresql: 5432",
+  "data/postgresql-backup -> internet: 443",
+  "data/postgresql-restore -> data/postgresql: 5432",
+  "data/postgresql-restore -> internet: 443",
   // The payment provider.
   "microservices/payment-service -> internet: 443",
+  // Logs.
+  "logging/fluent-bit -> monitoring/elasticsearch: 6443 9200",
+  "elastic-system/elastic-operator -> monitoring/elasticsearch: 6443 9200 10250",
+  // Traces.
+  ...["user", "product", "order", "payment"].map(
+    (name) => `microservices/${name}-service -> monitoring/opentelemetry-collector: 4317`,
+  ),
   // Prometheus reads metrics, from kubelets too.
   "monitoring/prometheus -> microservices/user-service: 8080",
   "monitoring/prometheus -> microservices/product-service: 8081",
@@ -71,39 +90,41 @@ const FLOWS = [
   ...PRIVATE.map((address) => `monitoring/prometheus -> ${address}: 443 6443 10250`),
   "monitoring/prometheus -> gateway/apisix: 9091",
   "monitoring/prometheus -> gateway/apisix-ingress-controller: 8080",
+  "monitoring/prometheus -> logging/fluent-bit: 2020",
 ];
 
-/** What the monitoring namespace and the gateway's controller need from and for the API server, which has no selector. */
-const API_SERVER = [
-  ...[
-    "default/apisix",
-    "internet",
-    "kube-system/kube-dns",
-    "kube-system/other-in-kube-system",
-    "metadata",
-    ...PRIVATE,
-  ].map((target) => `gateway/apisix-ingress-controller -> ${target}: 443 6443`),
-  "gateway/apisix-ingress-controller -> monitoring/grafana: 6443",
-  "gateway/apisix-ingress-controller -> monitoring/prometheus: 6443",
-  ...["prometheus", "grafana"].flatMap((name) => [
-    `monitoring/${name} -> internet: 443 6443`,
-    `monitoring/${name} -> metadata: 443 6443`,
-    `monitoring/${name} -> default/apisix: 443 6443`,
-    `monitoring/${name} -> kube-system/other-in-kube-system: 443 6443`,
-    `monitoring/${name} -> kube-system/kube-dns: 443 6443`,
-  ]),
-  ...PRIVATE.map((address) => `monitoring/grafana -> ${address}: 443 6443`),
-  ...["prometheus", "grafana"].flatMap((name) =>
-    [
-      "default/apisix",
-      "kube-system/other-in-kube-system",
-      "kube-system/kube-dns",
-      "internet",
-      ...PRIVATE,
-      "metadata",
-    ].map((source) => `${source} -> monitoring/${name}: 6443 10250`),
-  ),
+/** Those who use the API server from a closed namespace; it has no selector, so each reaches its ports everywhere. */
+const API_CLIENTS = [
+  "gateway/apisix-ingress-controller",
+  "logging/fluent-bit",
+  "monitoring/elasticsearch",
+  "monitoring/elasticsearch-lifecycle",
+  "monitoring/grafana",
+  "monitoring/opentelemetry-collector",
+  "monitoring/prometheus",
 ];
+const WATCHED = API_CLIENTS.filter((name) => name.startsWith("monitoring/"));
+const OPEN = [
+  "default/apisix",
+  "elastic-system/elastic-operator",
+  "internet",
+  "kube-system/kube-dns",
+  "kube-system/other-in-kube-system",
+  "metadata",
+];
+
+/** What they and the API server may say to each other: it calls the webhooks of the namespace monitoring. */
+const API_SERVER = API_CLIENTS.flatMap((client) => {
+  return [
+    ...OPEN.map((target) => `${client} -> ${target}: 443 6443`),
+    ...PRIVATE.map((address) => `${client} -> ${address}: 443 6443`),
+    ...(WATCHED.includes(client)
+      ? [...OPEN, ...PRIVATE].map((source) => `${source} -> ${client}: 6443 10250`)
+      : WATCHED.map((name) => `${client} -> ${name}: 6443`)),
+  ];
+})
+  // Between two that have a flow of their own, that one names these ports, too.
+  .filter((flow) => !FLOWS.some((own) => own.split(":")[0] === flow.split(":")[0]));
 
 const label = ({ name, namespace }: Endpoint) => (namespace === undefined ? name : `${namespace}/${name}`);
 
@@ -169,11 +190,11 @@ const receiving = tree.environments.filter(({ promotesFrom }) => promotesFrom !=
 
 it(`the network of ${first?.name} allows the declared flows and not one more`, () => {
   const found = flowsOf(manifestsOf(tree, first?.name ?? ""));
-  const within = found.filter((flow) => /^monitoring\/\w+ -> monitoring\//.test(flow));
-  expect(within.map((flow) => flow.split(":")[0])).toEqual([
-    "monitoring/prometheus -> monitoring/grafana",
-    "monitoring/grafana -> monitoring/prometheus",
-  ]);
+  const within = found.filter((flow) => /^monitoring\/\S+ -> monitoring\//.test(flow));
+  const pairs = WATCHED.flatMap((one) => WATCHED.map((other) => [one, other]).filter(([a, b]) => a !== b));
+  expect(within.map((flow) => flow.replace(/:.*/, "")).sort()).toEqual(
+    pairs.map((pair) => pair.join(" -> ")).sort(),
+  );
   expect(found.filter((flow) => !within.includes(flow)).sort()).toEqual([...FLOWS, ...API_SERVER].sort());
 });
 

@@ -9,7 +9,7 @@ import { kustomize, manifestsOf, ROOT, renderTree } from "./support.ts";
 
 /** What is GA in Kubernetes 1.34, and the custom resources this repository may use. */
 const ALLOWED = [
-  /^(apps|networking\.k8s\.io|policy|rbac\.authorization\.k8s\.io|storage\.k8s\.io|admissionregistration\.k8s\.io)\/v1$/,
+  /^(apps|batch|networking\.k8s\.io|policy|rbac\.authorization\.k8s\.io|storage\.k8s\.io|admissionregistration\.k8s\.io)\/v1$/,
   /^v1$/,
   /^autoscaling\/v2$/,
   /^monitoring\.coreos\.com\/v1$/,

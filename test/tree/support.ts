@@ -43,16 +43,19 @@ export async function renderTree(): Promise<Tree> {
   return rendered;
 }
 
+/** One overlay, rendered. */
+export async function renderOverlay(env: string, app: string): Promise<Overlay> {
+  const directory = `overlays/${env}/${app}`;
+  const text = await build(await kustomize(), `${ROOT}/${directory}`);
+  return { env, app, directory, text, manifests: parseManifests(text) };
+}
+
 async function render(): Promise<Tree> {
-  const program = await kustomize();
   const limit = pLimit(4);
-  const overlays = (await allOverlays(ROOT)).map((directory) =>
-    limit(async () => {
-      const [, env = "", app = ""] = directory.split("/");
-      const text = await build(program, `${ROOT}/${directory}`);
-      return { env, app, directory, text, manifests: parseManifests(text) };
-    }),
-  );
+  const overlays = (await allOverlays(ROOT)).map((directory) => {
+    const [, env = "", app = ""] = directory.split("/");
+    return limit(async () => renderOverlay(env, app));
+  });
   return {
     environments: await readEnvironments(ROOT),
     catalogue: await readCatalogue(ROOT),

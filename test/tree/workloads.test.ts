@@ -39,7 +39,7 @@ const VOLUMES = [
 
 const pods = tree.environments.flatMap(({ name: env }) => {
   const manifests = manifestsOf(tree, env);
-  return podTemplates(manifests).map(({ owner, spec }) => {
+  return podTemplates(manifests).map(({ owner, labels, spec }) => {
     const { name: app, namespace = "" } = owner.metadata;
     return {
       env,
@@ -47,6 +47,7 @@ const pods = tree.environments.flatMap(({ name: env }) => {
       app,
       namespace,
       owner,
+      labels,
       pod: spec,
       containers: containersOf({ spec }),
       manifests,
@@ -94,124 +95,129 @@ function isException(manifest: Manifest, name: string): boolean {
   return exceptionsOf(manifest).some(({ rule }) => rule === name);
 }
 
-describe.each(pods)("the pods of $env $id", ({ app, namespace, owner, pod, containers, manifests }) => {
-  it("meets the restricted Pod Security Standard", () => {
-    expect([pod.hostNetwork, pod.hostPID, pod.hostIPC]).toEqual([undefined, undefined, undefined]);
-    expect(pod.securityContext?.runAsNonRoot).toBe(true);
-    expect(pod.securityContext?.runAsUser).toBeGreaterThan(0);
-    expect(pod.securityContext?.seccompProfile?.type).toBe("RuntimeDefault");
-    const secure = ({
-      securityContext: context,
-      startupProbe,
-      livenessProbe,
-      readinessProbe,
-    }: Container): boolean =>
-      context?.allowPrivilegeEscalation === false &&
-      context.privileged === undefined &&
-      context.runAsUser !== 0 &&
-      context.runAsNonRoot !== false &&
-      (context.seccompProfile === undefined || context.seccompProfile.type === "RuntimeDefault") &&
-      context.capabilities?.drop?.includes("ALL") === true &&
-      (context.capabilities.add ?? []).every((capability) => capability === "NET_BIND_SERVICE") &&
-      [startupProbe, livenessProbe, readinessProbe].every(
-        (probe) => !JSON.stringify(probe ?? {}).includes('"host"'),
+describe.each(pods)(
+  "the pods of $env $id",
+  ({ app, namespace, owner, labels, pod, containers, manifests }) => {
+    it("meets the restricted Pod Security Standard", () => {
+      expect([pod.hostNetwork, pod.hostPID, pod.hostIPC]).toEqual([undefined, undefined, undefined]);
+      const isRoot = isException(owner, "security-context");
+      expect(pod.securityContext?.runAsNonRoot).toBe(!isRoot);
+      expect(pod.securityContext?.runAsUser === 0).toBe(isRoot);
+      expect(pod.securityContext?.seccompProfile?.type).toBe("RuntimeDefault");
+      const secure = ({
+        securityContext: context,
+        startupProbe,
+        livenessProbe,
+        readinessProbe,
+      }: Container): boolean =>
+        context?.allowPrivilegeEscalation === false &&
+        context.privileged === undefined &&
+        context.runAsUser !== 0 &&
+        context.runAsNonRoot !== false &&
+        (context.seccompProfile === undefined || context.seccompProfile.type === "RuntimeDefault") &&
+        context.capabilities?.drop?.includes("ALL") === true &&
+        (context.capabilities.add ?? []).every((capability) => capability === "NET_BIND_SERVICE") &&
+        [startupProbe, livenessProbe, readinessProbe].every(
+          (probe) => !JSON.stringify(probe ?? {}).includes('"host"'),
+        );
+      expect(without(containers, secure)).toEqual([]);
+      const types = (pod.volumes ?? []).flatMap((volume) =>
+        Object.keys(volume).filter((key) => key !== "name"),
       );
-    expect(without(containers, secure)).toEqual([]);
-    const types = (pod.volumes ?? []).flatMap((volume) =>
-      Object.keys(volume).filter((key) => key !== "name"),
-    );
-    expect(types.filter((type) => !VOLUMES.includes(type))).toEqual([]);
-  });
+      const further = namespace === "logging" ? ["hostPath"] : [];
+      expect([...new Set(types.filter((type) => !VOLUMES.includes(type)))]).toEqual(further);
+    });
 
-  it("has a read-only root file system, no token and no service links", () => {
-    const writable = without(
-      containers,
-      (container) => container.securityContext?.readOnlyRootFilesystem === true,
-    );
-    expect(writable.length > 0).toBe(isException(owner, "writable-root"));
-    expect(pod.automountServiceAccountToken).toBe(isException(owner, "service-account-token"));
-    expect(pod.enableServiceLinks).toBe(false);
-    const account = ofKind(manifests, "ServiceAccount").find(
-      ({ metadata }) => metadata.name === pod.serviceAccountName && metadata.namespace === namespace,
-    );
-    expect(account?.metadata.name).toBe(app);
-    expect(account?.automountServiceAccountToken).toBe(false);
-  });
-
-  it("says what every container may use", () => {
-    const amounts = ({ resources }: Container) =>
-      RESOURCES.every(
-        (name) => resources?.requests?.[name] !== undefined && resources.limits?.[name] !== undefined,
+    it("has a read-only root file system, no token and no service links", () => {
+      const writable = without(
+        containers,
+        (container) => container.securityContext?.readOnlyRootFilesystem === true,
       );
-    expect(without(containers, amounts)).toEqual([]);
-  });
+      expect(writable.length > 0).toBe(isException(owner, "writable-root"));
+      expect(pod.automountServiceAccountToken).toBe(isException(owner, "service-account-token"));
+      expect(pod.enableServiceLinks).toBe(false);
+      const account = ofKind(manifests, "ServiceAccount").find(
+        ({ metadata }) => metadata.name === pod.serviceAccountName && metadata.namespace === namespace,
+      );
+      expect(account?.metadata.name).toBe(labels["app.kubernetes.io/name"]);
+      expect(account?.automountServiceAccountToken).toBe(false);
+    });
 
-  it("may write as much as its directories hold, and the logs that the kubelet keeps", () => {
-    const onDisk = (pod.volumes ?? []).flatMap(({ emptyDir }) =>
-      emptyDir === undefined || emptyDir.medium === "Memory" ? [] : [emptyDir.sizeLimit ?? "unlimited"],
-    );
-    // 5 files of 10Mi, by default: kubernetes.io, concepts/cluster-administration/logging.
-    const needed = [...onDisk, ...containers.map(() => "50Mi")].map(thousandths);
-    const limits = containers.map(({ resources }) =>
-      thousandths(resources?.limits?.["ephemeral-storage"] ?? 0),
-    );
-    const sum = (amounts: readonly number[]) => amounts.reduce((one, other) => one + other, 0);
-    expect(sum(limits)).toBeGreaterThanOrEqual(sum(needed));
-  });
+    it("says what every container may use", () => {
+      const amounts = ({ resources }: Container) =>
+        RESOURCES.every(
+          (name) => resources?.requests?.[name] !== undefined && resources.limits?.[name] !== undefined,
+        );
+      expect(without(containers, amounts)).toEqual([]);
+    });
 
-  it("pins every image", () => {
-    const fact = tree.catalogue.find((entry) => entry.app === app);
-    const pinned = ({ name, image }: Container) =>
-      fact?.kind === "service" && name === "app"
-        ? image.startsWith(`${registry}/${fact.image}:`) &&
-          /:[0-9a-f]{40}(@sha256:[0-9a-f]{64})?$/.test(image)
-        : /^[a-z0-9.-]+\.[a-z]+\/[a-z0-9_./-]+:v?\d+\.\d+(\.\d+)?(-[a-z]+)?(@sha256:[0-9a-f]{64})?$/.test(
-            image,
-          );
-    expect(without(containers, pinned)).toEqual([]);
-  });
+    it("may write as much as its directories hold, and the logs that the kubelet keeps", () => {
+      const onDisk = (pod.volumes ?? []).flatMap(({ emptyDir }) =>
+        emptyDir === undefined || emptyDir.medium === "Memory" ? [] : [emptyDir.sizeLimit ?? "unlimited"],
+      );
+      // 5 files of 10Mi, by default: kubernetes.io, concepts/cluster-administration/logging.
+      const needed = [...onDisk, ...containers.map(() => "50Mi")].map(thousandths);
+      const limits = containers.map(({ resources }) =>
+        thousandths(resources?.limits?.["ephemeral-storage"] ?? 0),
+      );
+      const sum = (amounts: readonly number[]) => amounts.reduce((one, other) => one + other, 0);
+      expect(sum(limits)).toBeGreaterThanOrEqual(sum(needed));
+    });
 
-  it("probes a port that the container has", () => {
-    const strangers = containers.flatMap(({ ports = [], startupProbe, livenessProbe, readinessProbe }) =>
-      [startupProbe, livenessProbe, readinessProbe]
-        .flatMap((probe) => probe?.httpGet?.port ?? [])
-        .filter((port) => !ports.some(({ name }) => name === port)),
-    );
-    expect(strangers).toEqual([]);
-  });
+    it("pins every image", () => {
+      const fact = tree.catalogue.find((entry) => entry.app === app);
+      const pinned = ({ name, image }: Container) =>
+        fact?.kind === "service" && name === "app"
+          ? image.startsWith(`${registry}/${fact.image}:`) &&
+            /:[0-9a-f]{40}(@sha256:[0-9a-f]{64})?$/.test(image)
+          : /^[a-z0-9.-]+\.[a-z]+\/[a-z0-9_./-]+:v?\d+\.\d+(\.\d+)?(-[a-z]+)?(@sha256:[0-9a-f]{64})?$/.test(
+              image,
+            );
+      expect(without(containers, pinned)).toEqual([]);
+    });
 
-  it("counts on no $(VAR) in probes and hooks, where nothing expands it", () => {
-    const commands = containers.map(({ startupProbe, livenessProbe, readinessProbe, lifecycle }) => [
-      startupProbe,
-      livenessProbe,
-      readinessProbe,
-      lifecycle,
-    ]);
-    expect(JSON.stringify(commands)).not.toMatch(/\$\(\w+\)/);
-  });
+    it("probes a port that the container has", () => {
+      const strangers = containers.flatMap(({ ports = [], startupProbe, livenessProbe, readinessProbe }) =>
+        [startupProbe, livenessProbe, readinessProbe]
+          .flatMap((probe) => probe?.httpGet?.port ?? [])
+          .filter((port) => !ports.some(({ name }) => name === port)),
+      );
+      expect(strangers).toEqual([]);
+    });
 
-  it("refers to ConfigMaps that are there, by a name that changes with their content", () => {
-    const names = [
-      ...containers.flatMap(({ envFrom = [] }) => envFrom.map((source) => source.configMapRef?.name)),
-      ...containers
-        .flatMap((container) => container.env ?? [])
-        .map((entry) => entry.valueFrom?.configMapKeyRef?.name),
-      ...(pod.volumes ?? []).map((volume) => volume.configMap?.name),
-    ].filter((name) => name !== undefined);
-    expect(names.filter((name) => configMap(manifests, namespace, name) === undefined)).toEqual([]);
-    expect(names.filter((name) => !/-[a-z0-9]{10}$/.test(name))).toEqual([]);
-    expect(names.length).toBeGreaterThan(0);
-  });
+    it("counts on no $(VAR) in probes and hooks, where nothing expands it", () => {
+      const commands = containers.map(({ startupProbe, livenessProbe, readinessProbe, lifecycle }) => [
+        startupProbe,
+        livenessProbe,
+        readinessProbe,
+        lifecycle,
+      ]);
+      expect(JSON.stringify(commands)).not.toMatch(/\$\(\w+\)/);
+    });
 
-  it("keeps credentials out of commands and plain values", () => {
-    const plain = containers.map((container) => [
-      container.command,
-      container.args,
-      container.env?.map(({ value }) => value),
-    ]);
-    expect(JSON.stringify(plain)).not.toMatch(/requirepass|PGPASSWORD|:\/\/[^/"]*:[^/"]*@/i);
-  });
-});
+    it("refers to ConfigMaps that are there, by a name that changes with their content", () => {
+      const names = [
+        ...containers.flatMap(({ envFrom = [] }) => envFrom.map((source) => source.configMapRef?.name)),
+        ...containers
+          .flatMap((container) => container.env ?? [])
+          .map((entry) => entry.valueFrom?.configMapKeyRef?.name),
+        ...(pod.volumes ?? []).map((volume) => volume.configMap?.name),
+      ].filter((name) => name !== undefined);
+      expect(names.filter((name) => configMap(manifests, namespace, name) === undefined)).toEqual([]);
+      expect(names.filter((name) => !/-[a-z0-9]{10}$/.test(name))).toEqual([]);
+      expect(names.length).toBeGreaterThan(0);
+    });
+
+    it("keeps credentials out of commands and plain values", () => {
+      const plain = containers.map((container) => [
+        container.command,
+        container.args,
+        container.env?.map(({ value }) => value),
+      ]);
+      expect(JSON.stringify(plain)).not.toMatch(/requirepass|PGPASSWORD|:\/\/[^/"]*:[^/"]*@/i);
+    });
+  },
+);
 
 describe.each(cases)("$env $id", ({ workload, containers, manifests }) => {
   const pod = workload.spec.template.spec;
@@ -246,7 +252,9 @@ describe.each(cases)("$env $id", ({ workload, containers, manifests }) => {
 
   it("leaves its replicas to the autoscaler, or states them", () => {
     const owned = autoscalerOf(workload, manifests) !== undefined;
-    expect(workload.spec.replicas === undefined).toBe(owned);
+    // As many as there are nodes.
+    const isEverywhere = workload.kind === "DaemonSet";
+    expect(workload.spec.replicas === undefined).toBe(owned || isEverywhere);
   });
 
   it("selects its own pods and nobody else's", () => {

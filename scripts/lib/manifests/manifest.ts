@@ -53,7 +53,10 @@ export interface Container {
   startupProbe?: Probe;
   livenessProbe?: Probe;
   readinessProbe?: Probe;
-  lifecycle?: { preStop?: { sleep?: { seconds: number }; exec?: { command: string[] } } };
+  lifecycle?: {
+    postStart?: { exec?: { command: string[] } };
+    preStop?: { sleep?: { seconds: number }; exec?: { command: string[] } };
+  };
   volumeMounts?: { name: string; mountPath: string; subPath?: string }[];
   /** `Always` makes an init container a sidecar. */
   restartPolicy?: string;
@@ -63,6 +66,7 @@ export interface Volume {
   name: string;
   configMap?: { name: string };
   secret?: { secretName: string };
+  persistentVolumeClaim?: { claimName: string };
   emptyDir?: { medium?: string; sizeLimit?: string };
   [source: string]: unknown;
 }
@@ -88,7 +92,7 @@ export interface PodSpec {
   }[];
 }
 
-/** A Deployment or a StatefulSet. */
+/** A Deployment, a StatefulSet or a DaemonSet. */
 export interface Workload extends Manifest {
   spec: {
     replicas?: number;
@@ -104,6 +108,13 @@ export interface Workload extends Manifest {
       metadata: { name: string };
       spec: { storageClassName?: string; resources: { requests: Quantities } };
     }[];
+  };
+}
+
+export interface CronJob extends Manifest {
+  spec: {
+    concurrencyPolicy?: "Allow" | "Forbid" | "Replace";
+    jobTemplate: { spec: { parallelism?: number; template: { spec: PodSpec } } };
   };
 }
 
@@ -157,6 +168,8 @@ export interface ConfigMap extends Manifest {
 interface Kinds {
   Deployment: Workload;
   StatefulSet: Workload;
+  DaemonSet: Workload;
+  CronJob: CronJob;
   Service: Service;
   HorizontalPodAutoscaler: Autoscaler;
   PodDisruptionBudget: DisruptionBudget;
@@ -193,9 +206,9 @@ export function ofKind<K extends keyof Kinds>(manifests: readonly Manifest[], ki
   return manifests.filter((manifest): manifest is Kinds[K] => manifest.kind === kind);
 }
 
-/** The Deployments and StatefulSets. */
+/** What runs until it is told to end: the Deployments, StatefulSets and DaemonSets. */
 export function workloads(manifests: readonly Manifest[]): Workload[] {
-  return [...ofKind(manifests, "Deployment"), ...ofKind(manifests, "StatefulSet")];
+  return (["Deployment", "StatefulSet", "DaemonSet"] as const).flatMap((kind) => ofKind(manifests, kind));
 }
 
 /** A pod as an object describes it. */

@@ -1,11 +1,12 @@
 /**
- * The arithmetic of a namespace's quota: what its workloads need when every autoscaler is at its maximum and every
- * Deployment rolls out at once. Amounts are in thousandths, so that 200m of a CPU is a whole number.
+ * The arithmetic of a namespace's quota: what its workloads need when every autoscaler is at its maximum, every Deployment rolls
+ * out and every CronJob runs at once. Amounts are in thousandths, so that 200m of a CPU is a whole number.
  */
 import { RefusedError } from "../errors.ts";
 import {
   autoscalerOf,
   type Container,
+  type CronJob,
   idOf,
   type LimitRange,
   type Manifest,
@@ -45,14 +46,14 @@ export function thousandths(quantity: string | number): number {
 }
 
 /** Kinds that make pods, whose number this module cannot tell. */
-const UNKNOWN = ["DaemonSet", "Job", "CronJob", "ReplicaSet", "Pod"];
+const UNKNOWN = ["DaemonSet", "Job", "ReplicaSet", "Pod"];
 
 /**
  * What a namespace needs at its peak.
  * @param manifests everything in the environment
  * @param namespace the namespace
  * @returns by the names a ResourceQuota uses; a terminating pod counts until it is gone, which is what headroom is for
- * @throws RefusedError for a kind that makes a number of pods nobody knows
+ * @throws RefusedError for a kind that makes a number of pods nobody knows, and a CronJob whose Jobs may overlap
  */
 export function peakDemand(manifests: readonly Manifest[], namespace: string): Amounts {
   const here = manifests.filter((manifest) => manifest.metadata.namespace === namespace);
@@ -65,15 +66,29 @@ export function peakDemand(manifests: readonly Manifest[], namespace: string): A
     persistentvolumeclaims: 1000 * ofKind(here, "PersistentVolumeClaim").length,
     pods: 0,
   };
+  const addPods = (pods: number, spec: PodSpec) => {
+    add(total, "pods", 1000 * pods);
+    for (const [resource, amount] of Object.entries(podAmounts(spec, ranges)))
+      add(total, resource, amount * pods);
+  };
   for (const workload of workloads(here)) {
     const pods = peakPods(workload, here);
-    add(total, "pods", 1000 * pods);
+    addPods(pods, workload.spec.template.spec);
     add(total, "persistentvolumeclaims", 1000 * pods * (workload.spec.volumeClaimTemplates ?? []).length);
-    for (const [resource, amount] of Object.entries(podAmounts(workload.spec.template.spec, ranges))) {
-      add(total, resource, amount * pods);
-    }
   }
+  for (const cronJob of ofKind(here, "CronJob"))
+    addPods(runningPods(cronJob), cronJob.spec.jobTemplate.spec.template.spec);
   return total;
+}
+
+/** The pods of a CronJob's one Job. A suspended CronJob counts: a person may start a Job of it. */
+function runningPods(cronJob: CronJob): number {
+  const { concurrencyPolicy = "Allow", jobTemplate } = cronJob.spec;
+  if (concurrencyPolicy === "Allow")
+    throw new RefusedError(
+      `${idOf(cronJob)}: its Jobs may run at the same time, so its pods cannot be counted; set concurrencyPolicy to Forbid or Replace`,
+    );
+  return jobTemplate.spec.parallelism ?? 1;
 }
 
 /** The most pods a workload has at a time: its autoscaler's maximum or its replicas, and the surge of a rollout. */

@@ -190,7 +190,7 @@ describe("Argo CD's account in a cluster", () => {
   const MANAGE = ["get", "list", "watch", "create", "update", "patch", "delete"];
   const READ = ["get", "list", "watch"];
   /** Made by others: Argo CD shows them. */
-  const SHOWN = ["/pods", "apps/replicasets"];
+  const SHOWN = ["/pods", "apps/replicasets", "batch/jobs"];
   const Rule = z.object({
     apiGroups: z.array(z.string()),
     resources: z.array(z.string()),

@@ -6,8 +6,12 @@ import { only, render } from "./support.ts";
 
 const ADDONS = [
   "apisix-crds",
+  "eck-elasticsearch",
+  "eck-operator",
+  "jaeger",
   "kube-prometheus-stack",
   "metrics-server",
+  "opentelemetry-collector",
   "prometheus-adapter",
   "sops-secrets-operator",
   "x509-certificate-exporter",

@@ -47,6 +47,16 @@ function autoscaler(maxReplicas: number): Manifest {
   } as Manifest;
 }
 
+function cronJob(spec: object, job: object): Manifest {
+  const template = { spec: { containers: [container("dump", "500m", "64Mi")] } };
+  return {
+    apiVersion: "batch/v1",
+    kind: "CronJob",
+    metadata: { name: "nightly", namespace: "shop" },
+    spec: { ...spec, jobTemplate: { spec: { ...job, template } } },
+  } as Manifest;
+}
+
 const range: LimitRange = {
   apiVersion: "v1",
   kind: "LimitRange",
@@ -150,7 +160,24 @@ describe("what a namespace needs", () => {
     });
   });
 
-  it.each(["DaemonSet", "Job", "CronJob"])("is not guessed for a %s", (kind) => {
+  it.each([
+    ["one Job with one pod", {}, {}, 1],
+    ["one Job with all of its pods", {}, { parallelism: 3 }, 3],
+    ["the Job that a person starts of a suspended one", { suspend: true }, {}, 1],
+  ])("counts %s for a CronJob", (_, spec, job, pods) => {
+    const manifest = cronJob({ concurrencyPolicy: "Forbid", ...spec }, job);
+    expect(peakDemand([manifest], "shop")).toMatchObject({
+      pods: 1000 * pods,
+      "limits.cpu": 500 * pods,
+      "requests.memory": thousandths("64Mi") * pods,
+    });
+  });
+
+  it("is not guessed for a CronJob whose Jobs may run at the same time", () => {
+    expect(() => peakDemand([cronJob({}, {})], "shop")).toThrow("set concurrencyPolicy");
+  });
+
+  it.each(["DaemonSet", "Job"])("is not guessed for a %s", (kind) => {
     const manifest = { apiVersion: "any/v1", kind, metadata: { name: "x", namespace: "shop" } };
     expect(() => peakDemand([manifest], "shop")).toThrow("does not know this kind");
   });

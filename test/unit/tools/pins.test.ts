@@ -110,6 +110,8 @@ describe("mise.toml", () => {
     "aqua:argoproj/argo-cd": ["argocd"],
     "aqua:prometheus/prometheus": ["promtool", "prometheus"],
     "aqua:prometheus/alertmanager": ["alertmanager", "amtool"],
+    "aqua:prometheus-community/postgres_exporter": ["postgres_exporter"],
+    "aqua:oliver006/redis_exporter": ["redis_exporter"],
     "aqua:etcd-io/etcd": ["etcd"],
     "aqua:kubernetes/kubernetes/kubectl": ["kubectl"],
     "aqua:kubernetes/kubernetes/kube-apiserver": ["kube-apiserver"],
