@@ -10,6 +10,7 @@ import { parseRelease, type Release, releasePath } from "../../scripts/lib/relea
 import { REPORTER } from "../../scripts/lib/sandbox/forge.ts";
 import {
   applicationOf,
+  ENVIRONMENTS,
   env,
   npm,
   npmInWork,
