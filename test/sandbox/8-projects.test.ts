@@ -75,6 +75,8 @@ describe("an overlay that brings what its kind of app may not", () => {
       [within("microservices", "v1", "LimitRange"), /:LimitRange is not permitted/],
       [within("microservices", "v1", "Secret"), /:Secret is not permitted/],
       [within("microservices", "apps/v1", "StatefulSet"), /:StatefulSet is not permitted/],
+      [within("microservices", "apps/v1", "DaemonSet"), /:DaemonSet is not permitted/],
+      [within("microservices", "batch/v1", "CronJob"), /:CronJob is not permitted/],
       [within("microservices", NETWORK, "Ingress"), /:Ingress is not permitted/],
       [within("data", "v1", "ConfigMap"), /namespace data is not permitted/],
       [within("kube-system", "v1", "ServiceAccount"), /namespace kube-system is not permitted/],
@@ -102,8 +104,10 @@ describe("an overlay that brings what its kind of app may not", () => {
 
   /** Kinds that no project of the environment admits: Argo CD's account may not even look for one. */
   const UNKNOWN: Record<string, [Brought, RegExp]> = {
-    "order-service": [within("microservices", "batch/v1", "CronJob"), /cannot get resource "cronjobs"/],
-    "product-service": [within("microservices", "apps/v1", "DaemonSet"), /cannot get resource "daemonsets"/],
+    "order-service": [
+      within("microservices", "v1", "ReplicationController"),
+      /cannot get resource "replicationcontrollers"/,
+    ],
     redis: [
       cluster("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration", "brought"),
       /cannot get resource "mutatingwebhookconfigurations"/,
@@ -169,7 +173,8 @@ describe("an overlay that brings what its kind of app may not", () => {
       });
     }
     const kinds = "namespaces,clusterroles,clusterrolebindings,mutatingwebhookconfigurations";
-    const inside = "roles,rolebindings,networkpolicies,resourcequotas,limitranges,deployments,daemonsets";
+    const inside =
+      "roles,rolebindings,networkpolicies,resourcequotas,limitranges,deployments,daemonsets,cronjobs";
     const there = [
       await kubectl("dev", "get", kinds, "-o", "name"),
       await kubectl("dev", "get", inside, "--all-namespaces", "-o", "name"),
