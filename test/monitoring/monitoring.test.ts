@@ -122,13 +122,6 @@ async function edit(path: string, change: (text: string) => string): Promise<voi
   await writeFile(file, change(await readFile(file, "utf8")));
 }
 
-async function patchDeployment(app: string, patch: string): Promise<void> {
-  await edit(`overlays/dev/${app}/kustomization.yaml`, (text) => {
-    const patches = text.includes("\npatches:\n") ? text : `${text}patches:\n`;
-    return `${patches}  - target:\n      kind: Deployment\n    patch: |-\n      ${patch}\n`;
-  });
-}
-
 async function podsOf(app: string): Promise<string[]> {
   const selector = `app.kubernetes.io/name=${app}`;
   const names = await kubectl(
@@ -300,17 +293,20 @@ describe("alerts", () => {
 
   it("fire for the fault that they are about, and reach Alertmanager", async () => {
     await steer(FIRST);
-    // A policy refuses it.
-    const path = "/spec/template/spec/containers/0/livenessProbe";
-    await patchDeployment("product-service", `- op: remove\n        path: ${path}`);
+    // The API server refuses the new object.
+    await writeFile(
+      join(work, "overlays/dev/product-service/refused.yaml"),
+      `apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: refused\n  namespace: ${SERVICES}\ndata:\n  not a key: ""\n`,
+    );
+    await edit("overlays/dev/product-service/kustomization.yaml", (text) =>
+      text.replace("resources:\n", "resources:\n  - refused.yaml\n"),
+    );
     // It crashes, and the rollout is given up after 10 seconds instead of ten minutes.
-    await edit("overlays/dev/user-service/kustomization.yaml", (text) =>
-      text.replace(/newTag: .*/, `newTag: "bad0bad${"0".repeat(33)}"`),
-    );
-    await patchDeployment(
-      "user-service",
-      "- op: add\n        path: /spec/progressDeadlineSeconds\n        value: 10",
-    );
+    await edit("overlays/dev/user-service/kustomization.yaml", (text) => {
+      const crashing = text.replace(/newTag: .*/, `newTag: "bad0bad${"0".repeat(33)}"`);
+      const patch = "- op: add\n        path: /spec/progressDeadlineSeconds\n        value: 10";
+      return `${crashing}  - target:\n      kind: Deployment\n    patch: |-\n      ${patch}\n`;
+    });
     const before = await podsOf("user-service");
     await push("Two faulty releases");
     const crashing = await until("a pod of user-service crashes", async () =>

@@ -6,6 +6,7 @@ import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parse, stringify } from "yaml";
 import { z } from "zod";
+import { sha256 } from "../digest.ts";
 import { replaceFile } from "../file.ts";
 import { programLine, repositoryRoot } from "../repository.ts";
 import type { Cluster } from "./cluster.ts";
@@ -283,7 +284,8 @@ export async function monitoringProcesses(
   }));
   await mkdir(directory, { recursive: true, mode: 0o700 });
   const adapterConfig = join(directory, "prometheus-adapter.yaml");
-  await replaceFile(adapterConfig, stringify({ rules: custom }));
+  const adapterRules = stringify({ rules: custom });
+  await replaceFile(adapterConfig, adapterRules);
 
   const work: MonitoringWork = {
     kubeconfig,
@@ -390,7 +392,8 @@ export async function monitoringProcesses(
         "--metrics-relist-interval=10s",
         "--metrics-max-age=1m",
       ],
-      env,
+      // It reads its file once: with other rules it is started anew.
+      env: { ...env, RULES: sha256(adapterRules) },
       after: [`${name}-prometheus`],
       ready: { port: port("prometheus-adapter"), path: "/livez" },
     },
