@@ -113,7 +113,7 @@ export default defineConfig({
           sequence: { groupOrder: 3 },
           include: ["test/monitoring/**/*.test.ts"],
           globalSetup: ["test/sandbox/setup.ts"],
-          testTimeout: PATIENCE_MS,
+          testTimeout: 3 * PATIENCE_MS,
           hookTimeout: 1_800_000,
         },
       },

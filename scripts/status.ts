@@ -31,8 +31,7 @@ await main(program);
 
 async function show(apps: string[], options: Options): Promise<void> {
   const { root, json, markdown } = options;
-  if (json && markdown)
-    throw new UsageError("--json and --markdown are two things", "leave one of them out");
+  if (json && markdown) throw new UsageError("--json and --markdown are two things", "leave one of them out");
   const now = new Date();
   const commits = options.commits === true;
   const found = await findStatus({ root, env: process.env, onInterrupt, apps, commits, now });

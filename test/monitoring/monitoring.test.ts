@@ -122,6 +122,14 @@ async function edit(path: string, change: (text: string) => string): Promise<voi
   await writeFile(file, change(await readFile(file, "utf8")));
 }
 
+/** No night has passed in a sandbox: the time of the newest dump is written where Kubernetes keeps it. */
+async function backupWasMade(daysAgo: number): Promise<void> {
+  const time = new Date(Date.now() - daysAgo * 86_400_000).toISOString().replace(/\.\d+/, "");
+  const patch = JSON.stringify({ status: { lastSuccessfulTime: time } });
+  const cronJob = ["patch", "cronjob", "postgresql-backup", "--subresource=status", "--type=merge"];
+  await kubectl("dev", "--namespace", "data", ...cronJob, "--patch", patch);
+}
+
 async function podsOf(app: string): Promise<string[]> {
   const selector = `app.kubernetes.io/name=${app}`;
   const names = await kubectl(
@@ -165,6 +173,7 @@ describe("Prometheus", () => {
   });
 
   it("has every recorded series, and nothing to say on a good day", async () => {
+    await backupWasMade(0);
     const names = [...new Set((await rules("recording")).map(({ name }) => name))];
     expect(names.length).toBeGreaterThan(10);
     let empty: string[] = names;
@@ -174,7 +183,7 @@ describe("Prometheus", () => {
       return empty.length === 0 || undefined;
     });
     expect(empty).toEqual([]);
-    expect((await alerts()).map(({ labels }) => labels.alertname)).toEqual([]);
+    expect(await notResolved((await rules("alerting")).map(({ name }) => name))).toEqual([]);
   });
 });
 
@@ -231,11 +240,7 @@ describe("alerts", () => {
     {
       namespace: "data",
       object: "service/postgresql",
-      annotations: {
-        pg_up: "0",
-        pg_stat_activity_count: "380",
-        postgresql_backup_last_success_timestamp_seconds: "1",
-      },
+      annotations: { pg_up: "0", pg_stat_activity_count: "380" },
     },
     {
       namespace: "data",
@@ -293,6 +298,7 @@ describe("alerts", () => {
 
   it("fire for the fault that they are about, and reach Alertmanager", async () => {
     await steer(FIRST);
+    await backupWasMade(2);
     // The API server refuses the new object.
     await writeFile(
       join(work, "overlays/dev/product-service/refused.yaml"),
@@ -362,11 +368,12 @@ describe("alerts", () => {
 
   it("fire for the faults that cannot be there together with the first ones", async () => {
     await unsteer(FIRST);
+    await backupWasMade(0);
     await revert();
     // Now order-service gets all the pods that it may have, and needs more.
     await kubectl("dev", "--namespace", SERVICES, "delete", "quota", "full");
     await steer(SECOND);
-    const notifications = (await startedProcesses(layout)).get("argocd-notifications");
+    const notifications = (await startedProcesses(layout)).get("argocd-notifications-controller");
     if (notifications === undefined) throw new Error("Argo CD's notifications do not run");
     // The supervisor starts what does not answer anew, but not before a minute is over.
     process.kill(notifications.pid, "SIGSTOP");

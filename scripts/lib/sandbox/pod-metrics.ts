@@ -81,17 +81,12 @@ const COUNTERS: typeof GAUGES = {
 };
 
 /** What a pod of another app exports. */
-export function exporterMetrics(app: string, steering: Steering, now: Date): Exported {
+export function exporterMetrics(app: string, steering: Steering): Exported {
   const read = (table: typeof GAUGES) =>
     Object.fromEntries(
       (table[app] ?? []).map(([name, series, value]) => [series, numberOf(steering, name, value)]),
     );
-  return { counters: read(COUNTERS), gauges: { ...read(GAUGES), ...backup(app, steering, now) } };
-}
-
-function backup(app: string, steering: Steering, now: Date): Exported["gauges"] {
-  const name = "postgresql_backup_last_success_timestamp_seconds";
-  return app === "postgresql" ? { [name]: numberOf(steering, name, now.getTime() / 1000 - 3600) } : {};
+  return { counters: read(COUNTERS), gauges: read(GAUGES) };
 }
 
 /** What x509-certificate-exporter says of the gateway's certificate. */

@@ -153,7 +153,7 @@ export class PodNetwork {
     const steering = this.#steering(pod);
     return pod.metadata.namespace === SERVICES
       ? serviceMetrics(steering, this.#readyBeside(pod))
-      : exporterMetrics(pod.metadata.labels[NAME] ?? "", steering, new Date());
+      : exporterMetrics(pod.metadata.labels[NAME] ?? "", steering);
   }
 
   #steering({ metadata }: Pod): Steering {
