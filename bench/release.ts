@@ -2,14 +2,14 @@
 import { createHash } from "node:crypto";
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { formatBumpBranch } from "../scripts/lib/bump/text.ts";
+import { formatBumpBranch } from "../scripts/lib/bump/pull-request-body.ts";
 import { ExternalError } from "../scripts/lib/errors.ts";
 import { run, tryRun } from "../scripts/lib/exec.ts";
 import { forgeAddress } from "../scripts/lib/forge/address.ts";
 import { connectForge } from "../scripts/lib/forge/forge.ts";
-import { formatPromotionBranch } from "../scripts/lib/promotion/text.ts";
-import { formatContext } from "../scripts/lib/promotion/verdict.ts";
-import { FORGE_USER } from "../scripts/lib/sandbox/forge.ts";
+import { formatContext } from "../scripts/lib/promotion/health.ts";
+import { formatPromotionBranch } from "../scripts/lib/promotion/pull-request-body.ts";
+import { FORGE_USER } from "../scripts/lib/sandbox/gitea.ts";
 import { temporaryDirectory } from "../scripts/lib/temporary.ts";
 import { resolveTool } from "../scripts/lib/tools/resolve.ts";
 import {

@@ -13,7 +13,7 @@ import { connectRepository } from "./lib/forge/connection.ts";
 import { withForge } from "./lib/forge/session.ts";
 import { refuseHidden } from "./lib/git/checkout.ts";
 import { type Rendering, renderOverlays } from "./lib/manifests/rendering.ts";
-import { plaintextInCommits, plaintextInTree } from "./lib/plaintext/history.ts";
+import { plaintextInCommits, plaintextInTree } from "./lib/plaintext/scan.ts";
 import { emptyReleases } from "./lib/release/empty-releases.ts";
 import { heldReleases } from "./lib/release/held-releases.ts";
 import { readHolds } from "./lib/release/hold.ts";

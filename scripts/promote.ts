@@ -8,9 +8,9 @@ import { PROPOSING } from "./lib/forge/preflight.ts";
 import { withForge } from "./lib/forge/session.ts";
 import { authorOf } from "./lib/git/checkout.ts";
 import { applyPromotion, checkoutHistory, planPromotion } from "./lib/promotion/plan.ts";
-import { describeOutcome, describePlan, describeReview } from "./lib/promotion/print.ts";
 import { promote } from "./lib/promotion/promote.ts";
-import { PROMOTIONS } from "./lib/promotion/text.ts";
+import { PROMOTIONS } from "./lib/promotion/pull-request-body.ts";
+import { describeOutcome, describePlan, describeReview } from "./lib/promotion/terminal.ts";
 import { repositoryRoot } from "./lib/repository.ts";
 import { toolPath } from "./lib/tools/path.ts";
 

@@ -5,11 +5,16 @@ import { connectRepository } from "./lib/forge/connection.ts";
 import { PROPOSING } from "./lib/forge/preflight.ts";
 import { withForge } from "./lib/forge/session.ts";
 import { authorOf } from "./lib/git/checkout.ts";
-import { momentOption } from "./lib/moment.ts";
-import { describeProposal, propose } from "./lib/proposal/proposal.ts";
+import { dateOption } from "./lib/parse-date.ts";
+import { describeProposal, propose } from "./lib/pull-request/propose.ts";
 import { repositoryRoot } from "./lib/repository.ts";
+import {
+  describeRollback,
+  describeVersions,
+  nextStep,
+  rollbackProposal,
+} from "./lib/rollback/pull-request-body.ts";
 import { listVersions, planRollback } from "./lib/rollback/rollback.ts";
-import { describeRollback, describeVersions, nextStep, rollbackProposal } from "./lib/rollback/text.ts";
 
 interface Options {
   to?: string;
@@ -52,7 +57,7 @@ async function rollback(environment: string, app: string, options: Options): Pro
   const { root, to, hold } = options;
   refuseLostTarget(to, process.env);
   const now = new Date();
-  const until = options.until === undefined ? undefined : momentOption("--until", options.until);
+  const until = options.until === undefined ? undefined : dateOption("--until", options.until);
   if (until !== undefined && until <= now) throw new UsageError(`--until ${options.until} is over already`);
   if (until !== undefined && !hold)
     throw new UsageError("--until is about the hold, and --no-hold wants none");

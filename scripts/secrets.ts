@@ -3,7 +3,7 @@ import { command, main } from "./lib/cli/command.ts";
 import { UsageError } from "./lib/errors.ts";
 import { type Finding, findingsError } from "./lib/finding.ts";
 import { refuseHidden } from "./lib/git/checkout.ts";
-import { plaintextInTree, plaintextStaged } from "./lib/plaintext/history.ts";
+import { plaintextInTree, plaintextStaged } from "./lib/plaintext/scan.ts";
 import { repositoryRoot } from "./lib/repository.ts";
 import { auditSecrets, MAX_AGE_DAYS } from "./lib/secrets/audit/audit.ts";
 import { type Opened, openSecrets } from "./lib/secrets/audit/open.ts";

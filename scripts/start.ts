@@ -1,5 +1,5 @@
 /** `npm start`: bring the whole delivery loop up on this machine, or repair the parts that do not run. */
-import type { Application } from "./lib/argocd/argocd.ts";
+import type { Application } from "./lib/argocd/applications.ts";
 import { command, main, onInterrupt } from "./lib/cli/command.ts";
 import { type Progress, runSteps, type Step } from "./lib/cli/steps.ts";
 import { resolveInSteps } from "./lib/cli/tools.ts";
@@ -16,7 +16,7 @@ import {
 } from "./lib/sandbox/lifetime.ts";
 import { MONITORING_TOOLS, monitoringUrls } from "./lib/sandbox/monitoring.ts";
 import { SANDBOX_TOOLS, Sandbox } from "./lib/sandbox/sandbox.ts";
-import { statusTable } from "./lib/status/print.ts";
+import { statusTable } from "./lib/status/tables.ts";
 import { type Environment, readEnvironments } from "./lib/tree/environment.ts";
 
 const program = command("start", "bring up the whole delivery loop on this machine")

@@ -5,8 +5,8 @@ import { UsageError } from "./lib/errors.ts";
 import { repositoryRoot } from "./lib/repository.ts";
 import { isWorkClone, layoutOf } from "./lib/sandbox/layout.ts";
 import { isUnwatched } from "./lib/sandbox/supervisor.ts";
-import { describeStatus, statusMarkdown } from "./lib/status/print.ts";
 import { findStatus } from "./lib/status/sources.ts";
+import { describeStatus, statusMarkdown } from "./lib/status/tables.ts";
 
 interface Options {
   json?: true;

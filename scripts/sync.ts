@@ -1,5 +1,5 @@
 /** `npm run sync <env> [app…]`: start syncs and wait until they are Healthy; the way prod is deployed. */
-import { listApplications, readApplication } from "./lib/argocd/argocd.ts";
+import { listApplications, readApplication } from "./lib/argocd/applications.ts";
 import { connectArgocd } from "./lib/argocd/connection.ts";
 import { syncApplications } from "./lib/argocd/sync.ts";
 import { SYNC_SECONDS, syncPlan, syncsRoot } from "./lib/argocd/sync-plan.ts";
@@ -7,7 +7,7 @@ import { command, main } from "./lib/cli/command.ts";
 import { type Progress, runSteps } from "./lib/cli/steps.ts";
 import { ExternalError, UsageError } from "./lib/errors.ts";
 import { repositoryRoot } from "./lib/repository.ts";
-import { statusTable } from "./lib/status/print.ts";
+import { statusTable } from "./lib/status/tables.ts";
 import { readCatalogue } from "./lib/tree/catalogue.ts";
 import { findEnvironment, readEnvironments } from "./lib/tree/environment.ts";
 

@@ -4,11 +4,11 @@ import { connectRepository } from "./lib/forge/connection.ts";
 import { PROPOSING } from "./lib/forge/preflight.ts";
 import { withForge } from "./lib/forge/session.ts";
 import { authorOf } from "./lib/git/checkout.ts";
-import { describeProposal, propose } from "./lib/proposal/proposal.ts";
-import { describeWithdrawal } from "./lib/proposal/withdrawal.ts";
+import { describeProposal, propose } from "./lib/pull-request/propose.ts";
+import { describeWithdrawal } from "./lib/pull-request/withdraw.ts";
 import { repositoryRoot } from "./lib/repository.ts";
+import { describeUnhold, unholdProposal } from "./lib/rollback/pull-request-body.ts";
 import { planUnhold, withdrawUnhold } from "./lib/rollback/rollback.ts";
-import { describeUnhold, unholdProposal } from "./lib/rollback/text.ts";
 
 interface Options {
   dryRun?: true;

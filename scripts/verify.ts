@@ -1,6 +1,6 @@
 /** `npm run verify <env>`: whether what Git has of an environment runs on a cluster, as a table with a verdict. docs/verify.md. */
 import { join } from "node:path";
-import { listApplications } from "./lib/argocd/argocd.ts";
+import { listApplications } from "./lib/argocd/applications.ts";
 import { connectArgocd } from "./lib/argocd/connection.ts";
 import { command, main, onInterrupt } from "./lib/cli/command.ts";
 import { confirm } from "./lib/cli/confirm.ts";

@@ -1,8 +1,8 @@
 /** Small things about files. */
 import { open, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { isAlive } from "./alive.ts";
 import { codeOf } from "./errors.ts";
+import { isAlive } from "./pid.ts";
 import { untilExit } from "./temporary.ts";
 
 /** Whether there is anything at a path. */

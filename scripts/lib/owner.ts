@@ -1,7 +1,7 @@
 /** Whose a file is: names that say which process made it, so that what a killed one has left is known as such. */
 import { createHash } from "node:crypto";
 import { readFileSync, readlinkSync } from "node:fs";
-import { isAlive, startOf } from "./alive.ts";
+import { isAlive, startOf } from "./pid.ts";
 
 /** This process's name, `<space>-<pid>-<start>`: no other process has it, here or elsewhere. */
 export function ownName(): string {

@@ -4,8 +4,8 @@ import { z } from "zod";
 import { forgeAddress } from "../../scripts/lib/forge/address.ts";
 import { connectForge, type Forge } from "../../scripts/lib/forge/forge.ts";
 import { labelChange } from "../../scripts/lib/forge/labels.ts";
-import { ensurePullRequest } from "../../scripts/lib/proposal/pull-request.ts";
-import { ensureTeams } from "../../scripts/lib/sandbox/forge.ts";
+import { ensurePullRequest } from "../../scripts/lib/pull-request/ensure.ts";
+import { ensureTeams } from "../../scripts/lib/sandbox/gitea.ts";
 import { git, REPORTER } from "../support/tree.ts";
 import {
   ask,

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { beforeAll, describe, expect, inject, it } from "vitest";
 import { z } from "zod";
 import { releasePath } from "../../scripts/lib/release/release.ts";
-import { ensureTeams } from "../../scripts/lib/sandbox/forge.ts";
+import { ensureTeams } from "../../scripts/lib/sandbox/gitea.ts";
 import { git, smallTree, temporary } from "../support/tree.ts";
 import { callerOf, environmentOf, noneIsOpen, promotable, promote, release } from "./promotion-support.ts";
 import {

@@ -7,8 +7,8 @@ import { withApiServer } from "../../scripts/lib/admission/api-server-process.ts
 import { DryRun, type Refusal } from "../../scripts/lib/admission/dry-run.ts";
 import { exceptionsOf } from "../../scripts/lib/admission/exception.ts";
 import { idOf, inNamespace, type Manifest, podTemplates } from "../../scripts/lib/manifests/manifest.ts";
-import type { ApiServer } from "../../scripts/lib/sandbox/api-server.ts";
 import { operatorDefinitions, readDefinitions } from "../../scripts/lib/sandbox/definitions.ts";
+import type { KubernetesClient } from "../../scripts/lib/sandbox/kubernetes-client.ts";
 import { NEXT_TOOLS } from "../../scripts/lib/tools/catalogue.ts";
 import { resolveTool } from "../../scripts/lib/tools/resolve.ts";
 import { ROOT, renderTree } from "../tree/support.ts";
@@ -25,7 +25,7 @@ function objectsOf(environment: string): Map<string, Manifest[]> {
   );
 }
 
-let api: ApiServer;
+let api: KubernetesClient;
 let dryRun: DryRun;
 let stop: () => Promise<void>;
 beforeAll(async () => {

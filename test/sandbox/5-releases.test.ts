@@ -7,7 +7,7 @@ import { connectRepository } from "../../scripts/lib/forge/connection.ts";
 import { connectForge } from "../../scripts/lib/forge/forge.ts";
 import { holdPath, parseHolds } from "../../scripts/lib/release/hold.ts";
 import { parseRelease, type Release, releasePath } from "../../scripts/lib/release/release.ts";
-import { REPORTER } from "../../scripts/lib/sandbox/forge.ts";
+import { REPORTER } from "../../scripts/lib/sandbox/gitea.ts";
 import {
   applicationOf,
   ENVIRONMENTS,

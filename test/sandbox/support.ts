@@ -2,7 +2,7 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { inject } from "vitest";
-import { type Application, listApplications } from "../../scripts/lib/argocd/argocd.ts";
+import { type Application, listApplications } from "../../scripts/lib/argocd/applications.ts";
 import { type RunResult, run, tryRun } from "../../scripts/lib/exec.ts";
 import { findSandbox } from "../../scripts/lib/sandbox/variables.ts";
 import { waitFor } from "../../scripts/lib/wait.ts";

@@ -2,10 +2,10 @@
 
 import { mkdir, rm } from "node:fs/promises";
 import { z } from "zod";
-import { isAlive } from "../../scripts/lib/alive.ts";
 import { run } from "../../scripts/lib/exec.ts";
 import type { Repository } from "../../scripts/lib/forge/address.ts";
-import { ownEnvironment, type Setting } from "../../scripts/lib/git/environment.ts";
+import { ownEnvironment, type Setting } from "../../scripts/lib/git/variables.ts";
+import { isAlive } from "../../scripts/lib/pid.ts";
 import {
   ensureRepository,
   ensureToken,
@@ -15,7 +15,7 @@ import {
   forgeUrl,
   prepareForge,
   repositoriesOf,
-} from "../../scripts/lib/sandbox/forge.ts";
+} from "../../scripts/lib/sandbox/gitea.ts";
 import { layoutOf } from "../../scripts/lib/sandbox/layout.ts";
 import { isReady, killGroup, lastLines, startProcess } from "../../scripts/lib/sandbox/process.ts";
 import { ensureState } from "../../scripts/lib/sandbox/state.ts";

@@ -2,8 +2,8 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { readdir, readlink } from "node:fs/promises";
-import { startOf } from "../../scripts/lib/alive.ts";
 import { ownName } from "../../scripts/lib/owner.ts";
+import { startOf } from "../../scripts/lib/pid.ts";
 
 /** What a process has open: paths of files, and names such as `socket:[4711]`; nothing once it has ended. */
 export async function openFiles(pid: number): Promise<string[]> {

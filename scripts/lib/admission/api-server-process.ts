@@ -4,13 +4,13 @@ import { once } from "node:events";
 import { mkdir, open } from "node:fs/promises";
 import { join } from "node:path";
 import { ExternalError } from "../errors.ts";
-import { type ApiServer, connectApiServer } from "../sandbox/api-server.ts";
 import {
   type ApiServerPrograms,
   apiServerProcesses,
   clusterPorts,
   prepareCluster,
 } from "../sandbox/cluster.ts";
+import { connectKubernetes, type KubernetesClient } from "../sandbox/kubernetes-client.ts";
 import { type Layout, layoutOf } from "../sandbox/layout.ts";
 import { isReady, killGroup, lastLines, type ProcessSpec } from "../sandbox/process.ts";
 import { ensureState } from "../sandbox/state.ts";
@@ -28,7 +28,7 @@ const WITH_PARENT = `{ "$@" </dev/null; kill -9 0; } & read -r _; kill -9 0`;
  */
 export async function withApiServer<T>(
   programs: ApiServerPrograms,
-  use: (api: ApiServer) => Promise<T>,
+  use: (api: KubernetesClient) => Promise<T>,
 ): Promise<T> {
   return withTemporaryDirectory("api-server-", async (directory) => {
     const layout = layoutOf(directory);
@@ -40,7 +40,7 @@ export async function withApiServer<T>(
     try {
       const stopApiserver = await start(layout, apiserver);
       try {
-        return await use(await connectApiServer(cluster.adminKubeconfig, NAME));
+        return await use(await connectKubernetes(cluster.adminKubeconfig, NAME));
       } finally {
         await stopApiserver();
       }

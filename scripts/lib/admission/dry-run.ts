@@ -4,7 +4,7 @@ import pLimit from "p-limit";
 import { z } from "zod";
 import { ExternalError } from "../errors.ts";
 import { type Manifest, ofKind, podTemplates, type Workload, workloads } from "../manifests/manifest.ts";
-import type { Answer, ApiServer } from "../sandbox/api-server.ts";
+import type { Answer, KubernetesClient } from "../sandbox/kubernetes-client.ts";
 import { waitFor } from "../wait.ts";
 
 const Discovery = z.object({
@@ -37,19 +37,19 @@ export interface Refusal {
 }
 
 export class DryRun {
-  readonly #api: ApiServer;
+  readonly #api: KubernetesClient;
   readonly #limit = pLimit(PARALLEL);
   readonly #kinds = new Map<string, Promise<z.infer<typeof Discovery>["resources"]>>();
   /** What the server has, by path. */
   readonly #placed = new Map<string, Manifest>();
   #canaries = 0;
 
-  private constructor(api: ApiServer) {
+  private constructor(api: KubernetesClient) {
     this.#api = api;
   }
 
   /** @param definitions CustomResourceDefinitions of the operators' kinds */
-  static async prepare(api: ApiServer, definitions: readonly object[]): Promise<DryRun> {
+  static async prepare(api: KubernetesClient, definitions: readonly object[]): Promise<DryRun> {
     const dryRun = new DryRun(api);
     const made = definitions.map(async (definition) => {
       const { metadata, spec } = Definition.parse(definition);

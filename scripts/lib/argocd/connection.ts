@@ -3,7 +3,7 @@
 import { RefusedError } from "../errors.ts";
 import { findSandbox } from "../sandbox/variables.ts";
 import { toolPath } from "../tools/path.ts";
-import type { Argocd } from "./argocd.ts";
+import type { Argocd } from "./applications.ts";
 
 /**
  * Connects to Argo CD.

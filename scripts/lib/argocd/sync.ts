@@ -3,7 +3,7 @@ import pLimit from "p-limit";
 import { ExternalError, messageOf } from "../errors.ts";
 import { tryRun } from "../exec.ts";
 import { Patience, waitFor } from "../wait.ts";
-import { type Application, type Argocd, readApplication } from "./argocd.ts";
+import { type Application, type Argocd, readApplication } from "./applications.ts";
 
 export interface SyncOptions {
   readonly timeoutSeconds: number;

@@ -2,10 +2,10 @@
 
 import { RefusedError } from "../errors.ts";
 import type { Author, Remote } from "../git/remote.ts";
-import { commitProposal } from "../proposal/branch.ts";
-import { contend } from "../proposal/contend.ts";
+import { commitProposal } from "../pull-request/branch.ts";
+import { retry } from "../pull-request/retry.ts";
 import { type BumpPlan, bumpProposal, planAgain, recordOf } from "./plan.ts";
-import { isLater } from "./text.ts";
+import { isLater } from "./pull-request-body.ts";
 
 /** Room for 20 that fetch and push in 0.4 s each. */
 const PATIENCE = { attempts: 40, longestPauseMs: 8000 };
@@ -23,7 +23,7 @@ export async function pushBump(
   { author, now }: { author: Author; now: () => Date },
 ): Promise<string | undefined> {
   let plan = first;
-  return contend(remote.branch, PATIENCE, async (count) => {
+  return retry(remote.branch, PATIENCE, async (count) => {
     if (count > 1) plan = await planAgain(remote, plan);
     if (plan.edit.changes.length === 0) return { kind: "done", result: undefined };
     await refuseRival(remote, first, plan, now);

@@ -5,7 +5,7 @@ import { dirname, join } from "node:path";
 import { DIGEST } from "../digest.ts";
 import { RefusedError, UsageError } from "../errors.ts";
 import type { Remote } from "../git/remote.ts";
-import type { Proposal } from "../proposal/proposal.ts";
+import type { Proposal } from "../pull-request/propose.ts";
 import { refuseUnpromotable } from "../release/promotable.ts";
 import { type App, readCatalogue } from "../tree/catalogue.ts";
 import { readEnvironments } from "../tree/environment.ts";
@@ -19,7 +19,7 @@ import {
   type ParsedBump,
   parseBump,
   type Unverified,
-} from "./text.ts";
+} from "./pull-request-body.ts";
 
 export interface BumpRequest {
   app: string;

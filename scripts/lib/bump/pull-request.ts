@@ -3,10 +3,10 @@ import { isDeepStrictEqual } from "node:util";
 import { RefusedError } from "../errors.ts";
 import type { Forge, PullRequest } from "../forge/forge.ts";
 import type { Author, Remote } from "../git/remote.ts";
-import { type ProposalOutcome, propose } from "../proposal/proposal.ts";
-import { withdrawOrLeave } from "../proposal/withdrawal.ts";
+import { type ProposalOutcome, propose } from "../pull-request/propose.ts";
+import { withdrawOrLeave } from "../pull-request/withdraw.ts";
 import { type BumpPlan, bumpProposal, planAgain, recordOf } from "./plan.ts";
-import { isLater } from "./text.ts";
+import { isLater } from "./pull-request-body.ts";
 
 /**
  * Carries out a plan by pull request. When others are faster, it is made anew from what the forge then has.

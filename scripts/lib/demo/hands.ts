@@ -1,18 +1,18 @@
 /** Does what a demo's steps ask for, in the sandbox of this checkout, and shows it. */
-import { type Application, type Argocd, listApplications } from "../argocd/argocd.ts";
+import { type Application, type Argocd, listApplications } from "../argocd/applications.ts";
 import { ExternalError } from "../errors.ts";
 import { run } from "../exec.ts";
 import type { Forge } from "../forge/forge.ts";
+import { verdictOf } from "../promotion/health.ts";
 import { countedStatuses } from "../promotion/report-source.ts";
-import { verdictOf } from "../promotion/verdict.ts";
+import { gitEnv } from "../sandbox/clone.ts";
 import type { Layout } from "../sandbox/layout.ts";
-import { gitEnv } from "../sandbox/work.ts";
 import type { App } from "../tree/catalogue.ts";
 import type { Environment } from "../tree/environment.ts";
 import { waitFor } from "../wait.ts";
-import type { Narrator } from "./print.ts";
 import { type RunningProgram, startShown } from "./process.ts";
 import type { AppState, DemoHands } from "./steps.ts";
+import type { Narrator } from "./terminal.ts";
 
 export interface DemoSandbox {
   layout: Layout;

@@ -2,8 +2,8 @@
  * The story of `npm run demo`, as plain data: a release goes up to prod, turns out to be bad, and is taken back; its mend
  * crashes, and then does not.
  */
-import { formatBumpBranch } from "../bump/text.ts";
-import { formatPromotionBranch } from "../promotion/text.ts";
+import { formatBumpBranch } from "../bump/pull-request-body.ts";
+import { formatPromotionBranch } from "../promotion/pull-request-body.ts";
 import { formatRollbackBranch } from "../rollback/rollback.ts";
 
 /** What the steps do things with. */

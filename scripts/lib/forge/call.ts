@@ -5,7 +5,7 @@ import { CommandError, codeOf, ExternalError, messageOf, RefusedError } from "..
 import type { Way } from "../git/network.ts";
 import { pause } from "../wait.ts";
 import type { ForgeAddress } from "./address.ts";
-import { dialectOf, type ForgeDialect } from "./dialect.ts";
+import { differencesOf, type ForgeDifferences } from "./forge-differences.ts";
 import { sender } from "./transport.ts";
 
 export interface CallOptions {
@@ -20,7 +20,7 @@ export interface CallOptions {
 
 export interface ForgeCalls {
   readonly address: ForgeAddress;
-  readonly dialect: ForgeDialect;
+  readonly differences: ForgeDifferences;
   /**
    * Sends one request.
    * @param route as octokit writes it, such as `GET /repos/{owner}/{repo}`; owner and repo are put in here
@@ -66,7 +66,7 @@ export function forgeCalls(
     userAgent: "ecommerce-gitops",
     request: { fetch: sender(way, timeoutMs) },
   });
-  const dialect = dialectOf(address.api);
+  const differences = differencesOf(address.api);
 
   const send = async <T>(
     route: string,
@@ -89,14 +89,14 @@ export function forgeCalls(
 
   return {
     address,
-    dialect,
+    differences,
     call: async (route, parameters, schema, options) => (await send(route, parameters, schema, options)).data,
     async list(route, parameters, schema) {
       // An empty list may be null, and Forgejo's may hold null.
       const Page = z.array(schema.nullable()).nullable();
       const found = [];
       for (let page = 1, seen = 0; ; page += 1) {
-        const { data, headers } = await send(route, { ...parameters, page, ...dialect.page }, Page);
+        const { data, headers } = await send(route, { ...parameters, page, ...differences.page }, Page);
         const items = data ?? [];
         seen += items.length;
         found.push(...items.filter((item) => item !== null));

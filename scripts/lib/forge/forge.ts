@@ -3,11 +3,11 @@ import { z } from "zod";
 import { CommandError, messageOf, RefusedError } from "../errors.ts";
 import { waitFor } from "../wait.ts";
 import { type ForgeAddress, repositoryNamed } from "./address.ts";
-import { Branch, ComparisonAnswer, type Label, Pull, Repository, Status } from "./answers.ts";
 import { answerOf, type ConnectOptions, forgeCalls } from "./call.ts";
 import { changeLabels, type LabelChange, repositoryLabels } from "./labels.ts";
 import { checkRepository, type Need, type Preflight } from "./preflight.ts";
 import { type Protection, readProtection } from "./protection.ts";
+import { Branch, ComparisonAnswer, type Label, Pull, Repository, Status } from "./response-schema.ts";
 import { requestReviewers } from "./reviewers.ts";
 
 export interface PullRequest {
@@ -120,7 +120,7 @@ export function connectForge(
 ): Forge {
   const calls = forgeCalls(address, token, connecting);
   const sources = sourcesToken === token ? calls : forgeCalls(address, sourcesToken, connecting);
-  const { call, list, dialect } = calls;
+  const { call, list, differences } = calls;
   const { host } = new URL(address.api);
 
   const openPulls = async (base: string, filter: object) => {
@@ -174,7 +174,7 @@ export function connectForge(
     },
     async statuses(commit) {
       const route = "GET /repos/{owner}/{repo}/commits/{ref}/statuses";
-      const found = await list(route, { ref: commit, ...dialect.statuses }, Status);
+      const found = await list(route, { ref: commit, ...differences.statuses }, Status);
       const known = found.flatMap(({ state, ...rest }) => (state === "skipped" ? [] : [{ ...rest, state }]));
       return known.toSorted((one, other) => other.at.getTime() - one.at.getTime());
     },
@@ -195,7 +195,7 @@ export function connectForge(
       await call("PATCH /repos/{owner}/{repo}/pulls/{number}", { number, state: "closed" }, Pull);
     },
     async mergePullRequest(number, head, quietMs = MERGE_QUIET_MS) {
-      const { method, parameters } = dialect.merge(head);
+      const { method, parameters } = differences.merge(head);
       const route = `${method} /repos/{owner}/{repo}/pulls/{number}/merge`;
       let reason = "";
       const merge = async () => {
@@ -234,13 +234,13 @@ export function connectForge(
         return { kind: "unreadable", reason: `${source} is not <owner>/<name>` };
       }
       // GitHub shows the newest only when no page is asked for.
-      const parameters = { basehead: `${base}...${head}`, ...dialect.comparison };
+      const parameters = { basehead: `${base}...${head}`, ...differences.comparison };
       const route = "GET /repos/{owner}/{repo}/compare/{basehead}";
       try {
         // Not repeated: a forge's failure is told as it is, and Gitea answers 500 about a commit that it does not have.
         const options = { repository, repeatable: false };
         const { commits, total } = await sources.call(route, parameters, ComparisonAnswer, options);
-        return { kind: "commits", commits: dialect.newestFirst(commits), total };
+        return { kind: "commits", commits: differences.newestFirst(commits), total };
       } catch (error) {
         if (error instanceof CommandError) return { kind: "unreadable", reason: error.message };
         throw error;

@@ -1,8 +1,8 @@
 /** The labels of a repository and of its pull requests. */
 import { z } from "zod";
 import { ExternalError } from "../errors.ts";
-import { Label } from "./answers.ts";
 import { answerOf, type ForgeCalls } from "./call.ts";
+import { Label } from "./response-schema.ts";
 
 /** What is to be done about the labels of a pull request. */
 export interface LabelChange {
@@ -33,8 +33,8 @@ export function labelChange(
 }
 
 /** All labels of the repository, where their numbers are needed; else none. */
-export async function repositoryLabels({ dialect, list }: ForgeCalls): Promise<Label[]> {
-  return dialect.hasLabelIds ? list(`GET ${REPOSITORY}`, {}, Label) : [];
+export async function repositoryLabels({ differences, list }: ForgeCalls): Promise<Label[]> {
+  return differences.hasLabelIds ? list(`GET ${REPOSITORY}`, {}, Label) : [];
 }
 
 /**
@@ -48,12 +48,12 @@ export async function changeLabels(
   { missing, surplus }: LabelChange,
   known: readonly Label[],
 ): Promise<void> {
-  const { address, call, dialect } = calls;
+  const { address, call, differences } = calls;
   for (const label of surplus) await takeOff(calls, number, label);
   if (missing.length === 0) return;
   // GitHub makes a label that it does not have, for a token that may write issues. Gitea leaves it out without a word, and
   // knows two of one name.
-  const labels = dialect.hasLabelIds ? await labelIds(calls, missing, known) : missing;
+  const labels = differences.hasLabelIds ? await labelIds(calls, missing, known) : missing;
   const worn = await call(`POST ${PULL}`, { number, labels }, z.array(Label), { repeatable: true });
   const [lost] = without(missing, worn);
   if (lost !== undefined) {
@@ -63,9 +63,9 @@ export async function changeLabels(
 }
 
 /** Takes a label off that somebody else may just have taken off. */
-async function takeOff({ call, dialect }: ForgeCalls, number: number, label: Label): Promise<void> {
+async function takeOff({ call, differences }: ForgeCalls, number: number, label: Label): Promise<void> {
   try {
-    await call(`DELETE ${PULL}/{label}`, { number, label: dialect.labelKey(label) }, z.unknown());
+    await call(`DELETE ${PULL}/{label}`, { number, label: differences.labelKey(label) }, z.unknown());
   } catch (error) {
     if (answerOf(error)?.status !== 404) throw error;
   }

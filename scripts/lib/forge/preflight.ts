@@ -2,9 +2,9 @@
 import { z } from "zod";
 import { RefusedError } from "../errors.ts";
 import { parseSettings, SETTINGS_FILE } from "../tree/settings.ts";
-import { Content, Repository } from "./answers.ts";
 import { answerOf, type ForgeCalls, isRefusal, withoutPullRequests } from "./call.ts";
 import { readProtection } from "./protection.ts";
+import { Content, Repository } from "./response-schema.ts";
 
 /** What a command is going to write. One that only reads needs nothing; one without pull requests pushes to the deployed branch. */
 export type Need = "commits" | "pull requests" | "labels";

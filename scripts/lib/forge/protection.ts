@@ -1,7 +1,7 @@
 /** What the deployed branch asks of a change and of a push, as far as the token may know. docs/workflows.md says what it should. */
 import { z } from "zod";
-import type { Repository } from "./answers.ts";
 import { answerOf, type ForgeCalls, isRefusal } from "./call.ts";
+import type { Repository } from "./response-schema.ts";
 
 /** What the deployed branch should have, in the words of a message. */
 const GUARDS = [
@@ -44,7 +44,7 @@ export async function readProtection(
   branch: string,
   repository: Repository,
 ): Promise<Protection> {
-  const isGitea = calls.dialect.product === "gitea";
+  const isGitea = calls.differences.product === "gitea";
   const rules = isGitea ? await ofGitea(calls, branch) : await ofGitHub(calls, branch);
   const rebase = isGitea ? repository.allow_rebase : repository.allow_rebase_merge;
   const joined = rebase === false && repository.allow_fast_forward_only_merge !== true;

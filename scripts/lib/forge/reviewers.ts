@@ -1,6 +1,7 @@
 /** Asking teams for a review. */
-import { Review } from "./answers.ts";
+
 import { answerOf, type ForgeCalls, isRefusal } from "./call.ts";
+import { Review } from "./response-schema.ts";
 
 /**
  * Asks teams for a review of a pull request, unless they are asked already.

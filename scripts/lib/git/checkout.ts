@@ -1,9 +1,9 @@
 /** What the commands ask git about a checkout. */
 import { RefusedError } from "../errors.ts";
-import { checkoutEnvironment, type Setting } from "./environment.ts";
 import { firstError } from "./failure.ts";
 import { GitHistory } from "./history.ts";
 import { GitObjects } from "./objects.ts";
+import { checkoutEnvironment, type Setting } from "./variables.ts";
 
 export interface Author {
   name: string;

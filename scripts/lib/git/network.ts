@@ -6,7 +6,7 @@ import { rootCertificates } from "node:tls";
 import { RefusedError } from "../errors.ts";
 import { tryRun } from "../exec.ts";
 import { readIfThere } from "../file.ts";
-import { ownEnvironment, type Setting } from "./environment.ts";
+import { ownEnvironment, type Setting } from "./variables.ts";
 
 /** Whom to trust, and who asks. */
 export interface Tls {

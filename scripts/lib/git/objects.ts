@@ -8,8 +8,8 @@ import { dirname, join } from "node:path";
 import { ExternalError, RefusedError } from "../errors.ts";
 import { type RunResult, tryRun, tryRunBytes } from "../exec.ts";
 import { withTemporaryDirectory } from "../temporary.ts";
-import { checkoutEnvironment } from "./environment.ts";
 import { lastLine, setupRefusal } from "./failure.ts";
+import { checkoutEnvironment } from "./variables.ts";
 
 export interface GitFile {
   text: string;

@@ -8,11 +8,11 @@ import { sha256 } from "../digest.ts";
 import { RefusedError } from "../errors.ts";
 import { temporaryDirectory } from "../temporary.ts";
 import { type Author, keptSettings } from "./checkout.ts";
-import { ownEnvironment, type Setting } from "./environment.ts";
 import { failure, firstError, lastLine } from "./failure.ts";
 import { GitHistory } from "./history.ts";
 import { findWay, type Way } from "./network.ts";
 import type { GitFile } from "./objects.ts";
+import { ownEnvironment, type Setting } from "./variables.ts";
 
 export interface RemoteOptions {
   /** The checkout whose Git configuration counts. */

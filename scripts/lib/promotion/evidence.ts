@@ -8,9 +8,9 @@ import type { Environment } from "../tree/environment.ts";
 import { inputDirectories } from "../tree/inputs.ts";
 import { build } from "../tree/kustomize.ts";
 import { SETTINGS_FILE } from "../tree/settings.ts";
+import { parseContext, type Verdict, verdictOf } from "./health.ts";
 import type { PromotionStep } from "./plan.ts";
 import type { ReportSource } from "./report-source.ts";
-import { parseContext, type Verdict, verdictOf } from "./verdict.ts";
 
 export interface Evidence {
   /** By app. */

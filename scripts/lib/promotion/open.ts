@@ -2,10 +2,10 @@
 import { messageOf, RefusedError } from "../errors.ts";
 import type { Forge, PullRequest } from "../forge/forge.ts";
 import type { Remote } from "../git/remote.ts";
-import { withdraw } from "../proposal/withdrawal.ts";
+import { withdraw } from "../pull-request/withdraw.ts";
 import { findHeld, type HeldRelease, type Hold } from "../release/hold.ts";
 import { type Release, releaseAt, releaseName, releasePath } from "../release/release.ts";
-import { PROMOTIONS, parsePromotionBranch } from "./text.ts";
+import { PROMOTIONS, parsePromotionBranch } from "./pull-request-body.ts";
 
 /** An open promotion with releases that are held in its target. */
 export interface OvertakenPromotion extends Pick<PullRequest, "number" | "url"> {

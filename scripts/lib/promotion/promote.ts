@@ -1,15 +1,15 @@
 /** A promotion from beginning to end: review, gates, and the pull request that is kept for it. */
-import type { Argocd } from "../argocd/argocd.ts";
+import type { Argocd } from "../argocd/applications.ts";
 import { inert } from "../cli/markdown.ts";
 import { ExternalError, RefusedError } from "../errors.ts";
 import type { Forge, PullRequest } from "../forge/forge.ts";
 import type { Author, FileChange, Remote } from "../git/remote.ts";
-import { type Proposal, type ProposalOutcome, propose } from "../proposal/proposal.ts";
-import { withdraw } from "../proposal/withdrawal.ts";
+import { type Proposal, type ProposalOutcome, propose } from "../pull-request/propose.ts";
+import { withdraw } from "../pull-request/withdraw.ts";
 import { formatRelease, releaseName } from "../release/release.ts";
 import { closeOvertaken, type OvertakenPromotion } from "./open.ts";
+import { formatPromotionBranch, PROMOTIONS, promotionBody, promotionTitle } from "./pull-request-body.ts";
 import { type Refusal, type Review, reviewPromotion } from "./review.ts";
-import { formatPromotionBranch, PROMOTIONS, promotionBody, promotionTitle } from "./text.ts";
 
 export interface PromoteRequest {
   from: string;

@@ -1,9 +1,9 @@
 /** Who tells what became of a deployment: the forge, from the commit statuses it keeps; or Argo CD itself. */
 import pLimit from "p-limit";
-import { type Application, type Argocd, listApplications } from "../argocd/argocd.ts";
+import { type Application, type Argocd, listApplications } from "../argocd/applications.ts";
 import type { CommitStatus, Forge } from "../forge/forge.ts";
 import { SETTINGS_FILE } from "../tree/settings.ts";
-import { clustersOf, formatContext, parseContext, type Reports } from "./verdict.ts";
+import { clustersOf, formatContext, parseContext, type Reports } from "./health.ts";
 
 /**
  * Tells what was reported on some apps.

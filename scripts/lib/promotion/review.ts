@@ -1,6 +1,6 @@
 /** A promotion as its reviewers need to see it: what changes once rendered, what is in the images, and whether it may go. */
 import pLimit from "p-limit";
-import type { Argocd } from "../argocd/argocd.ts";
+import type { Argocd } from "../argocd/applications.ts";
 import { moment } from "../duration.ts";
 import { messageOf } from "../errors.ts";
 import type { Comparison, Forge } from "../forge/forge.ts";
@@ -17,11 +17,11 @@ import { readSettings } from "../tree/settings.ts";
 import { neverTogether } from "./combination.ts";
 import { collectEvidence } from "./evidence.ts";
 import { type Freeze, freezeOf, readSyncWindows, type SyncWindow } from "./freeze.ts";
+import type { Verdict } from "./health.ts";
 import { type OvertakenPromotion, overtakenPromotions } from "./open.ts";
 import { applyPromotion, type PromotionPlan, type PromotionStep, planPromotion } from "./plan.ts";
 import { missingInTarget, type RenderedManifests } from "./references.ts";
 import { argocdSource, type ReportSource, statusSource } from "./report-source.ts";
-import type { Verdict } from "./verdict.ts";
 
 /** One app whose release changes. */
 export interface ReviewedStep extends PromotionStep {

@@ -10,7 +10,7 @@ import { z } from "zod";
 import { DIGEST, sha256 } from "../digest.ts";
 import { readDocument } from "../document.ts";
 import { RefusedError } from "../errors.ts";
-import { parseMoment } from "../moment.ts";
+import { parseDate } from "../parse-date.ts";
 import type { Release } from "./release.ts";
 
 export interface HoldPlace {
@@ -35,7 +35,7 @@ export interface Hold {
 const NO_IMAGE = "none";
 
 const moment = z.string().transform((text, context) => {
-  const parsed = parseMoment(text);
+  const parsed = parseDate(text);
   if (parsed !== undefined) return parsed;
   context.addIssue({ code: "custom", message: "not a date such as 2026-11-20 or 2026-11-20T14:00Z" });
   return z.NEVER;

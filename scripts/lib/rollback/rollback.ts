@@ -7,7 +7,18 @@ import type { Forge, PullRequest } from "../forge/forge.ts";
 import type { FileChange, Remote, RemoteFile } from "../git/remote.ts";
 import { compareRenderings, type ObjectChange } from "../manifests/change.ts";
 import { type OvertakenPromotion, overtakenPromotions } from "../promotion/open.ts";
-import { withdrawOrLeave } from "../proposal/withdrawal.ts";
+import { withdrawOrLeave } from "../pull-request/withdraw.ts";
+import {
+  formatHolds,
+  type Hold,
+  type HoldPlace,
+  holdPath,
+  holds,
+  isAbout,
+  isInForce,
+  parseHolds,
+} from "../release/hold.ts";
+import { imageCommit, type Release, releaseAt } from "../release/release.ts";
 import {
   counts,
   findVersion,
@@ -20,18 +31,7 @@ import {
   take,
   type Version,
   versions,
-} from "../release/history.ts";
-import {
-  formatHolds,
-  type Hold,
-  type HoldPlace,
-  holdPath,
-  holds,
-  isAbout,
-  isInForce,
-  parseHolds,
-} from "../release/hold.ts";
-import { imageCommit, type Release, releaseAt } from "../release/release.ts";
+} from "../release/release-history.ts";
 import { type App, findApp, readCatalogue } from "../tree/catalogue.ts";
 import { type Environment, findEnvironment, readEnvironments } from "../tree/environment.ts";
 

@@ -3,7 +3,7 @@
  * its content, and sends nothing to anybody. The addresses of Ingresses come from sandbox/kwok/ingress-address.yaml.
  */
 import { z } from "zod";
-import { type ApiServer, watchForever } from "./api-server.ts";
+import { type KubernetesClient, watchForever } from "./kubernetes-client.ts";
 
 const GROUP = "/apis/apisix.apache.org/v2";
 /** The kinds of this repository's tree that have a status. */
@@ -21,7 +21,7 @@ const Accepted = z.object({
 });
 
 /** The controller of one cluster: never returns. */
-export async function acceptAll(api: ApiServer, log: (line: string) => void): Promise<never> {
+export async function acceptAll(api: KubernetesClient, log: (line: string) => void): Promise<never> {
   return Promise.race(
     PLURALS.map(async (plural) =>
       watchForever(
@@ -32,7 +32,7 @@ export async function acceptAll(api: ApiServer, log: (line: string) => void): Pr
   );
 }
 
-async function untilTheWatchEnds(api: ApiServer, plural: string): Promise<string> {
+async function untilTheWatchEnds(api: KubernetesClient, plural: string): Promise<string> {
   for await (const { type, object } of api.watch(`${GROUP}/${plural}`, new AbortController().signal)) {
     if (type === "DELETED") continue;
     const { metadata, status } = Accepted.parse(object);

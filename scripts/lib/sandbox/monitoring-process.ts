@@ -9,7 +9,7 @@ import { gunzipSync } from "node:zlib";
 import { z } from "zod";
 import { messageOf } from "../errors.ts";
 import { readIfThere, replaceFile } from "../file.ts";
-import { connectApiServer, watchForever } from "./api-server.ts";
+import { connectKubernetes, watchForever } from "./kubernetes-client.ts";
 import { Pod, PodNetwork, Steered, USED_CPU } from "./pod-network.ts";
 import { alertmanagerConfig, type Place, prometheusConfig, rulesFile } from "./prometheus-config.ts";
 
@@ -46,7 +46,7 @@ const USAGE_STEP = 0.1;
 const [text] = process.argv.slice(2);
 if (text === undefined) throw new Error("the work is missing");
 const work = Work.parse(JSON.parse(text));
-const api = await connectApiServer(work.kubeconfig, "sandbox-monitoring");
+const api = await connectKubernetes(work.kubeconfig, "sandbox-monitoring");
 const network = new PodNetwork(work.processes, logNotification);
 const configurations = new Map<string, z.infer<typeof Configuration>>();
 let changed = false;

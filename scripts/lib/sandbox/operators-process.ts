@@ -3,8 +3,8 @@
  * process. The work is JSON: the sops program, and of each cluster a kubeconfig and the file with its private key.
  */
 import { z } from "zod";
-import { connectApiServer } from "./api-server.ts";
 import { acceptAll } from "./gateway-controller.ts";
+import { connectKubernetes } from "./kubernetes-client.ts";
 import { operate } from "./secrets-operator.ts";
 
 const Work = z.strictObject({
@@ -23,7 +23,7 @@ await Promise.all(
     // Each cluster's sops finds the key of this cluster only.
     const decryption = { program: sops, env: { PATH, HOME, SOPS_AGE_KEY_FILE: keyFile } };
     const log = (line: string) => process.stdout.write(`${name}: ${line}\n`);
-    const api = await connectApiServer(kubeconfig, "sops-secrets-operator");
+    const api = await connectKubernetes(kubeconfig, "sops-secrets-operator");
     await Promise.race([operate(api, decryption, log), acceptAll(api, log)]);
   }),
 );

@@ -3,7 +3,7 @@
 import { mkdir, readdir, readFile, readlink, rm, symlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import pLimit from "p-limit";
-import type { Application, Argocd } from "../argocd/argocd.ts";
+import type { Application, Argocd } from "../argocd/applications.ts";
 import { messageOf } from "../errors.ts";
 import { run } from "../exec.ts";
 import { repositoryNamed, repositoryOf } from "../forge/address.ts";
@@ -24,7 +24,8 @@ import {
   argocdToken,
   argocdWebhooks,
   hubObjects,
-} from "./argocd.ts";
+} from "./argocd-processes.ts";
+import { BRANCH, ensureWork, exportDelivered, gitEnv, writeGitConfig, writeGitCredentials } from "./clone.ts";
 import {
   type Cluster,
   type ClusterSize,
@@ -46,7 +47,7 @@ import {
   forgeUrl,
   prepareForge,
   REPORTER,
-} from "./forge.ts";
+} from "./gitea.ts";
 import { ensureKeys, keyFile, sealAnew } from "./keys.ts";
 import { writeKubeconfig } from "./kubeconfig.ts";
 import type { Layout } from "./layout.ts";
@@ -66,7 +67,6 @@ import { makeSource, readSources } from "./sources.ts";
 import { credentialOf, ensureState, portOf, type State } from "./state.ts";
 import { ANSWER_MS, ensureSupervisor } from "./supervisor.ts";
 import { writeVariables } from "./variables.ts";
-import { BRANCH, ensureWork, exportDelivered, gitEnv, writeGitConfig, writeGitCredentials } from "./work.ts";
 
 /** Everything the sandbox runs or calls. */
 export const SANDBOX_TOOLS = [

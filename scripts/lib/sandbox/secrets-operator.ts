@@ -9,7 +9,7 @@ import { z } from "zod";
 import { messageOf } from "../errors.ts";
 import { tryRun } from "../exec.ts";
 import { DEMANDING, UPDATE_ERROR } from "../secrets/secret-type.ts";
-import { type ApiServer, readJson, watchForever } from "./api-server.ts";
+import { type KubernetesClient, readJson, watchForever } from "./kubernetes-client.ts";
 
 const API_VERSION = "isindir.github.com/v1alpha3";
 const KIND = "SopsSecret";
@@ -87,13 +87,13 @@ export interface Decryption {
 type Log = (line: string) => void;
 
 /** The operator of one cluster: never returns. */
-export async function operate(api: ApiServer, sops: Decryption, log: Log): Promise<never> {
+export async function operate(api: KubernetesClient, sops: Decryption, log: Log): Promise<never> {
   return watchForever(async () => new Operator(api, sops, log).untilAWatchEnds(), log);
 }
 
 /** What is known of a cluster as long as both watches last. Afterwards it is all seen anew. */
 class Operator {
-  readonly #api: ApiServer;
+  readonly #api: KubernetesClient;
   readonly #sops: Decryption;
   readonly #log: Log;
   readonly #ended = new AbortController();
@@ -106,7 +106,7 @@ class Operator {
   readonly #agreed = new Map<string, string>();
   readonly #retries = new Map<string, NodeJS.Timeout>();
 
-  constructor(api: ApiServer, sops: Decryption, log: Log) {
+  constructor(api: KubernetesClient, sops: Decryption, log: Log) {
     this.#api = api;
     this.#sops = sops;
     this.#log = log;

@@ -1,7 +1,7 @@
 /** Waiting until Argo CD has brought the environments up. */
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { type Application, type Argocd, listApplications } from "../argocd/argocd.ts";
+import { type Application, type Argocd, listApplications } from "../argocd/applications.ts";
 import { messageOf } from "../errors.ts";
 import { waitFor } from "../wait.ts";
 

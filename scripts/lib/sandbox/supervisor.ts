@@ -3,7 +3,7 @@
  * A watchdog process does the same for the supervisor. A new supervisor adopts what the old one had started.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import { isAlive } from "../alive.ts";
+import { isAlive } from "../pid.ts";
 import { programLine, repositoryRoot } from "../repository.ts";
 import { Patience } from "../wait.ts";
 import type { Layout } from "./layout.ts";

@@ -1,9 +1,9 @@
 /** What is open on the forge: the pull requests that commands of this repository made, and which apps they are about. */
-import { parseBumpBranch } from "../bump/text.ts";
+import { parseBumpBranch } from "../bump/pull-request-body.ts";
 import type { Forge } from "../forge/forge.ts";
 import type { Remote } from "../git/remote.ts";
 import { promotedApps } from "../promotion/open.ts";
-import { parsePromotionBranch } from "../promotion/text.ts";
+import { parsePromotionBranch } from "../promotion/pull-request-body.ts";
 import type { HoldPlace } from "../release/hold.ts";
 import { releasePath } from "../release/release.ts";
 

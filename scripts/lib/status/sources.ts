@@ -1,5 +1,5 @@
 /** Where a status comes from: the forge or, where there is no token for one, the checkout; and Argo CD, where it can be asked. */
-import { listApplicationSetErrors, listApplications } from "../argocd/argocd.ts";
+import { listApplicationSetErrors, listApplications } from "../argocd/applications.ts";
 import { connectArgocd } from "../argocd/connection.ts";
 import { CommandError, messageOf, RefusedError } from "../errors.ts";
 import { connectRepository, type RepositoryConnection } from "../forge/connection.ts";
@@ -7,10 +7,10 @@ import { withForge } from "../forge/session.ts";
 import { deployedIn } from "../git/checkout.ts";
 import { GitHistory } from "../git/history.ts";
 import type { RemoteOptions } from "../git/remote.ts";
-import { PROMOTIONS } from "../promotion/text.ts";
+import { PROMOTIONS } from "../promotion/pull-request-body.ts";
 import { readSettings } from "../tree/settings.ts";
 import { firingAlerts, withAlerts } from "./alerts.ts";
-import { withApplications } from "./argocd.ts";
+import { withApplications } from "./applications.ts";
 import { type OpenChange, openChanges } from "./changes.ts";
 import { readStatus, type Status } from "./status.ts";
 

@@ -1,5 +1,5 @@
 /** Judges an environment on a cluster: what Git has of it, and what the cluster says. Plain data in, plain data out. */
-import type { Application } from "../argocd/argocd.ts";
+import type { Application } from "../argocd/applications.ts";
 import { inWords } from "../duration.ts";
 import { containersOf, idOf, type Manifest, podTemplates } from "../manifests/manifest.ts";
 import type { Live } from "./cluster.ts";

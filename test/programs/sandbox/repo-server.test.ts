@@ -3,7 +3,11 @@ import { mkdir, readFile, symlink } from "node:fs/promises";
 import { connect, constants, type SecureClientSessionOptions } from "node:http2";
 import { join } from "node:path";
 import { expect, it, onTestFinished } from "vitest";
-import { ARGOCD_CREDENTIALS, ARGOCD_PORTS, argocdProcesses } from "../../../scripts/lib/sandbox/argocd.ts";
+import {
+  ARGOCD_CREDENTIALS,
+  ARGOCD_PORTS,
+  argocdProcesses,
+} from "../../../scripts/lib/sandbox/argocd-processes.ts";
 import { clusterPorts, prepareCluster } from "../../../scripts/lib/sandbox/cluster.ts";
 import { layoutOf } from "../../../scripts/lib/sandbox/layout.ts";
 import { isReady, killGroup, lastLines, startProcess } from "../../../scripts/lib/sandbox/process.ts";

@@ -7,7 +7,7 @@ import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import pLimit from "p-limit";
 import { describe, expect, it, onTestFinished } from "vitest";
-import { isAlive } from "../../../scripts/lib/alive.ts";
+import { isAlive } from "../../../scripts/lib/pid.ts";
 import { repositoryRoot } from "../../../scripts/lib/repository.ts";
 import {
   editor,

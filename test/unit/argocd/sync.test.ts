@@ -2,7 +2,7 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { listApplications, parseApplications } from "../../../scripts/lib/argocd/argocd.ts";
+import { listApplications, parseApplications } from "../../../scripts/lib/argocd/applications.ts";
 import { outcomeOf, syncApplications } from "../../../scripts/lib/argocd/sync.ts";
 import { temporary } from "../../support/tree.ts";
 

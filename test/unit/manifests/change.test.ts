@@ -5,7 +5,7 @@ import { describe, expect, it } from "vitest";
 import { stringify } from "yaml";
 import { run } from "../../../scripts/lib/exec.ts";
 import { compareRenderings, type ObjectChange, risksOf } from "../../../scripts/lib/manifests/change.ts";
-import { describeChanges, renderedDiffs } from "../../../scripts/lib/manifests/change-text.ts";
+import { describeChanges, renderedDiffs } from "../../../scripts/lib/manifests/change-report.ts";
 import { RISKS } from "../../../scripts/lib/manifests/risk.ts";
 import { git, temporary, write } from "../../support/tree.ts";
 

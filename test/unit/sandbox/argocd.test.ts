@@ -1,6 +1,6 @@
 import { createHmac } from "node:crypto";
 import { describe, expect, it } from "vitest";
-import { argocdToken, configuredEnvironment } from "../../../scripts/lib/sandbox/argocd.ts";
+import { argocdToken, configuredEnvironment } from "../../../scripts/lib/sandbox/argocd-processes.ts";
 
 const INSTALL = `
 apiVersion: apiextensions.k8s.io/v1

@@ -1,10 +1,10 @@
 import { describe, expect, it } from "vitest";
-import { type Application, parseApplications } from "../../../scripts/lib/argocd/argocd.ts";
+import { type Application, parseApplications } from "../../../scripts/lib/argocd/applications.ts";
 import { withAlerts } from "../../../scripts/lib/status/alerts.ts";
-import { withApplications } from "../../../scripts/lib/status/argocd.ts";
+import { withApplications } from "../../../scripts/lib/status/applications.ts";
 import type { OpenChange } from "../../../scripts/lib/status/changes.ts";
-import { describeStatus, statusMarkdown, statusTable } from "../../../scripts/lib/status/print.ts";
 import type { Status, StatusRow } from "../../../scripts/lib/status/status.ts";
+import { describeStatus, statusMarkdown, statusTable } from "../../../scripts/lib/status/tables.ts";
 
 const SHA = "8f3c1d0a5b7e4926a1c8d35f60e97b24c41a8d6e";
 const OLD = "4b1f0c2d9e8a7b6c5d4e3f2a1b0c9d8e7f6a5b4c";

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { parseApplications } from "../../../scripts/lib/argocd/argocd.ts";
+import { parseApplications } from "../../../scripts/lib/argocd/applications.ts";
 import type { Manifest } from "../../../scripts/lib/manifests/manifest.ts";
 import {
   certificatePlaces,

@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 import { inert } from "../cli/markdown.ts";
 import { ExternalError } from "../errors.ts";
 import { tryRun } from "../exec.ts";
-import { ownEnvironment } from "../git/environment.ts";
+import { ownEnvironment } from "../git/variables.ts";
 import { withTemporaryDirectory } from "../temporary.ts";
 import type { FieldChange, ObjectChange } from "./change.ts";
 import { RISKS, type Risk, withoutPodPath } from "./risk.ts";

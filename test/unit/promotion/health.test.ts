@@ -18,7 +18,7 @@ import {
   type Reports,
   type Verdict,
   verdictOf,
-} from "../../../scripts/lib/promotion/verdict.ts";
+} from "../../../scripts/lib/promotion/health.ts";
 
 describe("the context of a commit status", () => {
   const name = stringMatching(/^[a-z0-9]([a-z0-9.-]{0,20}[a-z0-9])?$/);

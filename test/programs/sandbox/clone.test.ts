@@ -5,14 +5,14 @@ import { join } from "node:path";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { RefusedError } from "../../../scripts/lib/errors.ts";
 import { run } from "../../../scripts/lib/exec.ts";
-import { type Layout, layoutOf } from "../../../scripts/lib/sandbox/layout.ts";
 import {
   ensureWork,
   exportDelivered,
   type Remote,
   writeGitConfig,
   writeGitCredentials,
-} from "../../../scripts/lib/sandbox/work.ts";
+} from "../../../scripts/lib/sandbox/clone.ts";
+import { type Layout, layoutOf } from "../../../scripts/lib/sandbox/layout.ts";
 
 const SETTINGS = "argocd/settings/settings.yaml";
 /** A person with habits: another default branch, signed commits, an alias for status. */

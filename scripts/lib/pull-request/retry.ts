@@ -19,7 +19,7 @@ const FIRST_PAUSE_MS = 200;
  * @param attempt gets the number of the try, from 1; looks anew at what is there from the second on
  * @throws ExternalError when others are faster each time
  */
-export async function contend<T>(
+export async function retry<T>(
   branch: string,
   { attempts, longestPauseMs }: Patience,
   attempt: (count: number) => Promise<Try<T>>,

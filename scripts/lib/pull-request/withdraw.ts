@@ -4,7 +4,7 @@ import { afterWriting } from "../errors.ts";
 import type { Forge, PullRequest } from "../forge/forge.ts";
 import type { Remote } from "../git/remote.ts";
 import { refuseForeign } from "./branch.ts";
-import type { Try } from "./contend.ts";
+import type { Try } from "./retry.ts";
 
 /**
  * Deletes the branch of a proposal and closes its pull request, with a comment that says why.

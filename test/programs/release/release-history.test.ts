@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { run } from "../../../scripts/lib/exec.ts";
 import { Remote } from "../../../scripts/lib/git/remote.ts";
+import { formatRelease, type Release } from "../../../scripts/lib/release/release.ts";
 import {
   findVersion,
   keptImage,
@@ -9,8 +10,7 @@ import {
   take,
   type Version,
   versions,
-} from "../../../scripts/lib/release/history.ts";
-import { formatRelease, type Release } from "../../../scripts/lib/release/release.ts";
+} from "../../../scripts/lib/release/release-history.ts";
 import { git, SHA, temporary } from "../../support/tree.ts";
 
 const PLACE = { environment: "live", app: "web" };

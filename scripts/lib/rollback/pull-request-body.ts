@@ -3,12 +3,12 @@
 import { inert, LONGEST_BODY, tableRow } from "../cli/markdown.ts";
 import { table } from "../cli/table.ts";
 import { inWords, moment } from "../duration.ts";
-import { describeChanges } from "../manifests/change-text.ts";
+import { describeChanges } from "../manifests/change-report.ts";
 import type { OvertakenPromotion } from "../promotion/open.ts";
-import type { Proposal } from "../proposal/proposal.ts";
-import type { Version } from "../release/history.ts";
+import type { Proposal } from "../pull-request/propose.ts";
 import { type Hold, holdPath } from "../release/hold.ts";
 import { imageCommit, type Release, releaseName, releasePath } from "../release/release.ts";
+import type { Version } from "../release/release-history.ts";
 import type { ListedVersion, Place, RollbackPlan, UnholdPlan } from "./rollback.ts";
 
 /**

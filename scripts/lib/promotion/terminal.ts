@@ -3,8 +3,8 @@
 import { table } from "../cli/table.ts";
 import { inWords } from "../duration.ts";
 import { risksOf } from "../manifests/change.ts";
-import { describeChanges, renderedDiffs } from "../manifests/change-text.ts";
-import { describeProposal } from "../proposal/proposal.ts";
+import { describeChanges, renderedDiffs } from "../manifests/change-report.ts";
+import { describeProposal } from "../pull-request/propose.ts";
 import { releaseName } from "../release/release.ts";
 import { carriedBy } from "./open.ts";
 import type { PromotionPlan } from "./plan.ts";

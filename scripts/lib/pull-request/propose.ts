@@ -4,14 +4,14 @@
  */
 
 import { afterWriting, type RefusedError } from "../errors.ts";
-import type { Label } from "../forge/answers.ts";
 import type { Forge, PullRequest } from "../forge/forge.ts";
 import { type LabelChange, labelChange } from "../forge/labels.ts";
+import type { Label } from "../forge/response-schema.ts";
 import type { Author, Remote } from "../git/remote.ts";
 import { waitFor } from "../wait.ts";
 import { commitProposal, isWanted, type ProposedCommit, refuseForeign } from "./branch.ts";
-import { contend, type Try } from "./contend.ts";
-import { type EnsuredPullRequest, ensurePullRequest } from "./pull-request.ts";
+import { type EnsuredPullRequest, ensurePullRequest } from "./ensure.ts";
+import { retry, type Try } from "./retry.ts";
 
 /** What is committed to its branch, and what its pull request says beside the title. */
 export interface Proposal extends ProposedCommit {
@@ -93,7 +93,7 @@ export async function propose(
       return first;
     });
   const run = new Run(remote, forge, options);
-  return contend(branch, PATIENCE, async (count): Promise<Try<ProposalOutcome | undefined>> => {
+  return retry(branch, PATIENCE, async (count): Promise<Try<ProposalOutcome | undefined>> => {
     if (count > 1) proposal = await replan();
     return proposal === undefined ? { kind: "done", result: undefined } : run.attempt(proposal);
   });

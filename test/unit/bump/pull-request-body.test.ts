@@ -17,9 +17,9 @@ import {
   isLater,
   parseBump,
   parseBumpBranch,
-} from "../../../scripts/lib/bump/text.ts";
+} from "../../../scripts/lib/bump/pull-request-body.ts";
 import { forgeAddress } from "../../../scripts/lib/forge/address.ts";
-import { commitMessage } from "../../../scripts/lib/proposal/branch.ts";
+import { commitMessage } from "../../../scripts/lib/pull-request/branch.ts";
 import { SHA } from "../../support/tree.ts";
 
 const SOURCE = "https://forge/shop/web";

@@ -25,7 +25,7 @@ export interface Answer {
   body: unknown;
 }
 
-export interface ApiServer {
+export interface KubernetesClient {
   /**
    * Asks once; a status such as 404 or 409 is an answer. A PATCH merges.
    * @param as the user who is said to ask
@@ -77,7 +77,7 @@ export function readJson(text: string): unknown {
  * @param kubeconfig path of one with a single context
  * @param manager who `managedFields` names for what is written
  */
-export async function connectApiServer(kubeconfig: string, manager: string): Promise<ApiServer> {
+export async function connectKubernetes(kubeconfig: string, manager: string): Promise<KubernetesClient> {
   const { clusters, users } = Kubeconfig.parse(JSON.parse(await readFile(kubeconfig, "utf8")));
   const bytes = (base64: string) => Buffer.from(base64, "base64");
   const agent = new Agent({

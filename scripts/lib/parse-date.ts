@@ -7,7 +7,7 @@ const MOMENT = /^(\d{4}-\d\d-\d\d)(?:T\d\d:\d\d(?::\d\d(?:\.\d{1,3})?)?(?:Z|[+-]
  * Reads a date, which means its first moment in UTC, or a date and time with its zone.
  * @returns undefined when it is neither
  */
-export function parseMoment(text: string): Date | undefined {
+export function parseDate(text: string): Date | undefined {
   const [, day] = MOMENT.exec(text) ?? [];
   // A day that its month does not have would silently become one of the next.
   if (day === undefined || !isDay(day)) return undefined;
@@ -24,8 +24,8 @@ function isDay(day: string): boolean {
  * The same for the value of an option.
  * @throws UsageError naming the option
  */
-export function momentOption(option: string, text: string): Date {
-  const moment = parseMoment(text);
+export function dateOption(option: string, text: string): Date {
+  const moment = parseDate(text);
   if (moment !== undefined) return moment;
   throw new UsageError(
     `${option} ${text} is not a date`,

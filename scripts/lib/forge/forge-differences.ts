@@ -1,7 +1,7 @@
-/** What GitHub and Gitea, which Forgejo comes from, want asked in different ways. Their answers: answers.ts. */
-import type { Label } from "./answers.ts";
+/** What GitHub and Gitea, which Forgejo comes from, want asked in different ways. Their answers: response-schema.ts. */
+import type { Label } from "./response-schema.ts";
 
-export interface ForgeDialect {
+export interface ForgeDifferences {
   readonly product: "github" | "gitea";
   /** The largest page of a list. */
   readonly page: object;
@@ -19,7 +19,7 @@ export interface ForgeDialect {
   labelKey(label: Label): string | number;
 }
 
-const GITHUB: ForgeDialect = {
+const GITHUB: ForgeDifferences = {
   product: "github",
   page: { per_page: 100 },
   statuses: {},
@@ -30,7 +30,7 @@ const GITHUB: ForgeDialect = {
   labelKey: ({ name }) => name,
 };
 
-const GITEA: ForgeDialect = {
+const GITEA: ForgeDifferences = {
   product: "gitea",
   // It ignores `per_page`.
   page: { limit: 50 },
@@ -45,9 +45,9 @@ const GITEA: ForgeDialect = {
 };
 
 /**
- * The dialect of an API.
+ * The differences of an API.
  * @param api its base: Gitea and Forgejo have it at /api/v1; GitHub on a host of its own, and GitHub Enterprise at /api/v3
  */
-export function dialectOf(api: string): ForgeDialect {
+export function differencesOf(api: string): ForgeDifferences {
   return /\/api\/v1\/?$/.test(api) ? GITEA : GITHUB;
 }

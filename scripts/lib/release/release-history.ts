@@ -3,7 +3,7 @@ import pLimit from "p-limit";
 import { moment } from "../duration.ts";
 import { CommandError, ExternalError, RefusedError, UsageError } from "../errors.ts";
 import type { LogEntry, Remote, RemoteFile } from "../git/remote.ts";
-import { parseMoment } from "../moment.ts";
+import { parseDate } from "../parse-date.ts";
 import { type ImagePin, pinnedImage } from "../tree/kustomize.ts";
 import type { HoldPlace } from "./hold.ts";
 import { imageCommit, parseRelease, type Release, releaseName, releasePath } from "./release.ts";
@@ -146,7 +146,7 @@ export function isSame<T>(kept: Kept<T>, a: Version<T>, b: Version<T>): boolean 
  * @throws UsageError when it is none of them
  */
 export function parseTarget(text = "1"): Target {
-  const date = parseMoment(text);
+  const date = parseDate(text);
   if (date !== undefined) return { kind: "date", date };
   if (/^[1-9]\d{0,5}$/.test(text)) return { kind: "back", count: Number(text) };
   if (/^[0-9a-f]{7,40}$/.test(text)) return { kind: "named", digits: text };

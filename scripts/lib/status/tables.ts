@@ -1,10 +1,10 @@
 /** What is where, for people: a table for a terminal, and one in Markdown. */
-import type { Application } from "../argocd/argocd.ts";
+import type { Application } from "../argocd/applications.ts";
 import { inert, tableRow } from "../cli/markdown.ts";
 import { table } from "../cli/table.ts";
 import { moment } from "../duration.ts";
 import { imageCommit } from "../release/release.ts";
-import { withApplications } from "./argocd.ts";
+import { withApplications } from "./applications.ts";
 import type { OpenChange } from "./changes.ts";
 import { type Status, type StatusRow } from "./status.ts";
 

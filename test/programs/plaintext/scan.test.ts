@@ -3,11 +3,7 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { type RunResult, run, tryRun } from "../../../scripts/lib/exec.ts";
 import { describeFinding } from "../../../scripts/lib/finding.ts";
-import {
-  plaintextInCommits,
-  plaintextInTree,
-  plaintextStaged,
-} from "../../../scripts/lib/plaintext/history.ts";
+import { plaintextInCommits, plaintextInTree, plaintextStaged } from "../../../scripts/lib/plaintext/scan.ts";
 import { repositoryRoot } from "../../../scripts/lib/repository.ts";
 import { commit, git, temporary, write } from "../../support/tree.ts";
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { describeOutcome, describeReview } from "../../../scripts/lib/promotion/print.ts";
 import type { Review, ReviewedStep } from "../../../scripts/lib/promotion/review.ts";
+import { describeOutcome, describeReview } from "../../../scripts/lib/promotion/terminal.ts";
 
 const NOW = new Date("2026-11-20T12:00:00Z");
 

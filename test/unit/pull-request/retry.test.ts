@@ -1,12 +1,12 @@
 import { describe, expect, it } from "vitest";
-import { contend } from "../../../scripts/lib/proposal/contend.ts";
+import { retry } from "../../../scripts/lib/pull-request/retry.ts";
 
 const PATIENCE = { attempts: 3, longestPauseMs: 1 };
 
 describe("contending for a branch", () => {
   it("tries again until nobody else is faster, and counts", async () => {
     const counts: number[] = [];
-    const result = await contend("main", PATIENCE, async (count) => {
+    const result = await retry("main", PATIENCE, async (count) => {
       counts.push(count);
       return count < 3 ? { kind: "moved", reason: "fetch first" } : { kind: "done", result: "there" };
     });
@@ -15,7 +15,7 @@ describe("contending for a branch", () => {
 
   it("ends with one line, exit code 5 and the last reason when others are faster each time", async () => {
     let count = 0;
-    const always = contend("bump/dev/web", PATIENCE, async () => {
+    const always = retry("bump/dev/web", PATIENCE, async () => {
       count += 1;
       return { kind: "moved", reason: `reason ${count}` };
     });

@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { inert, LONGEST_BODY, tableRow } from "../cli/markdown.ts";
 import { RefusedError } from "../errors.ts";
 import type { Forge } from "../forge/forge.ts";
-import { describeChanges } from "../manifests/change-text.ts";
+import { describeChanges } from "../manifests/change-report.ts";
 import { imageCommit, type Release, releaseName } from "../release/release.ts";
 import type { Review, ReviewedStep } from "./review.ts";
 

@@ -1,14 +1,14 @@
 import { assert, property, stringMatching, uniqueArray } from "fast-check";
 import { describe, expect, it } from "vitest";
 import { inert } from "../../../scripts/lib/cli/markdown.ts";
-import type { Refusal, Review, ReviewedStep } from "../../../scripts/lib/promotion/review.ts";
+import type { Verdict } from "../../../scripts/lib/promotion/health.ts";
 import {
   formatPromotionBranch,
   parsePromotionBranch,
   promotionBody,
   promotionTitle,
-} from "../../../scripts/lib/promotion/text.ts";
-import type { Verdict } from "../../../scripts/lib/promotion/verdict.ts";
+} from "../../../scripts/lib/promotion/pull-request-body.ts";
+import type { Refusal, Review, ReviewedStep } from "../../../scripts/lib/promotion/review.ts";
 import type { Release } from "../../../scripts/lib/release/release.ts";
 
 const ADDRESS = {

@@ -1,5 +1,5 @@
 /** What Argo CD knows, beside what Git and the forge say. */
-import type { Application } from "../argocd/argocd.ts";
+import type { Application } from "../argocd/applications.ts";
 import type { Status, StatusRow } from "./status.ts";
 
 /**

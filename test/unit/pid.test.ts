@@ -2,7 +2,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFile } from "node:fs/promises";
 import { describe, expect, it, onTestFinished } from "vitest";
-import { isAlive, startOf } from "../../scripts/lib/alive.ts";
+import { isAlive, startOf } from "../../scripts/lib/pid.ts";
 import { waitFor } from "../../scripts/lib/wait.ts";
 
 describe("a process", () => {
