@@ -1,14 +1,14 @@
 /** `npm run bench <bench>`: measure, and print each figure with its limit. docs/benchmarks.md. */
 import { cpus, totalmem } from "node:os";
-import { command, main, onInterrupt } from "../scripts/lib/cli/command.ts";
-import { FindingsError, UsageError } from "../scripts/lib/errors.ts";
-import { repositoryRoot } from "../scripts/lib/repository.ts";
-import { SANDBOX_TOOLS } from "../scripts/lib/sandbox/sandbox.ts";
-import { progressLines, resolveTools } from "../scripts/lib/tools/resolve.ts";
-import { amount, type Bench, figureTable, isWithinLimit } from "./figures.ts";
-import { benchRelease } from "./release.ts";
-import { benchSandbox } from "./sandbox.ts";
-import { benchSecrets } from "./secrets.ts";
+import { amount, type Bench, figureTable, isWithinLimit } from "../bench/figures.ts";
+import { benchRelease } from "../bench/release.ts";
+import { benchSandbox } from "../bench/sandbox.ts";
+import { benchSecrets } from "../bench/secrets.ts";
+import { command, main, onInterrupt } from "./lib/cli/command.ts";
+import { FindingsError, UsageError } from "./lib/errors.ts";
+import { repositoryRoot } from "./lib/repository.ts";
+import { SANDBOX_TOOLS } from "./lib/sandbox/sandbox.ts";
+import { progressLines, resolveTools } from "./lib/tools/resolve.ts";
 
 interface Options {
   json?: true;
