@@ -1,8 +1,7 @@
 /** A repository on the real forge whose environments have releases, and what Argo CD would report about them. */
-import { cp, mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { cp, mkdtemp } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, inject } from "vitest";
+import { inject } from "vitest";
 import { z } from "zod";
 import { sha256 } from "../../scripts/lib/digest.ts";
 import { applyPromotion, checkoutHistory, planPromotion } from "../../scripts/lib/promotion/plan.ts";
@@ -65,9 +64,6 @@ export const TWO = service("api");
 
 /** Checkouts that are copied, since rendering takes a while; by the files put over those of the small tree. */
 const templates = new Map<string, Promise<string>>();
-afterAll(async () => {
-  for (const template of templates.values()) await rm(await template, { recursive: true });
-});
 
 /** The releases of the first environment in all the others, on main. Nothing has to soak. */
 export async function promotable(
@@ -83,7 +79,7 @@ export async function promotable(
 }
 
 async function makeTemplate(files: Record<string, string>): Promise<string> {
-  const root = await mkdtemp(join(tmpdir(), "template-"));
+  const root = await mkdtemp(join(inject("templates"), "template-"));
   const nothingSoaks = { ...soaking("dev", undefined, "0s"), ...soaking("test", "dev", "0s") };
   await write(root, { ...smallTree(), ...nothingSoaks, ...files });
   await git(root, "init", "--quiet", "--initial-branch=main");

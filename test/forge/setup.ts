@@ -1,4 +1,7 @@
 /** One real Gitea for all tests of the forge. */
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import type { TestProject } from "vitest/node";
 import { ask, startForge } from "../support/gitea.ts";
 
@@ -10,6 +13,8 @@ declare module "vitest" {
     token: string;
     /** Directory of the forge's bare repositories. */
     repositories: string;
+    /** Directory of checkouts that tests copy. */
+    templates: string;
   }
 }
 
@@ -22,5 +27,10 @@ export async function setup(project: TestProject): Promise<() => Promise<void>> 
   project.provide("forge", url);
   project.provide("token", token);
   project.provide("repositories", repositories);
-  return stop;
+  const templates = await mkdtemp(join(tmpdir(), "templates-"));
+  project.provide("templates", templates);
+  return async () => {
+    await stop();
+    await rm(templates, { recursive: true });
+  };
 }
