@@ -150,7 +150,10 @@ describe("a new password for dev's database", () => {
     const git = async (...args: string[]) => run("git", args, { cwd: work, env });
     await git("switch", "--quiet", "--create", "rotate-database");
     const password = 'rotated by a pull request: ünïcode & "quotes"';
-    const sealed = await npmInWork(["seal", "--", "dev", "postgresql", "password"], password);
+    const sealed = await npmInWork(
+      ["seal", "--", "dev", "postgresql", "--secret", "database", "password"],
+      password,
+    );
     expect(sealed).toMatchObject({ exitCode: 0, stderr: "" });
     await git("commit", "--quiet", "--all", "-m", "A new password for dev's database");
     await git("push", "--quiet", "origin", "rotate-database");

@@ -6,10 +6,11 @@ import { operatorDefinitions, readDefinitions } from "../sandbox/definitions.ts"
 import { presentTools } from "../tools/resolve.ts";
 import type { App } from "../tree/catalogue.ts";
 import { withApiServer } from "./api-server-process.ts";
-import { DryRun } from "./dry-run.ts";
+import { CustomResource, DryRun } from "./dry-run.ts";
 import { exceptionFindings, quotaFindings, refusedFindings } from "./findings.ts";
 
 const TOOLS = ["etcd", "kube-apiserver"];
+const MONITORING = "monitoring.coreos.com";
 
 /**
  * @param server whether an API server may be started; without one the rest is looked at
@@ -48,13 +49,26 @@ export async function checkAdmission(
   }
   const [refused, rest] = await Promise.all([
     withApiServer({ etcd, kubeApiserver }, async (api) => {
-      const dryRun = await DryRun.prepare(
-        api,
-        await readDefinitions(root, undefined, await operatorDefinitions()),
-      );
-      return refusedFindings(dryRun, await placed, new Set(asked));
+      const renderings = await placed;
+      const changed = renderings.filter(({ overlay }) => asked.includes(overlay));
+      const dryRun = await DryRun.prepare(api, await definitionsFor(root, changed));
+      return refusedFindings(dryRun, renderings, new Set(asked));
     }),
     others(),
   ]);
   return { findings: [...refused, ...rest], said: `${overlays} put before an API server` };
+}
+
+/** The definitions of the kinds in some renderings: the server takes a while for each, and the operator's are large. */
+async function definitionsFor(root: string, renderings: readonly Rendering[]): Promise<CustomResource[]> {
+  const groupOf = (apiVersion: string) => apiVersion.split("/")[0] ?? "";
+  const kinds = new Set(
+    renderings.flatMap(({ manifests }) =>
+      manifests.map(({ apiVersion, kind }) => `${groupOf(apiVersion)}/${kind}`),
+    ),
+  );
+  const isMonitored = [...kinds].some((kind) => kind.startsWith(`${MONITORING}/`));
+  const operator = isMonitored ? await operatorDefinitions() : undefined;
+  const all = (await readDefinitions(root, undefined, operator)).map((one) => CustomResource.parse(one));
+  return all.filter(({ spec }) => kinds.has(`${spec.group}/${spec.names.kind}`));
 }

@@ -52,7 +52,7 @@ export class DryRun {
   static async prepare(api: KubernetesClient, definitions: readonly object[]): Promise<DryRun> {
     const dryRun = new DryRun(api);
     const made = definitions.map(async (definition) => {
-      const { metadata, spec } = Definition.parse(definition);
+      const { metadata, spec } = CustomResource.parse(definition);
       const path = `/apis/apiextensions.k8s.io/v1/customresourcedefinitions/${metadata.name}`;
       accepted(await api.apply(path, definition), metadata.name);
       const served = spec.versions.filter((version) => version.served);
@@ -207,11 +207,13 @@ export class DryRun {
   }
 }
 
-const Definition = z.looseObject({
+/** A CustomResourceDefinition. */
+export type CustomResource = z.infer<typeof CustomResource>;
+export const CustomResource = z.looseObject({
   metadata: z.looseObject({ name: z.string() }),
   spec: z.looseObject({
     group: z.string(),
-    names: z.looseObject({ plural: z.string() }),
+    names: z.looseObject({ kind: z.string(), plural: z.string() }),
     versions: z.array(z.looseObject({ name: z.string(), served: z.boolean() })),
   }),
 });
