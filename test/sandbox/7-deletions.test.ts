@@ -78,7 +78,8 @@ async function untilGone(...names: string[]): Promise<void> {
 beforeAll(ensureProd);
 
 describe("an overlay that leaves Git, and a cluster that loses its label", () => {
-  const STORES = ["postgresql", "redis"];
+  // The apps with claims.
+  const STORES = ["postgresql", "postgresql-backup", "redis"];
 
   it("take their applications along in dev and staging, but nothing that holds data; prod runs on", async () => {
     const before = await holders();
