@@ -56,8 +56,8 @@ export async function benchSandbox(root: string, options: BenchOptions): Promise
     const stopped = await stop();
     const [deployed, highest] = ["merge to Synced and Healthy in dev", Math.max(...memory) / 1e9];
     return [
-      { name: "npm start to all Synced and Healthy", unit: "s", measured: [start], limit: 60, aim: 40 },
-      { name: "memory of all processes", unit: "GB", measured: [highest], limit: 3.5 },
+      { name: "npm start to all Synced and Healthy", unit: "s", measured: [start], limit: 75, aim: 40 },
+      { name: "memory of all processes", unit: "GB", measured: [highest], limit: 4 },
       { name: "idle, of two cores", unit: "%", measured: [idle], limit: 25 },
       { name: deployed, unit: "s", measured: merges, limit: 10, aim: 4 },
       { name: `${deployed}: slowest`, unit: "s", measured: [Math.max(...merges)], limit: 10 },
