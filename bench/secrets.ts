@@ -1,6 +1,5 @@
 /** The figures of Secrets: how long the audit of many sealed files takes without a key, and how long sealing one value does. */
-import { mkdir, rm, writeFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { rm } from "node:fs/promises";
 import pLimit from "p-limit";
 import { ExternalError } from "../scripts/lib/errors.ts";
 import { run } from "../scripts/lib/exec.ts";
@@ -14,6 +13,7 @@ import { resolveTool } from "../scripts/lib/tools/resolve.ts";
 import { readCatalogue } from "../scripts/lib/tree/catalogue.ts";
 import { lastWord, runCommand } from "./command.ts";
 import type { BenchOptions, Figure } from "./figures.ts";
+import { put } from "./tree.ts";
 
 /** Together 1,000 sealed files. */
 const ENVIRONMENTS = ["dev", "prod"];
@@ -66,31 +66,27 @@ function secretName(app: number, secret: number): string {
 }
 
 async function writeTree(root: string): Promise<void> {
-  const put = async (path: string, text: string) => {
-    await mkdir(dirname(join(root, path)), { recursive: true });
-    await writeFile(join(root, path), text);
-  };
   for (const [index, name] of ENVIRONMENTS.entries()) {
     const from = index === 0 ? {} : { promotesFrom: ENVIRONMENTS[index - 1] };
     // JSON is YAML.
     const environment = { kind: "ConfigMap", data: { name, soak: "0s", ...from } };
-    await put(`overlays/${name}/environment.yaml`, JSON.stringify(environment));
+    await put(root, `overlays/${name}/environment.yaml`, JSON.stringify(environment));
   }
   for (let app = 0; app < APPS; app += 1) {
     const names = Array.from({ length: SECRETS }, (_, index) => secretName(app, index));
     const secrets = names.map((name) => ({ name, keys: { password: { generate: 32 } } }));
     const entry = { app: appName(app), namespace: "shop", kind: "store", owners: ["shop"], secrets };
-    await put(`apps/${appName(app)}.yaml`, JSON.stringify(entry));
+    await put(root, `apps/${appName(app)}.yaml`, JSON.stringify(entry));
     for (const environment of ENVIRONMENTS) {
       const resources = names.map((name) => `${name}.sops.yaml`);
       const file = `overlays/${environment}/${appName(app)}/kustomization.yaml`;
-      await put(file, JSON.stringify({ resources }));
+      await put(root, file, JSON.stringify({ resources }));
     }
   }
   const { recipient } = await createIdentity((await resolveTool("age-keygen")).path);
   const recipients = [{ name: "bench", key: recipient }];
   const rules = ENVIRONMENTS.map((environment) => ({ environment, recipients }));
-  await put(".sops.yaml", formatRules("", rules));
+  await put(root, ".sops.yaml", formatRules("", rules));
   await run("git", ["init", "--quiet"], { cwd: root });
 }
 

@@ -11,7 +11,7 @@ import { pinnedImage } from "../scripts/lib/tree/kustomize.ts";
 import { SETTINGS_FILE, withSettings } from "../scripts/lib/tree/settings.ts";
 import { gitEnvironment } from "../test/support/gitea.ts";
 
-/** What stands in this repository once, whatever the number of its services. */
+/** The files that do not depend on the number of services. */
 const SHARED = ["argocd/**", "base/components/**", "base/transformers/**", "overlays/*/*.yaml"];
 
 export interface Tree {
@@ -113,7 +113,8 @@ async function git(root: string, ...args: string[]): Promise<string> {
   return run("git", args, { cwd: root, env: gitEnvironment() });
 }
 
-async function put(root: string, path: string, text: string): Promise<void> {
+/** Writes a file, and the directories above it. */
+export async function put(root: string, path: string, text: string): Promise<void> {
   await mkdir(dirname(join(root, path)), { recursive: true });
   await writeFile(join(root, path), text);
 }

@@ -81,7 +81,8 @@ async function check({ base, all, forge, server, root }: Options): Promise<void>
   const looked = all === true ? undefined : scope.history;
   const first = await firstEnvironment(root, scope);
   const apps = await readCatalogue(root);
-  const touched = await touchedParts(root, looked, first);
+  const paths = looked === undefined ? undefined : await changedPaths(root, looked);
+  const touched = await touchedParts(root, paths, first);
   const rendered = renderOverlays(root, touched.environments, async () => toolPath("kustomize"));
   const isChanged = (overlay: string) => touched.changed.has(overlay);
   const [admission, ...own] = await Promise.all([
@@ -103,7 +104,7 @@ async function check({ base, all, forge, server, root }: Options): Promise<void>
         { first, apps },
       )),
     ]),
-    checkSecrets(root, looked),
+    checkSecrets(root, looked, paths),
     forge === true ? protectionFindings(root) : [],
   ]);
   const findings = [...held, ...empty, ...own.flat(), ...admission.findings];
@@ -124,18 +125,16 @@ async function check({ base, all, forge, server, root }: Options): Promise<void>
 
 /**
  * The overlays that a change has a part in, and those with all others of their environments.
- * @param base its overlays have been looked at; undefined: all of them are looked at
+ * @param paths the changed ones; undefined: all overlays are looked at
  * @param first the name of the first environment
  */
 async function touchedParts(
   root: string,
-  base: string | undefined,
+  paths: readonly string[] | undefined,
   first: string,
 ): Promise<{ changed: ReadonlySet<string>; environments: string[] }> {
   const all = [...(await environmentOverlays(root)), ...(await allOverlays(root))];
-  const changed = new Set(
-    base === undefined ? all : touchedOverlays(all, await changedPaths(root, base), first),
-  );
+  const changed = new Set(paths === undefined ? all : touchedOverlays(all, paths, first));
   const environmentOf = (overlay: string) => overlay.split("/")[1];
   // Of an environment whose own objects change only, nothing else is needed.
   const apps = [...changed].filter((overlay) => !isEnvironment(overlay));
@@ -202,10 +201,17 @@ async function obstacleFindings(
   return (await Promise.all(found)).flat();
 }
 
-/** @param base its files have been looked at; undefined: all of the tree is looked at */
-async function checkSecrets(root: string, base: string | undefined): Promise<Finding[]> {
+/**
+ * @param base its commits have been looked at; undefined: none are looked at
+ * @param paths the changed ones; undefined: all of the tree is looked at
+ */
+async function checkSecrets(
+  root: string,
+  base: string | undefined,
+  paths: readonly string[] | undefined,
+): Promise<Finding[]> {
   const { looks, findings } = await auditSecrets(root, { now: new Date() });
-  const inTree = await plaintextInTree(root, new Set(looks.map(({ path }) => path)), base);
+  const inTree = await plaintextInTree(root, new Set(looks.map(({ path }) => path)), paths);
   const inCommits = base === undefined ? [] : await plaintextInCommits(root, base);
   return real([...findings, ...inTree, ...inCommits]);
 }

@@ -8,7 +8,7 @@ import { layoutOf } from "../../scripts/lib/sandbox/layout.ts";
 import { monitoringUrls } from "../../scripts/lib/sandbox/monitoring.ts";
 import { startedProcesses } from "../../scripts/lib/sandbox/process.ts";
 import { readState } from "../../scripts/lib/sandbox/state.ts";
-import { kubectl, npm, push, revert, root, until, untilHealthy, work } from "../sandbox/support.ts";
+import { edit, kubectl, npm, push, revert, root, until, untilHealthy, work } from "../sandbox/support.ts";
 
 const layout = layoutOf(root);
 /** Minutes become seconds: with the usual times this file would take hours. */
@@ -64,7 +64,7 @@ const Alerts = z.array(
   }),
 );
 
-/** What has reached Alertmanager and still fires. */
+/** The alerts in Alertmanager that still fire. */
 async function alerts(): Promise<z.infer<typeof Alerts>> {
   return Alerts.parse(await get(`${urls.alertmanager}/api/v2/alerts`));
 }
@@ -115,11 +115,6 @@ async function unsteer(faults: readonly Steered[]): Promise<void> {
       await kubectl("dev", "--namespace", namespace, "annotate", object, ...names);
     }),
   );
-}
-
-async function edit(path: string, change: (text: string) => string): Promise<void> {
-  const file = join(work, path);
-  await writeFile(file, change(await readFile(file, "utf8")));
 }
 
 /** No night has passed in a sandbox: the time of the newest dump is written where Kubernetes keeps it. */

@@ -1,5 +1,5 @@
 /** What goes and what stays when something leaves Git or is deleted by hand. docs/verification.md says which sentence is shown where. */
-import { readFile, rm, writeFile } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { run } from "../../scripts/lib/exec.ts";
@@ -7,6 +7,7 @@ import {
   applicationOf,
   applications,
   ENVIRONMENTS,
+  edit,
   ensureProd,
   env,
   hub,
@@ -43,11 +44,6 @@ async function holders(): Promise<Record<string, string[]>> {
     ],
   ]);
   return Object.fromEntries(await Promise.all(lists));
-}
-
-async function edit(path: string, change: (text: string) => string): Promise<void> {
-  const file = join(work, path);
-  await writeFile(file, change(await readFile(file, "utf8")));
 }
 
 async function removeOverlays(...paths: string[]): Promise<void> {

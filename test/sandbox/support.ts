@@ -1,5 +1,5 @@
 /** The running sandbox, as its user sees it. */
-import { readdir, readFile } from "node:fs/promises";
+import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { inject } from "vitest";
 import { type Application, listApplications } from "../../scripts/lib/argocd/applications.ts";
@@ -62,6 +62,12 @@ export async function ensureProd(): Promise<void> {
   if (prod.every(({ sync }) => sync === "Synced")) return;
   const { exitCode, stderr } = await npm("run", "sync", "prod");
   if (exitCode !== 0) throw new Error(stderr);
+}
+
+/** Changes the text of a file in the work clone. */
+export async function edit(path: string, change: (text: string) => string): Promise<void> {
+  const file = join(work, path);
+  await writeFile(file, change(await readFile(file, "utf8")));
 }
 
 /** Commits everything in the work clone and pushes it to the forge's main branch; returns the commit. */

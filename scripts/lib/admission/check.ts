@@ -28,18 +28,18 @@ export async function checkAdmission(
 ): Promise<{ findings: Finding[]; said: string }> {
   if (asked.length === 0) return { findings: [], said: "" };
   const overlays = `${asked.length} ${asked.length === 1 ? "overlay" : "overlays"}`;
-  const placed = rendered.then((renderings) =>
-    renderings.map(({ overlay, manifests }) => {
+  const placed = rendered.then((renderings) => {
+    const all = renderings.map(({ overlay, manifests }) => {
       const app = apps.find((candidate) => candidate.app === overlay.split("/")[2]);
       return { overlay, manifests: manifests.map((one) => inNamespace(one, app?.namespace ?? "default")) };
-    }),
-  );
+    });
+    return { all, changed: all.filter(({ overlay }) => asked.includes(overlay)) };
+  });
   const present = server ? await presentTools(TOOLS) : new Map<string, string>();
   const [etcd, kubeApiserver] = TOOLS.map((name) => present.get(name));
   const others = async () => {
-    const renderings = await placed;
-    const changed = renderings.filter(({ overlay }) => asked.includes(overlay));
-    return [...quotaFindings(renderings), ...exceptionFindings(changed, options)];
+    const { all, changed } = await placed;
+    return [...quotaFindings(all), ...exceptionFindings(changed, options)];
   };
   if (!server) return { findings: await others(), said: "" };
   if (etcd === undefined || kubeApiserver === undefined) {
@@ -49,10 +49,9 @@ export async function checkAdmission(
   }
   const [refused, rest] = await Promise.all([
     withApiServer({ etcd, kubeApiserver }, async (api) => {
-      const renderings = await placed;
-      const changed = renderings.filter(({ overlay }) => asked.includes(overlay));
+      const { all, changed } = await placed;
       const dryRun = await DryRun.prepare(api, await definitionsFor(root, changed));
-      return refusedFindings(dryRun, renderings, new Set(asked));
+      return refusedFindings(dryRun, all, new Set(asked));
     }),
     others(),
   ]);

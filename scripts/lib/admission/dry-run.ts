@@ -49,10 +49,10 @@ export class DryRun {
   }
 
   /** @param definitions CustomResourceDefinitions of the operators' kinds */
-  static async prepare(api: KubernetesClient, definitions: readonly object[]): Promise<DryRun> {
+  static async prepare(api: KubernetesClient, definitions: readonly CustomResource[]): Promise<DryRun> {
     const dryRun = new DryRun(api);
     const made = definitions.map(async (definition) => {
-      const { metadata, spec } = CustomResource.parse(definition);
+      const { metadata, spec } = definition;
       const path = `/apis/apiextensions.k8s.io/v1/customresourcedefinitions/${metadata.name}`;
       accepted(await api.apply(path, definition), metadata.name);
       const served = spec.versions.filter((version) => version.served);

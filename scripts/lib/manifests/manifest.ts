@@ -206,7 +206,7 @@ export function ofKind<K extends keyof Kinds>(manifests: readonly Manifest[], ki
   return manifests.filter((manifest): manifest is Kinds[K] => manifest.kind === kind);
 }
 
-/** What runs until it is told to end: the Deployments, StatefulSets and DaemonSets. */
+/** The Deployments, StatefulSets and DaemonSets: their pods run until they are told to end. */
 export function workloads(manifests: readonly Manifest[]): Workload[] {
   return (["Deployment", "StatefulSet", "DaemonSet"] as const).flatMap((kind) => ofKind(manifests, kind));
 }

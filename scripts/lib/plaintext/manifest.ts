@@ -12,7 +12,7 @@ export interface ClearValues {
 
 /** Stands for a value in an example. */
 const PLACEHOLDER = /^(?:\$\{\w+\}|\$\(\w+\)|<[^<>]*>|[xX*.…]+)$/;
-/** What a secretGenerator reads is in the tree, and so in clear. */
+/** The sources of a secretGenerator are files of the tree, in clear. */
 const SOURCES = ["literals", "envs", "env", "files"];
 
 /**

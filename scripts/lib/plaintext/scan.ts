@@ -5,7 +5,6 @@ import pLimit from "p-limit";
 import { codeOf } from "../errors.ts";
 import { type Finding, findingIn } from "../finding.ts";
 import { GitObjects } from "../git/objects.ts";
-import { changedPaths } from "../tree/overlays.ts";
 import { plaintextFindings } from "./plaintext.ts";
 
 /** A version of a file. */
@@ -62,16 +61,16 @@ export async function plaintextStaged(root: string): Promise<Finding[]> {
 /**
  * Looks at the files of the work tree that Git does not ignore.
  * @param except paths that something else looks at
- * @param base a branch or a commit: files that are the same where HEAD left it are not looked at; by default all are
+ * @param changed of the tracked files only these are looked at; by default all are
  */
 export async function plaintextInTree(
   root: string,
   except: ReadonlySet<string>,
-  base?: string,
+  changed?: readonly string[],
 ): Promise<Finding[]> {
   const list = async (...which: string[]) =>
     (await new GitObjects(root).git(["ls-files", "-z", "--exclude-standard", ...which])).split("\0");
-  const known = base === undefined ? await list("--cached") : await changedPaths(root, base);
+  const known = changed ?? (await list("--cached"));
   const all = new Set([...known, ...(await list("--others"))]);
   const paths = [...all].filter((path) => path !== "" && !except.has(path)).toSorted();
   const limit = pLimit(FILES_AT_ONCE);

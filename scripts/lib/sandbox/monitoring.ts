@@ -26,7 +26,7 @@ export const MONITORING_TOOLS = [
 
 /** Where the add-ons are installed. */
 export const MONITORING_NAMESPACE = "monitoring";
-/** What the chart calls them, with `fullnameOverride: prometheus`; the operator puts the kind in front. */
+/** The chart's names with `fullnameOverride: prometheus`; the operator puts the kind in front. */
 const PROMETHEUS = "prometheus-prometheus";
 const ALERTMANAGER = "prometheus-alertmanager";
 const STATE_METRICS = "kube-state-metrics";
@@ -57,7 +57,7 @@ const RESOURCES = [
   "statefulsets",
 ];
 
-/** What needs a port when an environment has the stack. */
+/** The names of the ports that the stack of an environment needs. */
 export function monitoringPorts(environment: string): string[] {
   return COMPONENTS.map((component) => `${environment}-${component}`);
 }
@@ -106,13 +106,13 @@ async function valuesOf(tree: string, addon: string): Promise<unknown> {
   return Addon.parse(parse(text)).spec.template.spec.source.helm.valuesObject;
 }
 
-/** What argocd/addons says to the chart of Prometheus and Alertmanager. */
+/** The values in argocd/addons for the chart of Prometheus and Alertmanager. */
 export async function stackValues(tree: string): Promise<z.infer<typeof StackValues>> {
   return StackValues.parse(await valuesOf(tree, "kube-prometheus-stack"));
 }
 
 /**
- * What the charts would put into the cluster, as far as these programs read it.
+ * The objects that the charts would put into the cluster, as far as these programs read them.
  * @param tree the directory with the delivered tree
  */
 export async function monitoringObjects(state: State, cluster: Cluster, tree: string): Promise<object[]> {
@@ -248,7 +248,7 @@ export async function monitoringObjects(state: State, cluster: Cluster, tree: st
   ];
 }
 
-/** What the stack of an environment runs. */
+/** The paths of the stack's programs. */
 export interface MonitoringPrograms {
   readonly operator: string;
   readonly prometheus: string;

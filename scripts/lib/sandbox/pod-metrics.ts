@@ -1,5 +1,5 @@
 /**
- * What a simulated pod counts. A service has a rate of requests, which its ready pods share. The latency and the errors of a pod
+ * The metrics of a simulated pod. A service has a rate of requests, which its ready pods share. The latency and the errors of a pod
  * rise with its load, so that more pods cure them. Annotations of the Service steer it; docs/monitoring.md lists them.
  */
 
@@ -38,7 +38,7 @@ export function cpuShare(load: number): number {
   return Math.min(0.6, 0.15 + 0.15 * load);
 }
 
-/** What a pod of a service exports. */
+/** The metrics of a service's pod. */
 export function serviceMetrics(steering: Steering, readyPods: number): Exported {
   const load = loadOf(steering, readyPods);
   const requests = requestsOf(steering) / Math.max(1, readyPods);
@@ -62,7 +62,7 @@ export function serviceMetrics(steering: Steering, readyPods: number): Exported 
   return { counters, gauges: {} };
 }
 
-/** What the exporters of other apps say on a good day; an annotation with the name in front has another value. */
+/** The metrics of other apps' exporters on a good day; an annotation of the name in front gives another value. */
 const GAUGES: Readonly<Record<string, readonly [name: string, series: string, value: number][]>> = {
   postgresql: [
     ["pg_up", "pg_up", 1],
@@ -80,7 +80,7 @@ const COUNTERS: typeof GAUGES = {
   ]),
 };
 
-/** What a pod of another app exports. */
+/** The metrics of another app's pod. */
 export function exporterMetrics(app: string, steering: Steering): Exported {
   const read = (table: typeof GAUGES) =>
     Object.fromEntries(
@@ -89,14 +89,14 @@ export function exporterMetrics(app: string, steering: Steering): Exported {
   return { counters: read(COUNTERS), gauges: read(GAUGES) };
 }
 
-/** What x509-certificate-exporter says of the gateway's certificate. */
+/** The metric of x509-certificate-exporter about the gateway's certificate. */
 export function certificateMetrics(steering: Steering, now: Date): Exported["gauges"] {
   const days = numberOf(steering, "certificate-days", 90);
   const labels = 'secret_namespace="gateway",secret_name="gateway-tls"';
   return { [`x509_cert_not_after{${labels}}`]: now.getTime() / 1000 + days * 86_400 };
 }
 
-/** What a kubelet says of a disk that is used to this share. */
+/** A kubelet's metrics of a disk that is used to this share. */
 export function volumeMetrics(namespace: string, claim: string, used: number): Exported["gauges"] {
   const labels = `namespace="${namespace}",persistentvolumeclaim="${claim}"`;
   const capacity = 20 * 1024 ** 3;

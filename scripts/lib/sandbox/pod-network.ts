@@ -4,6 +4,7 @@
  */
 import { createServer, type IncomingMessage, request, type Server, type ServerResponse } from "node:http";
 import { z } from "zod";
+import { thousandths } from "../manifests/quota.ts";
 import {
   advance,
   certificateMetrics,
@@ -89,7 +90,9 @@ export class PodNetwork {
     return [...this.pods.values()]
       .filter((pod) => pod.metadata.namespace === SERVICES && isReady(pod))
       .map((pod) => {
-        const requested = pod.spec.containers.map(({ resources }) => millicores(resources.requests["cpu"]));
+        const requested = pod.spec.containers.map(({ resources }) =>
+          thousandths(resources.requests["cpu"] ?? 0),
+        );
         const sum = requested.reduce((total, each) => total + each, 0);
         const load = loadOf(this.#steering(pod), this.#readyBeside(pod));
         return { pod, millicores: Math.round(sum * cpuShare(load)) };
@@ -185,10 +188,6 @@ function isReady({ metadata, status }: Pod): boolean {
 function steeringOf(annotations: Readonly<Record<string, string>>): Steering {
   const own = Object.entries(annotations).filter(([name]) => name.startsWith(STEERING));
   return Object.fromEntries(own.map(([name, value]) => [name.slice(STEERING.length), value]));
-}
-
-function millicores(quantity = "0"): number {
-  return quantity.endsWith("m") ? Number(quantity.slice(0, -1)) : Number(quantity) * 1000;
 }
 
 function metrics(response: ServerResponse, text: string): void {

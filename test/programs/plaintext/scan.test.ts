@@ -5,6 +5,7 @@ import { type RunResult, run, tryRun } from "../../../scripts/lib/exec.ts";
 import { describeFinding } from "../../../scripts/lib/finding.ts";
 import { plaintextInCommits, plaintextInTree, plaintextStaged } from "../../../scripts/lib/plaintext/scan.ts";
 import { repositoryRoot } from "../../../scripts/lib/repository.ts";
+import { changedPaths } from "../../../scripts/lib/tree/overlays.ts";
 import { commit, git, temporary, write } from "../../support/tree.ts";
 
 const ROOT = repositoryRoot();
@@ -139,20 +140,17 @@ describe("in the work tree", () => {
     expect(await plaintextInTree(root, new Set())).toMatchObject([{ path: "old.yaml" }]);
   });
 
-  it("with a base, files that are the same there are not looked at", async () => {
+  it("with the changed paths of a base, files that are the same there are not looked at", async () => {
     const root = await repository();
     await write(root, { "committed.yaml": SECRET });
     await commit(root);
     await write(root, { "untracked.yaml": SECRET, "old.yaml": `# changed\n${SECRET}` });
-    expect((await plaintextInTree(root, new Set(), "HEAD")).map(({ path }) => path)).toEqual([
-      "old.yaml",
-      "untracked.yaml",
-    ]);
-    expect((await plaintextInTree(root, new Set(), "HEAD~1")).map(({ path }) => path)).toEqual([
-      "committed.yaml",
-      "old.yaml",
-      "untracked.yaml",
-    ]);
+    expect(
+      (await plaintextInTree(root, new Set(), await changedPaths(root, "HEAD"))).map(({ path }) => path),
+    ).toEqual(["old.yaml", "untracked.yaml"]);
+    expect(
+      (await plaintextInTree(root, new Set(), await changedPaths(root, "HEAD~1"))).map(({ path }) => path),
+    ).toEqual(["committed.yaml", "old.yaml", "untracked.yaml"]);
   });
 
   it("a link is what Git has of it, and not what it leads to", async () => {
