@@ -190,7 +190,9 @@ describe("what goes wrong before there is a sync", () => {
 
   it("an application that cannot be made is on the commit that broke it, and all is well on the one that mends it", async () => {
     const nameless = await edit(CATALOGUE, "namespace: data\n", "");
-    await untilReported(nameless, "argocd/dev", /^failure: an application cannot be made/);
+    await refresh(...ENVIRONMENTS);
+    for (const environment of ENVIRONMENTS)
+      await untilReported(nameless, `argocd/${environment}`, /^failure: an application cannot be made/);
     // The commands read the same files.
     const refused = await npmInWork(["status"]);
     expect(refused.stderr).toMatch(/^status: apps\/redis\.yaml:\d+: namespace: /);

@@ -38,8 +38,10 @@ export async function hub(...args: string[]): Promise<string> {
 
 /** Has ApplicationSets look at Git and at their clusters now; they learn of a push within half a minute. */
 export async function refresh(...applicationSets: string[]): Promise<void> {
-  const now = "argocd.argoproj.io/application-set-refresh=true";
-  await hub("annotate", "applicationsets", ...applicationSets, "--overwrite", now);
+  const name = "argocd.argoproj.io/application-set-refresh";
+  // One that failed keeps the annotation: the same value again would change nothing.
+  await hub("annotate", "applicationsets", ...applicationSets, `${name}-`);
+  await hub("annotate", "applicationsets", ...applicationSets, `${name}=true`);
 }
 
 export async function applications(): Promise<Application[]> {

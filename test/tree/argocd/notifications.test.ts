@@ -371,6 +371,14 @@ describe("the triggers", () => {
     },
   );
 
+  // The root may be healthy before it is compared with the commit that mends it.
+  it("of an environment tell on every commit that its root is compared with", () => {
+    const conditions = z
+      .array(z.object({ oncePer: z.string() }))
+      .parse(parse(configMap.data?.["trigger.on-applications-broken"] ?? ""));
+    for (const { oncePer } of conditions) expect(oncePer).toContain("app.status.sync.revision");
+  });
+
   it("of an environment are what its root subscribes to", async () => {
     const { metadata } = only(await render("overlays/dev"), "Application");
     const key = "notifications.argoproj.io/subscribe.on-applications-broken.commit-status";
