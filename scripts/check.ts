@@ -1,7 +1,7 @@
 /**
- * `npm run check`: whether every release that a change touches is what a command wrote, and whether its overlays run
- * them, and whether its Secrets are sealed, all that it refers to; whether an API server takes it; and whether the tree has its shape.
- * docs/workflows.md, docs/secrets.md, docs/policies.md.
+ * `npm run check`: every release that a change touches is one that a command wrote, its overlays run them, its Secrets are sealed,
+ * everything that it refers to is there, an API server takes it, and the tree has its shape. docs/workflows.md, docs/secrets.md,
+ * docs/policies.md.
  */
 import { dirname } from "node:path";
 import { checkAdmission } from "./lib/admission/check.ts";
@@ -71,43 +71,47 @@ async function check({ base, all, forge, server, root }: Options): Promise<void>
   await refuseHidden(root);
   const scope =
     all === true ? await allReleases(root) : await changedReleases(root, base ?? (await defaultBase(root)));
-  const releases = await checkProvenance(root, scope, async () => toolPath("kustomize"));
-  const differences = releases.flatMap(({ origin }) =>
-    origin.kind === "unknown" ? [origin.difference] : [],
-  );
-  const { revision } = await readSettings(root);
-  const held = await heldReleases(root, scope, { now: new Date(), revision });
-  const empty = await emptyReleases(root, scope);
   const looked = all === true ? undefined : scope.history;
-  const first = await firstEnvironment(root, scope);
-  const apps = await readCatalogue(root);
-  const paths = looked === undefined ? undefined : await changedPaths(root, looked);
-  const touched = await touchedParts(root, paths, first);
-  const rendered = renderOverlays(root, touched.environments, async () => toolPath("kustomize"));
-  const isChanged = (overlay: string) => touched.changed.has(overlay);
-  const [admission, ...own] = await Promise.all([
+  const [apps, first, settings, paths] = await Promise.all([
+    readCatalogue(root),
+    firstEnvironment(root, scope),
+    readSettings(root),
+    looked === undefined ? undefined : changedPaths(root, looked),
+  ]);
+  const { changed, environments } = await touchedParts(root, paths, first);
+  const now = new Date();
+  const kustomize = async () => toolPath("kustomize");
+  const rendered = renderOverlays(root, environments, kustomize);
+  // The API server takes longest: it is the first to start.
+  const [admission, releases, ...own] = await Promise.all([
     checkAdmission(
       root,
       server,
-      [...touched.changed].filter((overlay) => !isEnvironment(overlay)),
+      [...changed].filter((overlay) => !isEnvironment(overlay)),
       rendered.then(({ renderings }) => renderings.filter(({ overlay }) => !isEnvironment(overlay))),
-      { apps, first, now: new Date() },
+      { apps, first, now },
     ),
+    checkProvenance(root, scope, kustomize),
+    heldReleases(root, scope, { now, revision: settings.revision }),
+    emptyReleases(root, scope),
     shapeFindings(root),
     fileFindings(root),
     trackedFindings(root),
     rendered.then(async ({ renderings, findings: broken }) => [
-      ...broken.filter(({ path }) => isChanged(dirname(path))),
+      ...broken.filter(({ path }) => changed.has(dirname(path))),
       ...(await checkOverlays(
         root,
-        renderings.filter(({ overlay }) => isChanged(overlay)),
-        { first, apps },
+        renderings.filter(({ overlay }) => changed.has(overlay)),
+        { first, apps, registry: settings.registry },
       )),
     ]),
     checkSecrets(root, looked, paths),
     forge === true ? protectionFindings(root) : [],
   ]);
-  const findings = [...held, ...empty, ...own.flat(), ...admission.findings];
+  const differences = releases.flatMap(({ origin }) =>
+    origin.kind === "unknown" ? [origin.difference] : [],
+  );
+  const findings = [...own.flat(), ...admission.findings];
   const parts = [
     describe(releases),
     admission.said,
@@ -145,9 +149,8 @@ async function touchedParts(
 async function checkOverlays(
   root: string,
   renderings: readonly Rendering[],
-  { first, apps }: { first: string; apps: readonly App[] },
+  { first, apps, registry }: { first: string; apps: readonly App[]; registry: string },
 ): Promise<Finding[]> {
-  const { registry } = await readSettings(root);
   const differing = await overlayFindings(root, renderings, { registry, first, apps });
   const sealed = await renderedFindings(root, renderings);
   const early = await obstacleFindings(root, renderings, { first, apps });
