@@ -11,6 +11,7 @@ import type { Manifest } from "./lib/manifests/manifest.ts";
 import { renderOverlays } from "./lib/manifests/rendering.ts";
 import { repositoryRoot } from "./lib/repository.ts";
 import { findSandbox } from "./lib/sandbox/variables.ts";
+import { firingAlerts } from "./lib/status/alerts.ts";
 import { toolPath } from "./lib/tools/path.ts";
 import { findEnvironment, readEnvironments } from "./lib/tree/environment.ts";
 import { build } from "./lib/tree/kustomize.ts";
@@ -18,6 +19,7 @@ import { allOverlays } from "./lib/tree/overlays.ts";
 import {
   type Check,
   certificatePlaces,
+  checkAlerts,
   checkApplications,
   checkCertificates,
   checkCluster,
@@ -54,16 +56,18 @@ async function verify(env: string, { context = env, json, load, yes }: Options):
     env: { ...process.env, ...sandbox?.variables },
   };
   const wanted = await rendered(root, env);
-  const [live, certificates, applications] = await Promise.all([
+  const [live, certificates, applications, alerts] = await Promise.all([
     readCluster(target),
     readCertificates(target, wanted),
     askArgocd(root, env, context),
+    askAlertmanager(root, env),
   ]);
   const now = new Date();
   const checks = [
     ...checkCluster({ wanted, live, now }),
     checkCertificates(certificates, now),
     applications,
+    alerts,
     ...(load === true ? [await putLoad(target, { env, certificates, isSure: yes === true })] : []),
   ];
   process.stdout.write(json ? `${JSON.stringify(checks, null, 2)}\n` : describe(env, context, checks));
@@ -123,6 +127,13 @@ async function askArgocd(root: string, env: string, context: string): Promise<Ch
     if (error instanceof CommandError) return notAsked("applications", messageOf(error));
     throw error;
   }
+}
+
+async function askAlertmanager(root: string, env: string): Promise<Check> {
+  const found = await firingAlerts(root, process.env, env);
+  if (found === undefined) return notAsked("alerts", "ALERTMANAGER_URLS has none of this environment");
+  const [note] = found.notes;
+  return note === undefined ? checkAlerts(found.alerts) : notAsked("alerts", note);
 }
 
 function describe(env: string, context: string, checks: readonly Check[]): string {

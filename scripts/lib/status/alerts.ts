@@ -32,30 +32,39 @@ const SUBJECTS = [
 
 /**
  * Asks the Alertmanagers of `ALERTMANAGER_URLS`, such as `dev=http://127.0.0.1:9093,prod=https://…`, else the sandbox's.
+ * @param only the environment to ask about; all of them by default
  * @returns undefined when there is none to ask; a note for each that does not answer
  * @throws UsageError when the variable cannot be read
  */
 export async function firingAlerts(
   root: string,
   env: NodeJS.ProcessEnv,
+  only?: string,
 ): Promise<{ alerts: Alert[]; notes: string[] } | undefined> {
-  const urls = env[VARIABLE] ?? (await findSandbox(root, env))?.variables[VARIABLE];
-  if (urls === undefined || urls === "") return undefined;
+  const urls = env[VARIABLE] ?? (await findSandbox(root, env))?.variables[VARIABLE] ?? "";
+  const entries = urls.split(",").filter((entry) => entry !== "");
+  const asked = entries
+    .map((entry) => parseEntry(entry))
+    .filter(({ environment }) => only === undefined || environment === only);
+  if (asked.length === 0) return undefined;
   const found = await Promise.all(
-    urls.split(",").map(async (entry) => {
-      const [, environment, url] = /^([\w-]+)=(https?:\/\/.+)$/.exec(entry.trim()) ?? [];
-      if (environment === undefined || url === undefined)
-        throw new UsageError(
-          `${VARIABLE} has "${entry}", which is no <environment>=<url>`,
-          "write it as dev=http://127.0.0.1:9093,prod=https://alerts.example.com",
-        );
-      return ask(environment, url).catch((error: unknown) => ({
+    asked.map(async ({ environment, url }) =>
+      ask(environment, url).catch((error: unknown) => ({
         alerts: [],
         notes: [`without the alerts of ${environment}: ${messageOf(error)}`],
-      }));
-    }),
+      })),
+    ),
   );
   return { alerts: found.flatMap(({ alerts }) => alerts), notes: found.flatMap(({ notes }) => notes) };
+}
+
+function parseEntry(entry: string): { environment: string; url: string } {
+  const [, environment, url] = /^([\w-]+)=(https?:\/\/.+)$/.exec(entry.trim()) ?? [];
+  if (environment !== undefined && url !== undefined) return { environment, url };
+  throw new UsageError(
+    `${VARIABLE} has "${entry}", which is no <environment>=<url>`,
+    "write it as dev=http://127.0.0.1:9093,prod=https://alerts.example.com",
+  );
 }
 
 async function ask(environment: string, url: string): Promise<{ alerts: Alert[]; notes: string[] }> {

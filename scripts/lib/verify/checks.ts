@@ -2,6 +2,7 @@
 import type { Application } from "../argocd/applications.ts";
 import { inWords } from "../duration.ts";
 import { containersOf, idOf, type Manifest, podTemplates } from "../manifests/manifest.ts";
+import type { Alert } from "../status/alerts.ts";
 import type { Live } from "./cluster.ts";
 
 export interface Check {
@@ -265,6 +266,17 @@ export function checkApplications(applications: readonly Application[]): Check {
     }),
     ...(applications.length === 0 ? ["Argo CD: it has no application here; docs/bootstrap.md"] : []),
   ]);
+}
+
+/** No alert of the environment fires, but for those that only inform. */
+export function checkAlerts(alerts: readonly Alert[]): Check {
+  const pressing = alerts.filter(({ labels }) => labels["severity"] !== "info");
+  const findings = pressing.map(({ labels, summary }) => {
+    const { alertname = "", severity = "" } = labels;
+    return `alert ${alertname} (${severity}): ${summary}; docs/runbooks/alerts.md`;
+  });
+  const seen = alerts.length === 0 ? "none fires" : `${alerts.length} fire, ${pressing.length} of them press`;
+  return verdict("alerts", seen, [...new Set(findings)]);
 }
 
 /** A check that nobody could answer. */

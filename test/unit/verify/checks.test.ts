@@ -3,6 +3,7 @@ import { parseApplications } from "../../../scripts/lib/argocd/applications.ts";
 import type { Manifest } from "../../../scripts/lib/manifests/manifest.ts";
 import {
   certificatePlaces,
+  checkAlerts,
   checkApplications,
   checkCertificates,
   checkCluster,
@@ -278,6 +279,27 @@ describe("applications", () => {
 
   it("that are not there are a finding", () => {
     expect(checkApplications([])).toMatchObject({ verdict: "failed" });
+  });
+});
+
+describe("alerts", () => {
+  const alert = (severity: string) => ({
+    env: "dev",
+    labels: { alertname: "ServiceDown", severity },
+    summary: "user-service has no pod that answers",
+  });
+
+  it.each<[string, string[], string, string[]]>([
+    ["none", [], "ok", []],
+    ["one that only informs", ["info"], "ok", []],
+    [
+      "two of the same",
+      ["critical", "critical"],
+      "failed",
+      ["alert ServiceDown (critical): user-service has no pod that answers; docs/runbooks/alerts.md"],
+    ],
+  ])("%s", (_, severities, verdict, expected) => {
+    expect(checkAlerts(severities.map(alert))).toMatchObject({ verdict, findings: expected });
   });
 });
 
