@@ -7,6 +7,7 @@ import { declaredProcesses, isReady, running, startedProcesses } from "../../scr
 import { newcomer } from "./setup.ts";
 import {
   applications,
+  ensureProd,
   env,
   home,
   kubectl,
@@ -65,6 +66,26 @@ describe("a process that is killed", () => {
       // A comparison that an end of the API server has cut off is repeated after three minutes at most.
       if (application.env !== "prod") await untilHealthy(application.name, undefined, 300);
     }
+  });
+});
+
+describe("npm run faults", () => {
+  it("makes the quick ones, and each ends as expected", async () => {
+    await ensureProd();
+    const { stdout, stderr, exitCode } = await npm("run", "faults");
+    expect(exitCode, stderr).toBe(0);
+    const rows = [...stdout.matchAll(/^(\S+) +(ok|failed) /gm)].map(([, fault, verdict]) => [fault, verdict]);
+    expect(rows).toEqual(
+      ["deleted-pods", "drained-node", "closed-budget", "database-down", "killed-while-syncing"].map(
+        (name) => [name, "ok"],
+      ),
+    );
+  });
+
+  it("refuses a fault that it does not know", async () => {
+    const { stderr, exitCode } = await npm("run", "faults", "full-moon");
+    expect(stderr).toMatch(/^faults: there is no fault full-moon; there are deleted-pods, /);
+    expect(exitCode).toBe(2);
   });
 });
 
