@@ -27,7 +27,8 @@ export function onPath(name: string, env: NodeJS.ProcessEnv): string[] {
   return [...found.values()];
 }
 
-function isExecutable(file: string): boolean {
+/** Whether a path is a program. */
+export function isExecutable(file: string): boolean {
   try {
     accessSync(file, constants.X_OK);
     return statSync(file).isFile();
