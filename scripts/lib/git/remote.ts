@@ -29,7 +29,6 @@ export interface RemoteOptions {
 }
 
 export type { Author } from "./checkout.ts";
-export type { LogEntry } from "./history.ts";
 export { blobId, type Entry, type GitFile as RemoteFile } from "./objects.ts";
 
 export interface FileChange {

@@ -3,7 +3,8 @@ import { join } from "node:path";
 import pLimit from "p-limit";
 import { CommandError } from "../errors.ts";
 import type { GitHistory } from "../git/history.ts";
-import { bodyOf, releasePath, renderInputs } from "../release/release.ts";
+import { releasePath, renderInputs } from "../release/release.ts";
+import { keptDigest, readVersions } from "../release/release-history.ts";
 import type { Environment } from "../tree/environment.ts";
 import { inputDirectories } from "../tree/inputs.ts";
 import { build } from "../tree/kustomize.ts";
@@ -19,7 +20,7 @@ export interface Evidence {
   warnings: readonly string[];
 }
 
-/** How far back a release is followed through changes of its head only; and an environment through changes of its files. */
+/** How many changes of its files an environment is followed back through. */
 const FOLLOWED = 20;
 
 interface Query {
@@ -205,35 +206,7 @@ async function arrivalsOf(
   steps: readonly PromotionStep[],
   base: string,
 ): Promise<Map<string, string>> {
-  const arrivals = new Map(steps.map(({ app }) => [app, base]));
-  const log = await remote.changes(
-    steps.map(({ app }) => releasePath(name, app)),
-    { from: base },
-  );
-  // One step back for all at once: a release seldom came in more than one. The first two in one call.
-  let open = steps.map(({ app, after }) => {
-    const path = releasePath(name, app);
-    const versions = log.flatMap(({ commit, files }) => {
-      const file = files.find((candidate) => candidate.path === path);
-      return file === undefined ? [] : [{ commit, blob: file.after }];
-    });
-    return { app, body: after.body, versions };
-  });
-  const textsOf = async (first: number, last: number) =>
-    remote.texts(
-      open.flatMap(({ versions }) => versions.slice(first, last + 1).flatMap(({ blob }) => blob ?? [])),
-    );
-  let texts = await textsOf(0, 1);
-  for (let back = 0; back < FOLLOWED && open.length > 0; back += 1) {
-    if (back > 1) texts = await textsOf(back, back);
-    open = open.filter(({ app, body, versions }) => {
-      const version = versions[back];
-      const text = texts.get(version?.blob ?? "");
-      // What is not a text is not this release, either.
-      if (version === undefined || text === undefined || bodyOf(text) !== body) return false;
-      arrivals.set(app, version.commit);
-      return true;
-    });
-  }
-  return arrivals;
+  const kept = steps.map(({ app }) => keptDigest(releasePath(name, app)));
+  const versions = await readVersions(remote, kept, base);
+  return new Map(steps.map(({ app }) => [app, versions.get(releasePath(name, app))?.[0]?.commit ?? base]));
 }

@@ -11,6 +11,7 @@ import { blobId, type Entry } from "../git/objects.ts";
 import { type App, readCatalogue } from "../tree/catalogue.ts";
 import { type Environment, readEnvironments } from "../tree/environment.ts";
 import { deriveRelease, parseRelease, releasePath } from "./release.ts";
+import { type Arrival, readArrivals } from "./release-history.ts";
 
 export interface Difference {
   path: string;
@@ -161,7 +162,7 @@ async function originOf(check: Check): Promise<Origin> {
   if (from === undefined) return fault(`${to} builds the live base and has no releases`);
 
   if (scope.mayRestore) {
-    const own = (await versions(git, scope.history, path)).find(({ blob }) => blob === file.blob);
+    const own = (await arrivalsAt(git, scope, path)).find(({ blob }) => blob === file.blob);
     if (own !== undefined) return { kind: "restored", from: to, commit: own.commit };
   }
   const isFirst = find(from)?.promotesFrom === undefined;
@@ -205,7 +206,7 @@ async function rendered(
 
 /** Whether a release is, byte for byte, one that the environment before had. */
 async function copied({ git, scope, path }: Check, app: string, from: string, file: Entry): Promise<Origin> {
-  const source = await versions(git, scope.history, releasePath(from, app));
+  const source = await arrivalsAt(git, scope, releasePath(from, app));
   const same = source.find(({ blob }) => blob === file.blob);
   if (same !== undefined) return { kind: "copied", from, commit: same.commit };
   const text = await git.git(["cat-file", "blob", file.blob]);
@@ -218,15 +219,19 @@ async function copied({ git, scope, path }: Check, app: string, from: string, fi
   return { kind: "unknown", difference: { ...firstDifference(path, nearest.text, text), what } };
 }
 
+async function arrivalsAt(git: GitHistory, { history }: ProvenanceScope, path: string): Promise<Arrival[]> {
+  return (await readArrivals(git, [path], history)).get(path) ?? [];
+}
+
 /** The version to compare a stranger with: one that names the same commit and image, else the newest. */
 async function nearestOf(
   git: GitHistory,
-  source: readonly Version[],
+  source: readonly Arrival[],
   text: string,
 ): Promise<{ commit: string; text: string } | undefined> {
   const head = (content: string) => content.split("\n").slice(0, 5).join("\n");
-  const texts = await git.texts(source.map(({ blob }) => blob));
-  const candidates = source.flatMap(({ commit, blob }) => {
+  const texts = await git.texts(source.flatMap(({ blob }) => blob ?? []));
+  const candidates = source.flatMap(({ commit, blob = "" }) => {
     const found = texts.get(blob);
     return found === undefined ? [] : [{ commit, text: found }];
   });
@@ -260,20 +265,6 @@ function damage(path: string, text: string): Difference {
     return { path, line: Number(line), what };
   }
   return { path, line: 1, what: "its head names no commit" };
-}
-
-interface Version {
-  /** The commit of the first-parent history that brought it: a merge, for a merged pull request. */
-  commit: string;
-  blob: string;
-}
-
-/** Every content that a path has had on a branch, the newest first. */
-async function versions(git: GitHistory, history: string, path: string): Promise<Version[]> {
-  const log = await git.changes([path], { from: history });
-  return log.flatMap(({ commit, files }) =>
-    files.flatMap(({ after }) => (after === undefined ? [] : [{ commit, blob: after }])),
-  );
 }
 
 /**
