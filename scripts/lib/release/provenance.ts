@@ -4,6 +4,7 @@
  */
 import pLimit from "p-limit";
 import { CommandError, messageOf, RefusedError, UsageError } from "../errors.ts";
+import { findingOf } from "../finding.ts";
 import { headCommit } from "../git/checkout.ts";
 import { GitSetupError } from "../git/failure.ts";
 import { GitHistory } from "../git/history.ts";
@@ -261,8 +262,9 @@ function damage(path: string, text: string): Difference {
   try {
     parseRelease(text, path);
   } catch (error) {
-    const [, line = "1", what = messageOf(error)] = /:(\d+): (.*)$/.exec(messageOf(error)) ?? [];
-    return { path, line: Number(line), what };
+    if (!(error instanceof RefusedError)) throw error;
+    const { line, what } = findingOf(error, path);
+    return { path, line, what };
   }
   return { path, line: 1, what: "its head names no commit" };
 }

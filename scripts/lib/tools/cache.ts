@@ -39,12 +39,12 @@ export async function commitEntry(made: string, entry: string): Promise<void> {
 export async function withLock<T>(
   cache: string,
   name: string,
-  { onWait, signal }: { onWait: () => void; signal?: AbortSignal | undefined },
+  onWait: () => void,
   action: (scratch: string) => Promise<T>,
 ): Promise<T> {
   const work = join(cache, ".work", name);
   let scratch: string | undefined;
-  const release = await acquire(cache, work, onWait, signal);
+  const release = await acquire(cache, work, onWait);
   try {
     await removeLeftovers(work, "");
     scratch = await mkdtemp(join(work, `${ownName()}-`));
@@ -57,14 +57,8 @@ export async function withLock<T>(
   }
 }
 
-async function acquire(
-  cache: string,
-  work: string,
-  onWait: () => void,
-  signal: AbortSignal | undefined,
-): Promise<() => Promise<void>> {
+async function acquire(cache: string, work: string, onWait: () => void): Promise<() => Promise<void>> {
   const look = async () => {
-    signal?.throwIfAborted();
     try {
       await mkdir(work, { recursive: true });
       return await tryLock(`${work}.lock`);

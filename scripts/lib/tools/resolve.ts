@@ -48,8 +48,6 @@ export interface ResolveOptions {
   table?: readonly ToolSpec[];
   /** Called with what is being built; `progressLines` makes lines of it. */
   onProgress?: (event: ToolProgress) => void;
-  /** Ends a build that is running. */
-  signal?: AbortSignal;
   /** Whether a program from PATH will do also for a tool with edits: its edits do not matter to the caller. */
   withoutEdits?: boolean;
 }
@@ -120,7 +118,6 @@ function contextOf(options: ResolveOptions): Context {
     env,
     cache: cacheDir(env, root),
     onProgress: options.onProgress ?? (() => undefined),
-    signal: options.signal,
     withoutEdits: options.withoutEdits ?? false,
   };
 }
@@ -144,7 +141,6 @@ interface Context {
   env: NodeJS.ProcessEnv;
   cache: string;
   onProgress: (event: ToolProgress) => void;
-  signal: AbortSignal | undefined;
   withoutEdits: boolean;
 }
 
@@ -220,13 +216,13 @@ async function build(
   total: number,
   context: Context,
 ): Promise<[PinnedTool, Program][]> {
-  const { cache, env, signal, onProgress } = context;
+  const { cache, env, onProgress } = context;
   const names = group.map((tool) => tool.spec.name);
   const wanted = group.map((tool) => `${tool.spec.name} ${tool.version}`).join(", ");
   const go = await findGo(`neither PATH nor the cache has ${wanted}`, env);
   const lockName = group[0].spec.module.replaceAll("/", "-");
   const onWait = (): void => onProgress({ kind: "waiting", tools: names });
-  return withLock(cache, lockName, { onWait, signal }, async (scratch) => {
+  return withLock(cache, lockName, onWait, async (scratch) => {
     const programs: [PinnedTool, Program][] = [];
     const left: PinnedTool[] = [];
     for (const tool of group) {
@@ -242,7 +238,7 @@ async function build(
     onProgress({ kind: "building", tools, first: before + programs.length + 1, total, usualSeconds });
     const onStep = (text: string): void => onProgress({ kind: "step", tools, text });
     try {
-      await buildTools(go, left, scratch, onStep, signal);
+      await buildTools(go, left, scratch, onStep);
     } finally {
       // Also after a failure: the tools that did compile need not be built again.
       for (const tool of left.filter((one) => existsSync(builtPath(scratch, one)))) {
@@ -280,12 +276,12 @@ async function store(tool: PinnedTool, scratch: string, started: number, context
 async function assetsOf(tool: PinnedTool, context: Context): Promise<string> {
   const { spec, version, assetsKey } = tool;
   if (spec.assets === undefined) return "";
-  const { cache, env, signal, onProgress } = context;
+  const { cache, env, onProgress } = context;
   const entry = join(cache, spec.name, `${version}-assets-${assetsKey}`);
   if (existsSync(entry)) return entry;
   const go = await findGo(`the cache does not have the files of ${spec.name} ${version}`, env);
   const onWait = (): void => onProgress({ kind: "waiting", tools: [spec.name] });
-  return withLock(cache, `${spec.name}-assets`, { onWait, signal }, async (scratch) => {
+  return withLock(cache, `${spec.name}-assets`, onWait, async (scratch) => {
     if (existsSync(entry)) return entry;
     const source = await moduleSource(go, tool);
     const made = join(scratch, "assets");

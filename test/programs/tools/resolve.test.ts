@@ -352,25 +352,6 @@ describe("what cannot be built ends with one line:", () => {
       message: expect.stringContaining("is not a directory"),
     });
   });
-
-  it("a build that is called off while it runs", async () => {
-    const started = join(dir, "started");
-    const hangs = script(
-      "go",
-      `case "$1" in env) exec '${GO}' "$@";; *) touch '${started}'; exec sleep 600;; esac`,
-    );
-    const calledOff = new AbortController();
-    const building = resolveHello({
-      env: before(hangs),
-      signal: calledOff.signal,
-    });
-    building.catch(() => {});
-    await waitFor("Go runs", async () => existsSync(started) || undefined);
-    calledOff.abort();
-    await expect(building).rejects.toThrow("aborted");
-    expect(readdirSync(join(cacheDir(env, root), ".work"))).toEqual(["tools-hello"]);
-    expect((await resolveHello()).from).toBe("built");
-  });
 });
 
 describe("files beside a tool", () => {
