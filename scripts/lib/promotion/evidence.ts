@@ -84,15 +84,10 @@ export async function collectEvidence(
     const verdict = evidence.verdicts.get(app);
     return verdict?.kind === "unproven" && verdict.state === "silent";
   });
-  const limit = pLimit(PARALLEL);
-  const older = await Promise.all(
-    silent.map(({ app }) =>
-      limit(async () => {
-        const before = history.slice(placeOf(newest.get(app)) + 1);
-        return [app, await reportedBefore(remote, source, options, app, before)] as const;
-      }),
-    ),
-  );
+  const older = await pLimit(PARALLEL).map(silent, async ({ app }) => {
+    const before = history.slice(placeOf(newest.get(app)) + 1);
+    return [app, await reportedBefore(remote, source, options, app, before)] as const;
+  });
   const arrivals = older.flatMap(([app, commit]) => (commit === undefined ? [] : [[app, commit] as const]));
   if (arrivals.length === 0) return evidence;
   const more = await judge(new Map(arrivals));
@@ -135,15 +130,12 @@ async function changesOf(
   steps: readonly PromotionStep[],
   base: string,
 ): Promise<Map<string, string>> {
-  const limit = pLimit(PARALLEL);
-  const found = steps.map(({ app }) =>
-    limit(async () => {
-      const paths = [...renderInputs(app, name), `overlays/${name}/${app}`];
-      const [newest] = await remote.log(paths, { from: base, limit: 1 });
-      return [app, newest?.commit ?? base] as const;
-    }),
-  );
-  return new Map(await Promise.all(found));
+  const found = await pLimit(PARALLEL).map(steps, async ({ app }) => {
+    const paths = [...renderInputs(app, name), `overlays/${name}/${app}`];
+    const [newest] = await remote.log(paths, { from: base, limit: 1 });
+    return [app, newest?.commit ?? base] as const;
+  });
+  return new Map(found);
 }
 
 /**

@@ -107,14 +107,10 @@ export async function checkProvenance(
   const environments = await environmentsAt(git, head);
   const deployed = head === history ? environments : await environmentsAt(git, history);
   const stoodAt = await git.stoodAt(history);
-  const limit = pLimit(PARALLEL);
-  const checks = scope.paths.map((path) =>
-    limit(async () => ({
-      path,
-      origin: await originOf({ git, scope, path, apps, environments, deployed, stoodAt, kustomize }),
-    })),
-  );
-  return Promise.all(checks);
+  return pLimit(PARALLEL).map(scope.paths, async (path) => ({
+    path,
+    origin: await originOf({ git, scope, path, apps, environments, deployed, stoodAt, kustomize }),
+  }));
 }
 
 /**

@@ -93,37 +93,32 @@ export async function readStatus(query: {
     const environments = (await readEnvironments(tree)).map(({ name }) => name);
     const holds = (await readHolds(tree)).filter((hold) => isInForce(hold, now));
     const overlays = new Set(await allOverlays(tree));
-    const lines = await Promise.all(
-      apps.map(async (app) => {
-        const has = environments.filter((env) => overlays.has(`overlays/${env}/${app.app}`));
-        return Promise.all(
-          has.map(
-            async (env): Promise<Found> => ({
-              app,
-              env,
-              ...(await releaseIn(tree, app, env, environments[0])),
-            }),
-          ),
-        );
-      }),
+    const cells = apps.flatMap((app) => environments.map((env) => ({ app, env })));
+    const found = await Promise.all(
+      cells
+        .filter(({ app, env }) => overlays.has(`overlays/${env}/${app.app}`))
+        .map(async (cell) => ({
+          ...cell,
+          ...(await releaseIn(tree, cell.app, cell.env, environments[0])),
+        })),
     );
-    const places = lines.flat().map(({ app, env }) => ({ environment: env, app: app.app }));
+    const places = found.map(({ app, env }) => ({ environment: env, app: app.app }));
     const deployed = await readDeployed(git, commit, environments[0] ?? "", places);
     const rows = await Promise.all(
-      lines.flat().map(async (found) =>
-        rowOf(found, {
+      found.map(async (cell) =>
+        rowOf(cell, {
           git,
           deployed,
           environments,
-          holds: holds.filter((hold) => hold.environment === found.env && hold.app === found.app.app),
+          holds: holds.filter((hold) => hold.environment === cell.env && hold.app === cell.app.app),
           changes: changes?.filter(
-            ({ env, apps: changed }) => env === found.env && changed.includes(found.app.app),
+            ({ env, apps: changed }) => env === cell.env && changed.includes(cell.app.app),
           ),
         }),
       ),
     );
     const notes =
-      query.sources === undefined ? [] : await countCommits(rows, lines.flat(), environments, query.sources);
+      query.sources === undefined ? [] : await countCommits(rows, found, environments, query.sources);
     return { environments, rows, notes };
   });
 }
