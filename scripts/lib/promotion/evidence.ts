@@ -2,9 +2,9 @@
 import { join } from "node:path";
 import pLimit from "p-limit";
 import { CommandError } from "../errors.ts";
-import type { GitHistory } from "../git/history.ts";
+import type { Commit, GitHistory } from "../git/history.ts";
 import { releasePath, renderInputs } from "../release/release.ts";
-import { keptDigest, readVersions } from "../release/release-history.ts";
+import { readDigests } from "../release/release-history.ts";
 import type { Environment } from "../tree/environment.ts";
 import { inputDirectories } from "../tree/inputs.ts";
 import { build } from "../tree/kustomize.ts";
@@ -51,10 +51,10 @@ export async function collectEvidence(
   if (source === undefined)
     return { verdicts: new Map(steps.map(({ app }) => [app, NOBODY_COUNTS])), warnings: [] };
   const isLive = environment.promotesFrom === undefined;
-  const [log, newest] = await Promise.all([
-    remote.log([], { from: base }),
-    (isLive ? changesOf : arrivalsOf)(remote, environment, steps, base),
-  ]);
+  const log = await remote.log([], { from: base });
+  const newest = isLive
+    ? await changesOf(remote, environment, steps, base)
+    : await arrivalsOf(remote, environment, steps, log);
   const history = log.map(({ commit }) => commit);
   const placeOf = (commit: string | undefined) => history.indexOf(commit ?? base);
   const judge = async (arrivals: ReadonlyMap<string, string>): Promise<Evidence> => {
@@ -191,14 +191,18 @@ async function renderingAt(
   }
 }
 
-/** By app, the commit of the deployed branch that brought its release. */
+/** By app, the commit of the deployed branch that brought its release; a new head around the same content is none. */
 async function arrivalsOf(
   remote: GitHistory,
   { name }: Environment,
   steps: readonly PromotionStep[],
-  base: string,
+  log: readonly Commit[],
 ): Promise<Map<string, string>> {
-  const kept = steps.map(({ app }) => keptDigest(releasePath(name, app)));
-  const versions = await readVersions(remote, kept, base);
-  return new Map(steps.map(({ app }) => [app, versions.get(releasePath(name, app))?.[0]?.commit ?? base]));
+  const places = steps.map(({ app }) => [app, releasePath(name, app)] as const);
+  const arrivals = await readDigests(
+    remote,
+    log,
+    places.map(([, path]) => path),
+  );
+  return new Map(places.map(([app, path]) => [app, (arrivals.get(path)?.[0] ?? log[0])?.commit ?? ""]));
 }

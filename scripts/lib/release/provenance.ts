@@ -159,7 +159,7 @@ async function originOf(check: Check): Promise<Origin> {
   if (from === undefined) return fault(`${to} builds the live base and has no releases`);
 
   if (scope.mayRestore) {
-    const own = (await arrivalsAt(git, scope, path)).find(({ blob }) => blob === file.blob);
+    const own = (await readArrivals(git, path, scope.history)).find(({ blob }) => blob === file.blob);
     if (own !== undefined) return { kind: "restored", from: to, commit: own.commit };
   }
   const isFirst = find(from)?.promotesFrom === undefined;
@@ -203,7 +203,7 @@ async function rendered(
 
 /** Whether a release is, byte for byte, one that the environment before had. */
 async function copied({ git, scope, path }: Check, app: string, from: string, file: Entry): Promise<Origin> {
-  const source = await arrivalsAt(git, scope, releasePath(from, app));
+  const source = await readArrivals(git, releasePath(from, app), scope.history);
   const same = source.find(({ blob }) => blob === file.blob);
   if (same !== undefined) return { kind: "copied", from, commit: same.commit };
   const text = await git.git(["cat-file", "blob", file.blob]);
@@ -214,10 +214,6 @@ async function copied({ git, scope, path }: Check, app: string, from: string, fi
   }
   const what = `not a release that ${from} had on the deployed branch, compared with that of ${nearest.commit.slice(0, 7)}`;
   return { kind: "unknown", difference: { ...firstDifference(path, nearest.text, text), what } };
-}
-
-async function arrivalsAt(git: GitHistory, { history }: ProvenanceScope, path: string): Promise<Arrival[]> {
-  return (await readArrivals(git, [path], history)).get(path) ?? [];
 }
 
 /** The version to compare a stranger with: one that names the same commit and image, else the newest. */

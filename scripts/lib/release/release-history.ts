@@ -1,8 +1,6 @@
 /** Which releases an environment has had of an app: what the first parents of the deployed branch have brought to one file. */
-import { sha256 } from "../digest.ts";
 import { CommandError, ExternalError } from "../errors.ts";
 import type { Commit, GitHistory } from "../git/history.ts";
-import { bodyOf } from "./release.ts";
 
 /** A commit of the deployed branch that changed a file; a merged pull request is one. */
 export interface Arrival extends Commit {
@@ -34,54 +32,27 @@ export interface BadVersion extends Commit {
 /** What an environment had from one change of the file to the next. */
 export type Version<T> = GoodVersion<T> | BadVersion;
 
-/** Contents that are read at a time, by one run of git: their texts are not kept. */
-const AT_ONCE = 500;
-
-/** What releases are compared by where nothing else of them matters: the digest of what is applied. */
-export function keptDigest(path: string): Kept<string> {
-  return { path, read: (text) => sha256(bodyOf(text)), key: (digest) => digest };
-}
-
 /**
- * What came to some files, by path, the newest first. Needs the whole history.
+ * What came to a file, the newest first. Needs the whole history.
  * @param from the newest commit that counts; the branch's tip by default
  */
-export async function readArrivals(
-  git: GitHistory,
-  paths: readonly string[],
-  from?: string,
-): Promise<Map<string, Arrival[]>> {
-  const arrivals = new Map(paths.map((path): [string, Arrival[]] => [path, []]));
-  for (const { files, ...commit } of await git.changes(paths, from === undefined ? {} : { from })) {
-    for (const { path, after } of files) arrivals.get(path)?.push({ ...commit, blob: after });
-  }
-  return arrivals;
+export async function readArrivals(git: GitHistory, path: string, from?: string): Promise<Arrival[]> {
+  const log = await git.changes([path], from === undefined ? {} : { from });
+  return log.flatMap(({ files, ...commit }) => files.map(({ after }) => ({ ...commit, blob: after })));
 }
 
-/**
- * The same with what was in them. Neighbours with the same content are one; a damaged or missing file is one of its own.
- * @param from the newest commit that counts; the branch's tip by default
- */
-export async function readVersions<T>(
-  git: GitHistory,
-  kept: readonly Kept<T>[],
-  from?: string,
-): Promise<Map<string, Version<T>[]>> {
-  const versions = new Map(kept.map(({ path }): [string, Version<T>[]] => [path, []]));
-  const arrivals = await readArrivals(git, [...versions.keys()], from);
-  const all = kept.flatMap((file) => (arrivals.get(file.path) ?? []).map((arrival) => ({ file, arrival })));
-  for (let start = 0; start < all.length; start += AT_ONCE) {
-    const some = all.slice(start, start + AT_ONCE);
-    const texts = await git.texts(some.flatMap(({ arrival }) => arrival.blob ?? []));
-    for (const { file, arrival } of some) {
-      const runs = versions.get(file.path) ?? [];
-      const version = versionOf(file, arrival, texts);
-      const run = runs.at(-1);
-      const { commit, date, author } = version;
-      if (run !== undefined && isSame(file, run, version))
-        runs.splice(-1, 1, { ...run, commit, date, author });
-      else runs.push(version);
-    }
+/** The same with what was in it. Neighbours with the same content are one; a damaged or missing file is one of its own. */
+export async function readVersions<T>(git: GitHistory, file: Kept<T>): Promise<Version<T>[]> {
+  const arrivals = await readArrivals(git, file.path);
+  const texts = await git.texts(arrivals.flatMap(({ blob }) => blob ?? []));
+  const versions: Version<T>[] = [];
+  for (const arrival of arrivals) {
+    const version = versionOf(file, arrival, texts);
+    const newer = versions.at(-1);
+    const { commit, date, author } = version;
+    if (newer !== undefined && isSame(file, newer, version))
+      versions.splice(-1, 1, { ...newer, commit, date, author });
+    else versions.push(version);
   }
   return versions;
 }
@@ -112,4 +83,44 @@ function versionOf<T>(
 /** Whether two versions are the same to whoever runs them. */
 export function isSame<T>(file: Kept<T>, a: Version<T>, b: Version<T>): boolean {
   return a.kind === "good" && b.kind === "good" && file.key(a.content) === file.key(b.content);
+}
+
+/** A commit that brought another release, and the digest of what is applied; undefined when it removed the release. */
+export interface DigestArrival extends Commit {
+  digest: string | undefined;
+}
+
+const DIGEST = "# digest: ";
+
+/**
+ * The same for many releases, by their digests, which git itself looks for: their texts may be gigabytes.
+ * @param chain the commits of the deployed branch, the newest first
+ * @returns by path, the newest first
+ */
+export async function readDigests(
+  git: GitHistory,
+  chain: readonly Commit[],
+  paths: readonly string[],
+): Promise<Map<string, DigestArrival[]>> {
+  const found = new Map(paths.map((path): [string, DigestArrival[]] => [path, []]));
+  if (paths.length === 0) return found;
+  const commits = new Map(chain.map((commit) => [commit.commit, commit]));
+  // Each with its parent on the branch.
+  const pairs = chain.map(({ commit }, index) => [commit, chain[index + 1]?.commit ?? ""].join(" ").trim());
+  const args = ["diff-tree", "--stdin", "-r", "--root", "--no-renames", "-p", "-U0", `-G^${DIGEST}`, "--"];
+  const patch = await git.git([...args, ...paths], { input: `${pairs.join("\n")}\n` });
+  let commit: Commit | undefined;
+  let arrival: DigestArrival | undefined;
+  // Lines of a release begin with + or -.
+  for (const line of patch.split("\n")) {
+    commit = commits.get(line) ?? commit;
+    const path = /^diff --git a\/(\S+) /.exec(line)?.[1];
+    if (path !== undefined && commit !== undefined) {
+      arrival = { ...commit, digest: undefined };
+      found.get(path)?.push(arrival);
+    }
+    if (arrival !== undefined && line.startsWith(`+${DIGEST}`))
+      arrival.digest ??= line.slice(DIGEST.length + 1);
+  }
+  return found;
 }

@@ -19,18 +19,10 @@ import {
   parseHolds,
 } from "../release/hold.ts";
 import { formatRelease, imageCommit, type Release, releaseAt } from "../release/release.ts";
-import { type GoodVersion, isSame, type Version } from "../release/release-history.ts";
+import { type GoodVersion, isSame, readVersions, type Version } from "../release/release-history.ts";
 import { type App, findApp, readCatalogue } from "../tree/catalogue.ts";
 import { type Environment, findEnvironment, readEnvironments } from "../tree/environment.ts";
-import {
-  counts,
-  findVersion,
-  keptImage,
-  keptRelease,
-  parseTarget,
-  type Restorable,
-  versionsOf,
-} from "./target.ts";
+import { counts, findVersion, keptImage, keptRelease, parseTarget, type Restorable } from "./target.ts";
 
 export interface RollbackRequest extends HoldPlace {
   /** A number, a date, a commit or an image; one back by default. */
@@ -191,7 +183,7 @@ async function list<T>(
   limit: number,
   stateOf: (content: T) => string | undefined,
 ): Promise<ListedVersion[]> {
-  const newest = (await versionsOf(remote, kept)).slice(0, limit);
+  const newest = (await readVersions(remote, kept)).slice(0, limit);
   let back = 0;
   return newest.map((version) => {
     const { commit, date, author } = version;

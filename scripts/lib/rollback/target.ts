@@ -1,7 +1,6 @@
 /** What there is to go back to, and how people point at it. */
 import { moment } from "../duration.ts";
 import { RefusedError, UsageError } from "../errors.ts";
-import type { GitHistory } from "../git/history.ts";
 import type { Remote } from "../git/remote.ts";
 import { parseDate } from "../parse-date.ts";
 import type { HoldPlace } from "../release/hold.ts";
@@ -66,11 +65,6 @@ export function keptImage({ environment, app }: HoldPlace, image: string): Resto
   };
 }
 
-/** All versions of a file, the newest first. @param git with its history */
-export async function versionsOf<T>(git: GitHistory, kept: Kept<T>): Promise<Version<T>[]> {
-  return (await readVersions(git, [kept])).get(kept.path) ?? [];
-}
-
 /**
  * Reads how a person says which version is meant.
  * @param text a number, a date, or the first digits of a commit; nothing means one back
@@ -101,7 +95,7 @@ export async function findVersion<T>(
   isOut: (content: T) => boolean,
 ): Promise<{ now: Version<T>; found: GoodVersion<T> }> {
   const { environment, app, what } = kept;
-  const all = await versionsOf(remote, kept);
+  const all = await readVersions(remote, kept);
   const [now] = all;
   if (now === undefined)
     throw new RefusedError(

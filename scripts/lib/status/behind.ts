@@ -2,13 +2,13 @@
 import type { Commit, GitHistory } from "../git/history.ts";
 import type { HoldPlace } from "../release/hold.ts";
 import { releasePath } from "../release/release.ts";
-import { keptDigest, readVersions, type Version } from "../release/release-history.ts";
+import { type DigestArrival, readDigests } from "../release/release-history.ts";
 
 /**
  * The releases of one app in one environment, the newest first, by the digests of their bodies. The first environment keeps
  * none: there each commit that changed what it builds is one, by its own name.
  */
-export type Releases = readonly Version<string>[];
+export type Releases = readonly DigestArrival[];
 
 export interface Deployed {
   releases(environment: string, app: string): Releases;
@@ -31,10 +31,10 @@ export async function readDeployed(
   places: readonly HoldPlace[],
 ): Promise<Deployed> {
   const paths = places.map(({ environment, app }) => releasePath(environment, app));
-  const [chain, isShallow, versions, pins, bases] = await Promise.all([
-    git.log([], { from: tip }),
+  const chain = await git.log([], { from: tip });
+  const [isShallow, arrivals, pins, bases] = await Promise.all([
     git.isShallow(),
-    readVersions(git, paths.map(keptDigest), tip),
+    readDigests(git, chain, paths),
     git.changes([`:(glob)overlays/${first}/*/kustomization.yaml`], { from: tip, matching: "newTag|digest" }),
     git.changes(["base"], { from: tip }),
   ]);
@@ -52,10 +52,8 @@ export async function readDeployed(
     releases(environment, app) {
       const found: Releases =
         environment === first
-          ? chain
-              .filter((one) => isLive(app, one))
-              .map((one) => ({ ...one, kind: "good", content: one.commit }))
-          : (versions.get(releasePath(environment, app)) ?? []);
+          ? chain.filter((one) => isLive(app, one)).map((one) => ({ ...one, digest: one.commit }))
+          : (arrivals.get(releasePath(environment, app)) ?? []);
       return found.filter(({ commit }) => commit !== unknown);
     },
     positionOf: (commit) => positions.get(commit),
@@ -73,9 +71,8 @@ export async function lastRollback(
 ): Promise<Commit | undefined> {
   const says = new RegExp(`^Rollback: ${environment} ${app} `, "m");
   for (const [index, release] of releases.entries()) {
-    const before = digestsOf(releases.slice(index + 1));
-    if (release.kind === "bad" || !before.has(release.content)) continue;
-    const { commit } = release;
+    const { commit, digest } = release;
+    if (digest === undefined || !digestsOf(releases.slice(index + 1)).has(digest)) continue;
     if (says.test(await git.git(["log", "--format=%B", `${commit}^..${commit}`]))) return release;
   }
   return undefined;
@@ -88,10 +85,10 @@ export async function lastRollback(
  * @returns 0 when it is the same; undefined when that environment never had it, as far as the history goes
  */
 export function releasesBehind(lower: Releases, here: string): number | undefined {
-  const last = lower.findIndex((release) => release.kind === "good" && release.content === here);
+  const last = lower.findIndex(({ digest }) => digest === here);
   return last === -1 ? undefined : digestsOf(lower.slice(0, last)).size;
 }
 
 function digestsOf(releases: Releases): Set<string> {
-  return new Set(releases.flatMap((release) => (release.kind === "good" ? [release.content] : [])));
+  return new Set(releases.flatMap(({ digest }) => digest ?? []));
 }

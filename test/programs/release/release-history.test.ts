@@ -2,14 +2,8 @@ import { describe, expect, it } from "vitest";
 import { run } from "../../../scripts/lib/exec.ts";
 import { Remote } from "../../../scripts/lib/git/remote.ts";
 import { formatRelease, type Release } from "../../../scripts/lib/release/release.ts";
-import type { Version } from "../../../scripts/lib/release/release-history.ts";
-import {
-  findVersion,
-  keptImage,
-  keptRelease,
-  parseTarget,
-  versionsOf,
-} from "../../../scripts/lib/rollback/target.ts";
+import { readVersions, type Version } from "../../../scripts/lib/release/release-history.ts";
+import { findVersion, keptImage, keptRelease, parseTarget } from "../../../scripts/lib/rollback/target.ts";
 import { git, SHA, temporary } from "../../support/tree.ts";
 
 const PLACE = { environment: "live", app: "web" };
@@ -76,7 +70,7 @@ describe("the history of a release", () => {
       release(A),
       release(A, "kind: Job\n"),
     ]);
-    const all = await versionsOf(remote, KEPT);
+    const all = await readVersions(remote, KEPT);
     expect(all.map(brief)).toEqual([
       "Day 7: a000000",
       "Day 6: a000000",
@@ -91,7 +85,7 @@ describe("the history of a release", () => {
 
   it("names a damaged file, and goes on behind it", async () => {
     const remote = await history([release(A), release(B).replace("Pod", "Job"), release(C)]);
-    expect((await versionsOf(remote, KEPT)).map(brief)).toEqual([
+    expect((await readVersions(remote, KEPT)).map(brief)).toEqual([
       "Day 3: cafe000",
       `Day 2: ${PATH}:6: the content is not the one this digest names`,
       "Day 1: a000000",
@@ -109,7 +103,7 @@ describe("the history of a release", () => {
         entry(4, release(C), PATH, `${main}merge refs/heads/side\n`),
       ].join(""),
     );
-    const all = await versionsOf(merged, KEPT);
+    const all = await readVersions(merged, KEPT);
     expect(all.map(({ author }) => author)).toEqual(["Day 4", "Day 1"]);
     // main has never stood at a commit of the branch.
     const side = await commitOf(merged, 2);
@@ -121,7 +115,7 @@ describe("the history of a release", () => {
   it("of many changes is read whole", async () => {
     const days = Array.from({ length: 20 }, (_, day) => release(String(day).padStart(40, "0")));
     const remote = await history(days);
-    expect((await versionsOf(remote, KEPT)).map(({ author }) => author)).toEqual(
+    expect((await readVersions(remote, KEPT)).map(({ author }) => author)).toEqual(
       days.map((_, index) => `Day ${20 - index}`),
     );
   });
