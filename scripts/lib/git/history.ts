@@ -63,7 +63,7 @@ export class GitHistory extends GitObjects {
     paths: readonly string[],
     options: { from?: string; limit?: number; matching?: string } = {},
   ): Promise<FileChanges[]> {
-    const matching = options.matching === undefined ? [] : [`-G${options.matching}`];
+    const matching = options.matching === undefined ? [] : ["--no-textconv", `-G${options.matching}`];
     const raw = ["-m", "--raw", "--no-renames", "--no-abbrev", "-z", FORMAT, ...matching];
     const log = await this.#log(raw, paths, options);
     const found: FileChanges[] = [];

@@ -107,8 +107,9 @@ export async function readDigests(
   const commits = new Map(chain.map((commit) => [commit.commit, commit]));
   // Each with its parent on the branch.
   const pairs = chain.map(({ commit }, index) => [commit, chain[index + 1]?.commit ?? ""].join(" ").trim());
-  const args = ["diff-tree", "--stdin", "-r", "--root", "--no-renames", "-p", "-U0", `-G^${DIGEST}`, "--"];
-  const patch = await git.git([...args, ...paths], { input: `${pairs.join("\n")}\n` });
+  const plain = ["--no-renames", "--no-ext-diff", "--no-textconv", "-p", "-U0", `-G^${DIGEST}`];
+  const args = ["diff-tree", "--stdin", "-r", "--root", ...plain, "--", ...paths];
+  const patch = await git.git(args, { input: `${pairs.join("\n")}\n` });
   let commit: Commit | undefined;
   let arrival: DigestArrival | undefined;
   // Lines of a release begin with + or -.
