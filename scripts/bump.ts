@@ -14,7 +14,6 @@ import { describeProposal, type ProposalOutcome } from "./lib/pull-request/propo
 import { describeWithdrawal } from "./lib/pull-request/withdraw.ts";
 import { repositoryRoot } from "./lib/repository.ts";
 import { toolPath } from "./lib/tools/path.ts";
-import { progressLines, resolveTool } from "./lib/tools/resolve.ts";
 import { SETTINGS_FILE } from "./lib/tree/settings.ts";
 
 interface Options {
@@ -81,8 +80,7 @@ function connectRegistry(host: string | undefined, verify: boolean): Registry {
   }
   return {
     async digestOf(image) {
-      const onProgress = progressLines((line) => process.stderr.write(`${line}\n`));
-      const { path } = await resolveTool("crane", { onProgress });
+      const path = await toolPath("crane");
       // The forge's tokens are none of the registry's business, nor of a credential helper's.
       const { FORGE_TOKEN: _, GITHUB_TOKEN: __, SOURCES_TOKEN: ___, ...env } = process.env;
       return imageDigest(path, `${host}/${image}`, env);

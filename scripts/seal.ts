@@ -33,7 +33,7 @@ import {
 } from "./lib/secrets/seal/prompt.ts";
 import { writeSealed } from "./lib/secrets/seal/seal.ts";
 import { connectSops, type Sops } from "./lib/secrets/sops.ts";
-import { progressLines, resolveTool } from "./lib/tools/resolve.ts";
+import { toolPath } from "./lib/tools/path.ts";
 import { readEnvironments } from "./lib/tree/environment.ts";
 
 interface Options {
@@ -95,7 +95,7 @@ async function seal(environments: string, app: string, names: string[], options:
   const { root, secret } = options;
   const known = (await readEnvironments(root)).map(({ name }) => name);
   const request = { environments: parseEnvironments(environments, known), app, secret };
-  const { path } = await resolveTool("sops", { onProgress: progressLines(note) });
+  const path = await toolPath("sops");
   const sops = connectSops(path, root, process.env);
   if (options.rotate === true) return sealAgain(sops, request, options);
   if (options.edit === true) return sealEdited(sops, path, request, root);

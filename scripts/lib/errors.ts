@@ -42,6 +42,16 @@ export class ExternalError extends CommandError {
   }
 }
 
+/** Somebody else has just pushed to a branch, so nothing was written there: `retry` looks at what is there now. Exit code 5. */
+export class MovedError extends ExternalError {
+  readonly reason: string;
+
+  constructor(branch: string, reason: string) {
+    super(`somebody else has just pushed to ${branch} (${reason})`, "run it again");
+    this.reason = reason;
+  }
+}
+
 /**
  * What a refusal is after something has been written: exit code 3 says that nothing was changed, so it is 5.
  * @param error anything that was thrown; what is no refusal stays as it is

@@ -497,7 +497,7 @@ describe("main that moves while the promotion is made", () => {
     const root = await callerOf(repo, { url: proxy.url });
     expect(await commandLine("promote", root, ["test", "live"], environmentOf())).toMatchObject({
       exitCode: 5,
-      stderr: `promote: main or ${ALL} moved 5 times while this promotion was made; run it again\n`,
+      stderr: `promote: others pushed to main or ${ALL} 5 times while this tried to (it has another argocd/moved.yaml); run it again\n`,
     });
     // The first is asked before anything is written, and one after each try.
     expect(answers).toBe(1 + 5);

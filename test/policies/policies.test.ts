@@ -4,7 +4,7 @@
  */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { withApiServer } from "../../scripts/lib/admission/api-server-process.ts";
-import { CustomResource, DryRun, type Refusal } from "../../scripts/lib/admission/dry-run.ts";
+import { DryRun, type Refusal } from "../../scripts/lib/admission/dry-run.ts";
 import { exceptionsOf } from "../../scripts/lib/admission/exception.ts";
 import { idOf, inNamespace, type Manifest, podTemplates } from "../../scripts/lib/manifests/manifest.ts";
 import { operatorDefinitions, readDefinitions } from "../../scripts/lib/sandbox/definitions.ts";
@@ -49,10 +49,7 @@ beforeAll(async () => {
     ended.catch(reject);
   });
   const definitions = await readDefinitions(ROOT, undefined, await operatorDefinitions());
-  dryRun = await DryRun.prepare(
-    api,
-    definitions.map((one) => CustomResource.parse(one)),
-  );
+  dryRun = await DryRun.prepare(api, definitions);
 });
 afterAll(async () => stop());
 

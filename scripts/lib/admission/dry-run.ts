@@ -4,6 +4,7 @@ import pLimit from "p-limit";
 import { z } from "zod";
 import { ExternalError } from "../errors.ts";
 import { type Manifest, ofKind, podTemplates, type Workload, workloads } from "../manifests/manifest.ts";
+import type { Definition } from "../sandbox/definitions.ts";
 import type { Answer, KubernetesClient } from "../sandbox/kubernetes-client.ts";
 import { waitFor } from "../wait.ts";
 
@@ -49,7 +50,7 @@ export class DryRun {
   }
 
   /** @param definitions CustomResourceDefinitions of the operators' kinds */
-  static async prepare(api: KubernetesClient, definitions: readonly CustomResource[]): Promise<DryRun> {
+  static async prepare(api: KubernetesClient, definitions: readonly Definition[]): Promise<DryRun> {
     const dryRun = new DryRun(api);
     const made = definitions.map(async (definition) => {
       const { metadata, spec } = definition;
@@ -206,17 +207,6 @@ export class DryRun {
     return status === 200 ? Discovery.parse(body).resources : [];
   }
 }
-
-/** A CustomResourceDefinition. */
-export type CustomResource = z.infer<typeof CustomResource>;
-export const CustomResource = z.looseObject({
-  metadata: z.looseObject({ name: z.string() }),
-  spec: z.looseObject({
-    group: z.string(),
-    names: z.looseObject({ kind: z.string(), plural: z.string() }),
-    versions: z.array(z.looseObject({ name: z.string(), served: z.boolean() })),
-  }),
-});
 
 /** Who makes pods of which kind. */
 const CONTROLLERS: Readonly<Record<string, string>> = {

@@ -23,14 +23,15 @@ export async function pushBump(
   { author, now }: { author: Author; now: () => Date },
 ): Promise<string | undefined> {
   let plan = first;
-  return retry(remote.branch, PATIENCE, async (count) => {
+  const attempt = async (count: number) => {
     if (count > 1) plan = await planAgain(remote, plan);
-    if (plan.edit.changes.length === 0) return { kind: "done", result: undefined };
+    if (plan.edit.changes.length === 0) return undefined;
     await refuseRival(remote, first, plan, now);
     const commit = await commitProposal(remote, bumpProposal(plan), { author, date: plan.record.askedAt });
-    const pushed = await remote.push(commit, remote.branch);
-    return pushed.kind === "moved" ? pushed : { kind: "done", result: commit };
-  });
+    await remote.push(commit, remote.branch);
+    return commit;
+  };
+  return retry(remote.branch, attempt, PATIENCE);
 }
 
 /** Of two bumps the one that was asked for later stays; so does what a person has made of the line since this began. */

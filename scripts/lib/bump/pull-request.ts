@@ -3,7 +3,8 @@ import { isDeepStrictEqual } from "node:util";
 import { RefusedError } from "../errors.ts";
 import type { Forge, PullRequest } from "../forge/forge.ts";
 import type { Author, Remote } from "../git/remote.ts";
-import { type ProposalOutcome, propose } from "../pull-request/propose.ts";
+import { type ProposalOutcome, Proposer } from "../pull-request/propose.ts";
+import { retry } from "../pull-request/retry.ts";
 import { withdrawOrLeave } from "../pull-request/withdraw.ts";
 import { type BumpPlan, bumpProposal, planAgain, recordOf } from "./plan.ts";
 import { isLater } from "./pull-request-body.ts";
@@ -23,22 +24,19 @@ export async function proposeBump(
 ): Promise<ProposalOutcome | undefined> {
   const seen = await remote.tip(first.branch);
   let plan = first;
-  return propose(remote, forge, bumpProposal(plan), {
-    author,
-    date: plan.record.askedAt,
-    async replan() {
-      plan = await planAgain(remote, plan);
-      return plan.edit.changes.length === 0 ? undefined : bumpProposal(plan);
-    },
-    async rival(commit) {
-      const said = await recordOf(remote, plan, commit);
-      const isRival = said && isLater(said, plan.record, commit === seen ? now() : undefined);
-      // Whoever asked later may have wanted the same.
-      if (!isRival || isDeepStrictEqual(said.image, plan.record.image)) return undefined;
-      const fact = `${plan.branch} got ${said.image.tag.slice(0, 7)} while this ran`;
-      const refusal = new RefusedError(fact, "that was asked for later, so it stays");
-      return { refusal, title: said.title, body: said.body };
-    },
+  const proposer = new Proposer(remote, forge, { author, date: plan.record.askedAt });
+  const rivalOf = async (commit: string) => {
+    const said = await recordOf(remote, plan, commit);
+    const isRival = said && isLater(said, plan.record, commit === seen ? now() : undefined);
+    // Whoever asked later may have wanted the same.
+    if (!isRival || isDeepStrictEqual(said.image, plan.record.image)) return undefined;
+    const fact = `${plan.branch} got ${said.image.tag.slice(0, 7)} while this ran`;
+    const refusal = new RefusedError(fact, "that was asked for later, so it stays");
+    return { refusal, title: said.title, body: said.body };
+  };
+  return retry(plan.branch, async (count) => {
+    if (count > 1) plan = await planAgain(remote, plan);
+    return plan.edit.changes.length === 0 ? undefined : proposer.attempt(bumpProposal(plan), rivalOf);
   });
 }
 

@@ -1,7 +1,16 @@
 /** Markdown as forges show it. */
 
 /** Characters of a pull request's body: GitHub takes 65,536; Gitea more. */
-export const LONGEST_BODY = 60_000;
+const LONGEST_BODY = 60_000;
+
+/**
+ * The body of a pull request, no longer than a forge takes it.
+ * @param whole where all of the change is shown
+ */
+export function cutBody(body: string, whole: string): string {
+  if (body.length <= LONGEST_BODY) return body;
+  return `${body.slice(0, body.lastIndexOf("\n", LONGEST_BODY))}\n\n… and more: [the whole change](${whole})\n`;
+}
 
 /** What reorders, hides or ends a line, and halves of characters. */
 const INVISIBLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;

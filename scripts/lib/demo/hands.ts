@@ -7,10 +7,10 @@ import { verdictOf } from "../promotion/health.ts";
 import { countedStatuses } from "../promotion/report-source.ts";
 import { gitEnv } from "../sandbox/clone.ts";
 import type { Layout } from "../sandbox/layout.ts";
+import { type RunningProgram, startShown } from "../shown-program.ts";
 import type { App } from "../tree/catalogue.ts";
 import type { Environment } from "../tree/environment.ts";
 import { waitFor } from "../wait.ts";
-import { type RunningProgram, startShown } from "./process.ts";
 import type { AppState, DemoHands } from "./steps.ts";
 import type { Narrator } from "./terminal.ts";
 

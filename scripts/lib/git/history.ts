@@ -1,17 +1,15 @@
 /** The commits of a repository: what came when, what it did, and what came before what. */
 import { GitObjects } from "./objects.ts";
 
-/** A commit of the deployed branch, as the one that merged it when it was merged. */
-export interface LogEntry {
+/** A commit of the deployed branch; the one that merged it, when it was merged. */
+export interface Commit {
   commit: string;
   date: Date;
   author: string;
-  subject: string;
 }
 
 /** What one commit of the deployed branch did to some files. */
-export interface FileChanges {
-  commit: string;
+export interface FileChanges extends Commit {
   /** Git's names for the contents; undefined where there was, or is, no file. A link is none. */
   files: { path: string; before: string | undefined; after: string | undefined }[];
 }
@@ -47,29 +45,27 @@ export class GitHistory extends GitObjects {
    * merge. Needs the whole history.
    * @param options.from the newest commit that counts; the branch's tip by default
    */
-  async log(paths: readonly string[], options: { from?: string; limit?: number } = {}): Promise<LogEntry[]> {
-    const limit = options.limit === undefined ? [] : [`--max-count=${options.limit}`];
-    const from = options.from ?? this.#head;
-    const format = "--format=%H%x00%cI%x00%an%x00%s";
-    const log = await this.git(["log", "--first-parent", format, ...limit, from, "--", ...paths]);
+  async log(paths: readonly string[], options: { from?: string; limit?: number } = {}): Promise<Commit[]> {
+    const log = await this.#log([FORMAT], paths, options);
     return log
       .split("\n")
       .filter((line) => line !== "")
-      .map((line) => {
-        const [commit = "", date = "", author = "", subject = ""] = line.split("\0");
-        return { commit, date: new Date(date), author, subject };
-      });
+      .map(parseCommit);
   }
 
   /**
    * What the commits of the deployed branch did to some files, the newest first; a merge by what it brought. Needs the whole
    * history.
-   * @param options.from the newest commit that counts
+   * @param options.from the newest commit that counts; the branch's tip by default
+   * @param options.matching of the files only those in which a line like this came or went
    */
-  async changes(paths: readonly string[], options: { from: string; limit?: number }): Promise<FileChanges[]> {
-    const limit = options.limit === undefined ? [] : [`--max-count=${options.limit}`];
-    const format = ["--first-parent", "-m", "--raw", "--no-renames", "--no-abbrev", "-z", "--format=%H"];
-    const log = await this.git(["log", ...format, ...limit, options.from, "--", ...paths]);
+  async changes(
+    paths: readonly string[],
+    options: { from?: string; limit?: number; matching?: string } = {},
+  ): Promise<FileChanges[]> {
+    const matching = options.matching === undefined ? [] : ["--no-textconv", `-G${options.matching}`];
+    const raw = ["-m", "--raw", "--no-renames", "--no-abbrev", "-z", FORMAT, ...matching];
+    const log = await this.#log(raw, paths, options);
     const found: FileChanges[] = [];
     const fields = log.split("\0");
     for (let index = 0; index < fields.length; index += 1) {
@@ -84,9 +80,18 @@ export class GitHistory extends GitObjects {
           before: isFile(left) ? before : undefined,
           after: isFile(right) ? after : undefined,
         });
-      } else if (field !== "") found.push({ commit: field, files: [] });
+      } else if (field !== "") found.push({ ...parseCommit(field), files: [] });
     }
     return found;
+  }
+
+  async #log(
+    args: readonly string[],
+    paths: readonly string[],
+    { from = this.#head, limit }: { from?: string; limit?: number },
+  ): Promise<string> {
+    const count = limit === undefined ? [] : [`--max-count=${limit}`];
+    return this.git(["log", "--first-parent", ...args, ...count, from, "--", ...paths]);
   }
 
   /**
@@ -112,4 +117,11 @@ export class GitHistory extends GitObjects {
     const log = await this.git(["log", "-1", "--format=%H", commit, "--", ...paths]);
     return log.trim() || undefined;
   }
+}
+
+const FORMAT = "--format=%H %cI %an";
+
+function parseCommit(line: string): Commit {
+  const [commit = "", date = "", ...author] = line.split(" ");
+  return { commit, date: new Date(date), author: author.join(" ") };
 }

@@ -8,6 +8,7 @@ import { dirname, join } from "node:path";
 import { ExternalError, RefusedError } from "../errors.ts";
 import { type RunResult, tryRun, tryRunBytes } from "../exec.ts";
 import { withTemporaryDirectory } from "../temporary.ts";
+import { wildcard } from "../wildcard.ts";
 import { lastLine, setupRefusal } from "./failure.ts";
 import { checkoutEnvironment } from "./variables.ts";
 
@@ -80,12 +81,10 @@ export class GitObjects {
   async writeTree(commit: string, paths: readonly string[], directory: string): Promise<void> {
     const places = paths.map((path) => fixedPart(path));
     const listed = await this.#list(commit, places.includes("") ? [] : places);
-    const wanted = paths.map((path) => ({ path, pattern: patternOf(path) }));
-    const files = [...listed].filter(
-      ([path]) => paths.length === 0 || wanted.some(({ pattern }) => pattern.test(path)),
-    );
-    const missing = wanted.find(({ pattern }) => !files.some(([path]) => pattern.test(path)));
-    if (missing !== undefined) throw new ExternalError(`${commit.slice(0, 7)} has no ${missing.path}`);
+    const tests = paths.map(isAt);
+    const files = [...listed].filter(([file]) => paths.length === 0 || tests.some((test) => test(file)));
+    const missing = paths.find((_, index) => !files.some(([file]) => tests[index]?.(file)));
+    if (missing !== undefined) throw new ExternalError(`${commit.slice(0, 7)} has no ${missing}`);
     const contents = await this.contents(files.map(([, { blob }]) => blob));
     for (const folder of new Set(files.map(([path]) => dirname(path))))
       mkdirSync(join(directory, folder), { recursive: true });
@@ -194,11 +193,10 @@ function fixedPart(path: string): string {
   return path.startsWith(GLOB) ? path.slice(GLOB.length).replace(/[^/]*\*.*$/, "") : path;
 }
 
-function patternOf(path: string): RegExp {
-  const isGlob = path.startsWith(GLOB);
-  const parts = (isGlob ? path.slice(GLOB.length) : path).split(isGlob ? "*" : /$/);
-  const literal = parts.map((part) => part.replaceAll(/[^\w/-]/g, String.raw`\$&`));
-  return new RegExp(`^${literal.join("[^/]*")}${isGlob ? "" : "(/|$)"}`);
+function isAt(path: string): (file: string) => boolean {
+  if (!path.startsWith(GLOB)) return (file) => `${file}/`.startsWith(`${path.replace(/\/$/, "")}/`);
+  const pattern = wildcard(path.slice(GLOB.length), "[^/]*");
+  return (file) => pattern.test(file);
 }
 
 /** Git itself makes no such trees; whoever sends one must not write beside a directory. */

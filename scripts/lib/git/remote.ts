@@ -5,7 +5,7 @@
 import { rm } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { sha256 } from "../digest.ts";
-import { RefusedError } from "../errors.ts";
+import { MovedError, RefusedError } from "../errors.ts";
 import { temporaryDirectory } from "../temporary.ts";
 import { type Author, keptSettings } from "./checkout.ts";
 import { failure, firstError, lastLine } from "./failure.ts";
@@ -29,7 +29,6 @@ export interface RemoteOptions {
 }
 
 export type { Author } from "./checkout.ts";
-export type { LogEntry } from "./history.ts";
 export { blobId, type Entry, type GitFile as RemoteFile } from "./objects.ts";
 
 export interface FileChange {
@@ -37,8 +36,6 @@ export interface FileChange {
   /** What it holds afterwards; undefined removes it. */
   file: GitFile | undefined;
 }
-
-export type Pushed = { kind: "pushed" } | { kind: "moved"; reason: string };
 
 /** A fetch is tried again after these pauses. */
 const PAUSES_MS = [500, 1000, 2000];
@@ -183,10 +180,10 @@ export class Remote extends GitHistory {
   /**
    * Pushes a commit to a branch.
    * @param expected what the branch must still hold (`none`: it must not exist yet); without it, only a fast-forward is made
-   * @returns `moved` when somebody else was faster
+   * @throws MovedError when somebody else was faster
    * @throws RefusedError when the forge protects the branch, ExternalError when it fails
    */
-  async push(commit: string, branch: string, expected?: string): Promise<Pushed> {
+  async push(commit: string, branch: string, expected?: string): Promise<void> {
     const lease =
       expected === undefined
         ? []
@@ -199,13 +196,13 @@ export class Remote extends GitHistory {
       "origin",
       `${commit}:refs/heads/${branch}`,
     ]);
-    if (result.exitCode === 0) return { kind: "pushed" };
+    if (result.exitCode === 0) return;
     const [, who, reason = ""] = /^!\t.*\[(remote )?rejected\] \((.*)\)$/m.exec(result.stdout) ?? [];
     const remarks = [...result.stderr.matchAll(/^remote: (?:error:)?(.*)$/gm)]
       .map(([, text = ""]) => text.trim().replace(/\.$/, ""))
       .filter((text) => text !== "");
     if (/^!\t.*rejected\]/m.test(result.stdout)) {
-      if (who === undefined || isRace(`${reason} ${remarks.join(" ")}`)) return { kind: "moved", reason };
+      if (who === undefined || isRace(`${reason} ${remarks.join(" ")}`)) throw new MovedError(branch, reason);
       const unsigned = remarks.find((remark) => /unverified commit|verified signature/.test(remark));
       throw new RefusedError(
         `the forge refuses a push to ${branch}: ${unsigned ?? remarks[0] ?? reason}`,
@@ -221,14 +218,14 @@ export class Remote extends GitHistory {
 
   /**
    * Deletes a branch that still holds what is expected.
-   * @returns `moved` when somebody else was faster
+   * @throws MovedError when somebody else was faster
    */
-  async deleteBranch(branch: string, expected: string): Promise<Pushed> {
+  async deleteBranch(branch: string, expected: string): Promise<void> {
     const ref = `refs/heads/${branch}`;
     const lease = `--force-with-lease=${ref}:${expected}`;
     const result = await this.tryGit(["push", "--porcelain", "--no-verify", lease, "origin", `:${ref}`]);
-    if (result.exitCode === 0) return { kind: "pushed" };
-    if (/^!\t.*rejected\]/m.test(result.stdout)) return { kind: "moved", reason: lastLine(result) };
+    if (result.exitCode === 0) return;
+    if (/^!\t.*rejected\]/m.test(result.stdout)) throw new MovedError(branch, lastLine(result));
     throw failure(result, this.#url);
   }
 

@@ -28,9 +28,7 @@ export async function renderOverlays(
 ): Promise<{ renderings: Rendering[]; findings: Finding[] }> {
   if (overlays.length === 0) return { renderings: [], findings: [] };
   const program = await kustomize();
-  const limit = pLimit(PARALLEL);
-  const renders = overlays.map((overlay) => limit(async () => render(root, overlay, program)));
-  const answers = await Promise.all(renders);
+  const answers = await pLimit(PARALLEL).map(overlays, async (overlay) => render(root, overlay, program));
   return {
     renderings: answers.flatMap((answer) => ("manifests" in answer ? [answer] : [])),
     findings: answers.flatMap((answer) => ("manifests" in answer ? [] : [answer])),

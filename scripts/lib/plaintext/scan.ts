@@ -73,8 +73,7 @@ export async function plaintextInTree(
   const known = changed ?? (await list("--cached"));
   const all = new Set([...known, ...(await list("--others"))]);
   const paths = [...all].filter((path) => path !== "" && !except.has(path)).toSorted();
-  const limit = pLimit(FILES_AT_ONCE);
-  const found = await limit.map(paths, async (path) => findInFile(root, path));
+  const found = await pLimit(FILES_AT_ONCE).map(paths, async (path) => findInFile(root, path));
   return found.flat();
 }
 

@@ -2,8 +2,9 @@
 import { join } from "node:path";
 import pLimit from "p-limit";
 import { CommandError } from "../errors.ts";
-import type { GitHistory } from "../git/history.ts";
-import { bodyOf, releasePath, renderInputs } from "../release/release.ts";
+import type { Commit, GitHistory } from "../git/history.ts";
+import { releasePath, renderInputs } from "../release/release.ts";
+import { readDigests } from "../release/release-history.ts";
 import type { Environment } from "../tree/environment.ts";
 import { inputDirectories } from "../tree/inputs.ts";
 import { build } from "../tree/kustomize.ts";
@@ -19,7 +20,7 @@ export interface Evidence {
   warnings: readonly string[];
 }
 
-/** How far back a release is followed through changes of its head only; and an environment through changes of its files. */
+/** How many changes of its files an environment is followed back through. */
 const FOLLOWED = 20;
 
 interface Query {
@@ -50,10 +51,10 @@ export async function collectEvidence(
   if (source === undefined)
     return { verdicts: new Map(steps.map(({ app }) => [app, NOBODY_COUNTS])), warnings: [] };
   const isLive = environment.promotesFrom === undefined;
-  const [log, newest] = await Promise.all([
-    remote.log([], { from: base }),
-    (isLive ? changesOf : arrivalsOf)(remote, environment, steps, base),
-  ]);
+  const log = await remote.log([], { from: base });
+  const newest = isLive
+    ? await changesOf(remote, environment, steps, base)
+    : await arrivalsOf(remote, environment, steps, log);
   const history = log.map(({ commit }) => commit);
   const placeOf = (commit: string | undefined) => history.indexOf(commit ?? base);
   const judge = async (arrivals: ReadonlyMap<string, string>): Promise<Evidence> => {
@@ -83,15 +84,10 @@ export async function collectEvidence(
     const verdict = evidence.verdicts.get(app);
     return verdict?.kind === "unproven" && verdict.state === "silent";
   });
-  const limit = pLimit(PARALLEL);
-  const older = await Promise.all(
-    silent.map(({ app }) =>
-      limit(async () => {
-        const before = history.slice(placeOf(newest.get(app)) + 1);
-        return [app, await reportedBefore(remote, source, options, app, before)] as const;
-      }),
-    ),
-  );
+  const older = await pLimit(PARALLEL).map(silent, async ({ app }) => {
+    const before = history.slice(placeOf(newest.get(app)) + 1);
+    return [app, await reportedBefore(remote, source, options, app, before)] as const;
+  });
   const arrivals = older.flatMap(([app, commit]) => (commit === undefined ? [] : [[app, commit] as const]));
   if (arrivals.length === 0) return evidence;
   const more = await judge(new Map(arrivals));
@@ -134,15 +130,12 @@ async function changesOf(
   steps: readonly PromotionStep[],
   base: string,
 ): Promise<Map<string, string>> {
-  const limit = pLimit(PARALLEL);
-  const found = steps.map(({ app }) =>
-    limit(async () => {
-      const paths = [...renderInputs(app, name), `overlays/${name}/${app}`];
-      const [newest] = await remote.log(paths, { from: base, limit: 1 });
-      return [app, newest?.commit ?? base] as const;
-    }),
-  );
-  return new Map(await Promise.all(found));
+  const found = await pLimit(PARALLEL).map(steps, async ({ app }) => {
+    const paths = [...renderInputs(app, name), `overlays/${name}/${app}`];
+    const [newest] = await remote.log(paths, { from: base, limit: 1 });
+    return [app, newest?.commit ?? base] as const;
+  });
+  return new Map(found);
 }
 
 /**
@@ -198,42 +191,18 @@ async function renderingAt(
   }
 }
 
-/** By app, the commit of the deployed branch that brought its release. */
+/** By app, the commit of the deployed branch that brought its release; a new head around the same content is none. */
 async function arrivalsOf(
   remote: GitHistory,
   { name }: Environment,
   steps: readonly PromotionStep[],
-  base: string,
+  log: readonly Commit[],
 ): Promise<Map<string, string>> {
-  const arrivals = new Map(steps.map(({ app }) => [app, base]));
-  const log = await remote.changes(
-    steps.map(({ app }) => releasePath(name, app)),
-    { from: base },
+  const places = steps.map(({ app }) => [app, releasePath(name, app)] as const);
+  const arrivals = await readDigests(
+    remote,
+    log,
+    places.map(([, path]) => path),
   );
-  // One step back for all at once: a release seldom came in more than one. The first two in one call.
-  let open = steps.map(({ app, after }) => {
-    const path = releasePath(name, app);
-    const versions = log.flatMap(({ commit, files }) => {
-      const file = files.find((candidate) => candidate.path === path);
-      return file === undefined ? [] : [{ commit, blob: file.after }];
-    });
-    return { app, body: after.body, versions };
-  });
-  const textsOf = async (first: number, last: number) =>
-    remote.texts(
-      open.flatMap(({ versions }) => versions.slice(first, last + 1).flatMap(({ blob }) => blob ?? [])),
-    );
-  let texts = await textsOf(0, 1);
-  for (let back = 0; back < FOLLOWED && open.length > 0; back += 1) {
-    if (back > 1) texts = await textsOf(back, back);
-    open = open.filter(({ app, body, versions }) => {
-      const version = versions[back];
-      const text = texts.get(version?.blob ?? "");
-      // What is not a text is not this release, either.
-      if (version === undefined || text === undefined || bodyOf(text) !== body) return false;
-      arrivals.set(app, version.commit);
-      return true;
-    });
-  }
-  return arrivals;
+  return new Map(places.map(([app, path]) => [app, (arrivals.get(path)?.[0] ?? log[0])?.commit ?? ""]));
 }

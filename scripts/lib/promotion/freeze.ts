@@ -9,6 +9,7 @@ import { RefusedError } from "../errors.ts";
 import { exists } from "../file.ts";
 import { parseManifests } from "../manifests/manifest.ts";
 import { build } from "../tree/kustomize.ts";
+import { wildcard } from "../wildcard.ts";
 import { lastTime, parseSchedule, type Schedule } from "./cron.ts";
 
 const names = z.array(z.string()).default([]);
@@ -220,15 +221,6 @@ function concerns(window: SyncWindow, cluster: string, { app, namespace }: Freez
   ];
   const answers = pairs
     .filter(([list]) => list.length > 0)
-    .map(([list, name]) => list.some((pattern) => matches(pattern, name)));
+    .map(([list, name]) => list.some((pattern) => wildcard(pattern, ".*").test(name)));
   return window.andOperator ? answers.length > 0 && answers.every(Boolean) : answers.some(Boolean);
-}
-
-/** `*` is any characters, `?` one. */
-function matches(pattern: string, name: string): boolean {
-  const source = pattern
-    .replaceAll(/[^\w*?]/g, "\\$&")
-    .replaceAll("*", ".*")
-    .replaceAll("?", ".");
-  return new RegExp(`^${source}$`, "s").test(name);
 }

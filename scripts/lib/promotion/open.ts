@@ -1,5 +1,5 @@
 /** Promotions that are open on the forge: which apps' releases they bring, and whether one of these is held. */
-import { messageOf, RefusedError } from "../errors.ts";
+import { MovedError, messageOf, RefusedError } from "../errors.ts";
 import type { Forge, PullRequest } from "../forge/forge.ts";
 import type { Remote } from "../git/remote.ts";
 import { withdraw } from "../pull-request/withdraw.ts";
@@ -81,11 +81,11 @@ export async function closeOvertaken(
   reason: string,
 ): Promise<string> {
   try {
-    const closed = await withdraw(remote, forge, branch, reason);
-    if (closed.kind === "done")
-      return `closed: #${number} carries ${carriedBy(held)}, which is held back: ${url}`;
-    return `note: #${number} stays open, somebody has just pushed to it; run it again`;
+    await withdraw(remote, forge, branch, reason);
+    return `closed: #${number} carries ${carriedBy(held)}, which is held back: ${url}`;
   } catch (error) {
+    if (error instanceof MovedError)
+      return `note: #${number} stays open, somebody has just pushed to it; run it again`;
     if (error instanceof RefusedError) return `note: #${number} stays open: ${messageOf(error)}`;
     throw error;
   }

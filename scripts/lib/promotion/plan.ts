@@ -98,23 +98,20 @@ export async function planPromotion(options: {
   await history.refuseChanged([...new Set(inputs)]);
   for (const { app } of apps) await mustExist(root, `overlays/${to}/${app}/kustomization.yaml`);
   const kustomize = live ? await options.kustomize() : "";
-  const limit = pLimit(PARALLEL);
-  const steps = apps.map((app) =>
-    limit(async () => {
-      const after = live
-        ? await renderRelease({
-            root,
-            app,
-            from,
-            commit: await history.commitOf(renderInputs(app.app, from)),
-            kustomize,
-          })
-        : await mustRead(root, from, app.app);
-      refuseObstacles(obstaclesIn(`overlays/${from}/${app.app}`, parseManifests(after.body)));
-      return step(root, history, to, after);
-    }),
-  );
-  return { from, to, steps: await Promise.all(steps) };
+  const steps = await pLimit(PARALLEL).map(apps, async (app) => {
+    const after = live
+      ? await renderRelease({
+          root,
+          app,
+          from,
+          commit: await history.commitOf(renderInputs(app.app, from)),
+          kustomize,
+        })
+      : await mustRead(root, from, app.app);
+    refuseObstacles(obstaclesIn(`overlays/${from}/${app.app}`, parseManifests(after.body)));
+    return step(root, history, to, after);
+  });
+  return { from, to, steps };
 }
 
 /** Writes what a plan changes; files that stay as they are are not touched. */

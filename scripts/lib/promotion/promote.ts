@@ -1,10 +1,11 @@
 /** A promotion from beginning to end: review, gates, and the pull request that is kept for it. */
 import type { Argocd } from "../argocd/applications.ts";
 import { inert } from "../cli/markdown.ts";
-import { ExternalError, RefusedError } from "../errors.ts";
+import { MovedError, RefusedError } from "../errors.ts";
 import type { Forge, PullRequest } from "../forge/forge.ts";
 import type { Author, FileChange, Remote } from "../git/remote.ts";
-import { type Proposal, type ProposalOutcome, propose } from "../pull-request/propose.ts";
+import { type Proposal, type ProposalOutcome, Proposer } from "../pull-request/propose.ts";
+import { retry } from "../pull-request/retry.ts";
 import { withdraw } from "../pull-request/withdraw.ts";
 import { formatRelease, releaseName } from "../release/release.ts";
 import { closeOvertaken, type OvertakenPromotion } from "./open.ts";
@@ -43,8 +44,8 @@ export type PromoteOutcome =
   | { kind: "nothing"; closed: Pick<PullRequest, "number" | "url"> | undefined }
   | ({ kind: "proposed"; review: Review } & ProposalOutcome);
 
-/** How often the promotion is made anew because the deployed branch has moved meanwhile. */
-const ATTEMPTS = 5;
+/** The promotion is made anew each time, which takes seconds. */
+const PATIENCE = { attempts: 5, longestPauseMs: 1000 };
 /** The label that says that gates were passed. */
 const OVERRIDE = "override";
 
@@ -60,7 +61,9 @@ export async function promote(
   request: PromoteRequest,
 ): Promise<PromoteOutcome> {
   const branch = formatPromotionBranch(request);
-  for (let attempt = 1; attempt <= ATTEMPTS; attempt += 1) {
+  const proposer = new Proposer(remote, forge, { author: request.author, date: request.now });
+  const attempt = async (count: number): Promise<PromoteOutcome> => {
+    if (count > 1) await remote.fetch(PROMOTIONS);
     const review = await reviewPromotion(remote, forge, request);
     await request.onReview(review);
     if (request.dryRun) return { kind: "reviewed" };
@@ -71,12 +74,7 @@ export async function promote(
       if (overtaken.branch !== branch || isStopped)
         request.onClosed(await closeOvertaken(remote, forge, overtaken, overtakenBy(overtaken, review)));
     if (review.steps.length === 0) {
-      const withdrawn = await withdraw(remote, forge, branch, noReasonFor(review));
-      if (withdrawn.kind !== "done") {
-        await remote.fetch(PROMOTIONS);
-        continue;
-      }
-      const closed = withdrawn.result;
+      const closed = await withdraw(remote, forge, branch, noReasonFor(review));
       if (refused === undefined) return { kind: "nothing", closed };
       const pull = closed === undefined ? "" : `; #${closed.number} is closed`;
       throw new RefusedError(`${refused.fact}${pull}`, refused.way);
@@ -85,16 +83,11 @@ export async function promote(
       if (request.ifReady && refused.opensItself) return { kind: "not now", ...refused };
       throw new RefusedError(refused.fact, refused.way);
     }
-    const outcome = await propose(remote, forge, proposalOf(review, branch, forge, request.override), {
-      author: request.author,
-      date: request.now,
-    });
-    if (!(await hasMoved(remote, forge, review))) return { kind: "proposed", review, ...outcome };
-  }
-  throw new ExternalError(
-    `${remote.branch} or ${branch} moved ${ATTEMPTS} times while this promotion was made`,
-    "run it again",
-  );
+    const outcome = await proposer.attempt(proposalOf(review, branch, forge, request.override));
+    await refuseMoved(remote, forge, review);
+    return { kind: "proposed", review, ...outcome };
+  };
+  return retry(`${remote.branch} or ${branch}`, attempt, PATIENCE);
 }
 
 /** Why there is no pull request any more. */
@@ -142,13 +135,14 @@ function proposalOf(review: Review, branch: string, forge: Forge, override: stri
   };
 }
 
-/** Whether the deployed branch has got something since that the promotion was made from. */
-async function hasMoved(remote: Remote, forge: Forge, { from, to, base }: Review): Promise<boolean> {
-  if ((await forge.branchTip(remote.branch)) === base) return false;
+/** @throws MovedError when the deployed branch has got something since that the promotion was made from */
+async function refuseMoved(remote: Remote, forge: Forge, { from, to, base }: Review): Promise<void> {
+  if ((await forge.branchTip(remote.branch)) === base) return;
   await remote.fetch(PROMOTIONS);
   const tip = (await remote.tip(remote.branch)) ?? base;
   const matters = new RegExp(
     `^(apps|base|argocd)/|^overlays/(${from}|${to})/|^overlays/[^/]+/environment\\.yaml$`,
   );
-  return (await remote.changed(base, tip)).some((path) => matters.test(path));
+  const moved = (await remote.changed(base, tip)).find((path) => matters.test(path));
+  if (moved !== undefined) throw new MovedError(remote.branch, `it has another ${moved}`);
 }

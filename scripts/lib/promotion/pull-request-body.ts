@@ -1,7 +1,6 @@
 /** What a promotion writes to be read again: its branch; and the title and body of its pull request. */
 import { createHash } from "node:crypto";
-import { inert, LONGEST_BODY, tableRow } from "../cli/markdown.ts";
-import { RefusedError } from "../errors.ts";
+import { inert, tableRow } from "../cli/markdown.ts";
 import type { Forge } from "../forge/forge.ts";
 import { describeChanges } from "../manifests/change-report.ts";
 import { imageCommit, type Release, releaseName } from "../release/release.ts";
@@ -53,65 +52,40 @@ export function promotionTitle({ from, to, steps }: Pick<Review, "from" | "to" |
 }
 
 /**
- * The body of the pull request, in Markdown. The same promotion gives the same text, whenever it is written.
+ * The body of the pull request, in Markdown; the longest parts stand at its end. The same promotion gives the same text, whenever
+ * it is written.
  * @param override why closed gates were passed, if they were
- * @throws RefusedError when even the table is too long for a forge
  */
 export function promotionBody(
   review: Review,
   address: Forge["address"],
   override: string | undefined,
 ): string {
-  // What a reader misses least goes first when it gets too long.
-  for (const detail of DETAILS) {
-    const body = sections(review, address, override, detail)
-      .filter((section) => section !== "")
-      .join("\n\n");
-    if (body.length <= LONGEST_BODY) return `${body}\n`;
-  }
-  throw new RefusedError(
-    `a promotion of ${review.steps.length} apps is too long for the text of a pull request`,
-    "promote some of them by name first",
-  );
-}
-
-/** With `bare` the table has no links, and lists are cut. */
-const DETAILS = ["full", "few", "none", "bare"] as const;
-type Detail = (typeof DETAILS)[number];
-/** How many entries a list may have that is cut. */
-const SHORT_LIST = 20;
-
-function sections(
-  review: Review,
-  address: Forge["address"],
-  override: string | undefined,
-  detail: Detail,
-): string[] {
-  const { from, to, target, steps } = review;
+  const { from, to, target, steps, refusals, warnings, heldBack } = review;
   const names = steps.map(({ app }) => app);
-  const list = (lines: readonly string[]) => bullets(detail === "bare" ? cut(lines) : lines);
   const sync = target.syncsItself
     ? `Argo CD syncs ${to} by itself.`
     : `${to} waits for a human: \`npm run sync ${to} ${few(names)}\``;
-  return [
+  const sections = [
     `Carries ${steps.length === 1 ? "a release" : `${steps.length} releases`} from ${from} to ${to}.`,
-    table(review, address, detail),
     override === undefined
       ? ""
-      : `## Overridden\n\n${quote(override)}\n\n${list(review.refusals.map(({ fact }) => inert(fact)))}`,
-    review.warnings.length === 0 ? "" : `## Mind\n\n${list(review.warnings.map(inert))}`,
-    review.heldBack.length === 0
+      : `## Overridden\n\n${quote(override)}\n\n${bullets(refusals.map(({ fact }) => inert(fact)))}`,
+    table(review, address),
+    warnings.length === 0 ? "" : `## Mind\n\n${bullets(warnings.map(inert))}`,
+    heldBack.length === 0
       ? ""
-      : `## Held back\n\n${list(review.heldBack.map(({ app, hold }) => `${app}: ${inert(`${hold.reason} (${hold.by})`)}; \`npm run unhold ${to} ${app}\` lifts it`))}`,
-    `## What changes in ${to}, once rendered\n\n${changes(review, detail)}`,
-    commits(steps, detail),
-    `## Evidence\n\n${evidence(review, detail)}`,
+      : `## Held back\n\n${bullets(heldBack.map(({ app, hold }) => `${app}: ${inert(`${hold.reason} (${hold.by})`)}; \`npm run unhold ${to} ${app}\` lifts it`))}`,
+    `## Evidence\n\n${evidence(review)}`,
     `## After the merge\n\n${sync}\n\nBack: \`npm run rollback ${to} <app>\`${steps.length === 1 ? `, here \`npm run rollback ${to} ${names[0]}\`` : ""}.`,
+    `## What changes in ${to}, once rendered\n\n${changes(review)}`,
+    commits(steps),
   ];
+  return `${sections.filter((section) => section !== "").join("\n\n")}\n`;
 }
 
-function table({ steps, to }: Review, { web }: Forge["address"], detail: Detail): string {
-  const link = (text: string, url: string) => (detail === "bare" ? text : `[${text}](${web}/${url})`);
+function table({ steps, to }: Review, { web }: Forge["address"]): string {
+  const link = (text: string, url: string) => `[${text}](${web}/${url})`;
   const rows = steps.map((step) =>
     tableRow([
       step.app,
@@ -141,29 +115,24 @@ function comparison({ source, before, after, commits: found }: ReviewedStep, lin
   return link(count, `${source}/compare/${old}...${tag}`);
 }
 
-function changes({ steps, from, to }: Review, detail: Detail): string {
-  if (detail === "bare") {
-    const objects = steps.reduce((sum, { difference }) => sum + difference.length, 0);
-    return `${objects} objects; \`npm run promote -- --dry-run ${from} ${to}\` prints them.`;
-  }
-  const described = steps.map(({ app, difference }) => {
-    if (difference.length === 0) return `- ${app}: nothing but the release's head`;
-    if (detail === "none") return `- ${app}: ${difference.length} objects`;
-    return `### ${app}\n\n${describeChanges(difference, "markdown")}`;
-  });
-  return described.join(detail === "none" ? "\n" : "\n\n");
+function changes({ steps }: Review): string {
+  const described = steps.map(({ app, difference }) =>
+    difference.length === 0
+      ? `- ${app}: nothing but the release's head`
+      : `### ${app}\n\n${describeChanges(difference, "markdown")}`,
+  );
+  return described.join("\n\n");
 }
 
 /** How many commits of one app are listed. */
-const LISTED: Record<Detail, number> = { full: 50, few: 5, none: 0, bare: 0 };
+const LISTED = 50;
 
-function commits(steps: readonly ReviewedStep[], detail: Detail): string {
+function commits(steps: readonly ReviewedStep[]): string {
   const listed = steps.flatMap(({ app, source, commits: found }) => {
     if (found === undefined) return [];
-    if (detail === "bare") return [];
     if (found.kind === "unreadable")
       return [`### ${app}\n\n${source} cannot be read: ${inert(found.reason)}`];
-    const shown = found.commits.slice(0, LISTED[detail]);
+    const shown = found.commits.slice(0, LISTED);
     const lines = shown.map(({ sha, subject }) => `\`${sha.slice(0, 7)}\` ${inert(subject)}`);
     const more = found.total - shown.length;
     if (more > 0) lines.push(`… and ${more} more that are not listed here`);
@@ -172,8 +141,7 @@ function commits(steps: readonly ReviewedStep[], detail: Detail): string {
   return listed.length === 0 ? "" : `## Commits\n\n${listed.join("\n\n")}`;
 }
 
-function evidence({ steps, from }: Review, detail: Detail): string {
-  if (detail === "none" || detail === "bare") return `${steps.length} apps; \`npm run promote\` prints it.`;
+function evidence({ steps, from }: Review): string {
   return bullets(
     steps.map(({ app, evidence: verdict }) => {
       if (verdict === undefined) return `${app}: the same content, nothing to prove`;
@@ -182,11 +150,6 @@ function evidence({ steps, from }: Review, detail: Detail): string {
       return `${app}: healthy in ${from} (${clusters}) since ${verdict.since.toISOString()}`;
     }),
   );
-}
-
-function cut(lines: readonly string[]): readonly string[] {
-  const more = lines.length - SHORT_LIST;
-  return more > 0 ? [...lines.slice(0, SHORT_LIST), `… and ${more} more`] : lines;
 }
 
 function few(names: readonly string[]): string {

@@ -57,10 +57,8 @@ export async function missingInTarget(options: {
     return environment === to && !changing.has(app);
   });
   const program = await kustomize();
-  const limit = pLimit(PARALLEL);
-  const renderings = await Promise.all(
-    others.map((overlay) => limit(async () => parseManifests(await build(program, join(root, overlay))))),
-  );
+  const render = async (overlay: string) => parseManifests(await build(program, join(root, overlay)));
+  const renderings = await pLimit(PARALLEL).map(others, render);
   const everything = [...apps.map(({ after }) => after), ...renderings].flat();
   const isSealing = everything.some(({ kind }) => kind === "SopsSecret");
   const offered = [...own, ...renderings.flatMap((manifests) => offers(manifests, manifests))];

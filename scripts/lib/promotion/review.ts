@@ -126,7 +126,6 @@ async function reviewTree(
   const held = findHeld(inForce, releases, now);
   const going = changed.filter(({ app }) => !held.some((entry) => entry.app === app));
   const program = going.length === 0 ? "" : await kustomize();
-  const call = pLimit(PARALLEL_CALLS);
   const [renderings, evidence, commits, apart, windows, overtaken] = await Promise.all([
     renderAll(request, { ...plan, steps: going }, program),
     collectEvidence(remote, reportSource, {
@@ -136,7 +135,7 @@ async function reviewTree(
       kustomize: program,
       now,
     }),
-    Promise.all(going.map((step) => call(async () => commitsOf(forge, catalogue.get(step.app), step)))),
+    pLimit(PARALLEL_CALLS).map(going, async (step) => commitsOf(forge, catalogue.get(step.app), step)),
     neverTogether(remote, { base, source, to, steps: going }),
     going.length === 0 ? new Map<string, SyncWindow[]>() : readSyncWindows(program, tree, to),
     overtakenPromotions(remote, forge, to, inForce, now),

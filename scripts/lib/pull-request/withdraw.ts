@@ -1,15 +1,14 @@
 /** Taking a proposal back that there is no reason for any more. */
 
-import { afterWriting } from "../errors.ts";
+import { afterWriting, MovedError } from "../errors.ts";
 import type { Forge, PullRequest } from "../forge/forge.ts";
 import type { Remote } from "../git/remote.ts";
 import { refuseForeign } from "./branch.ts";
-import type { Try } from "./retry.ts";
 
 /**
  * Deletes the branch of a proposal and closes its pull request, with a comment that says why.
- * @returns the pull request that was open; `moved` when somebody has just pushed to the branch, and so has a reason for it: then
- * nothing has been done
+ * @returns the pull request that was open
+ * @throws MovedError when somebody has just pushed to the branch, and so has a reason for it: then nothing has been done
  * @throws RefusedError when the branch holds somebody else's commits
  */
 export async function withdraw(
@@ -17,22 +16,21 @@ export async function withdraw(
   forge: Forge,
   branch: string,
   reason: string,
-): Promise<Try<PullRequest | undefined>> {
+): Promise<PullRequest | undefined> {
   const tip = await remote.tip(branch);
   if (tip !== undefined) await refuseForeign(remote, branch);
   // Before the branch is gone: forges close its pull request with it.
   const [open] = await forge.openPullRequests({ head: branch, base: remote.branch });
-  const deleted = tip === undefined ? undefined : await remote.deleteBranch(branch, tip);
-  if (deleted?.kind === "moved") return deleted;
-  if (open === undefined) return { kind: "done", result: undefined };
+  if (tip !== undefined) await remote.deleteBranch(branch, tip);
+  if (open === undefined) return undefined;
   try {
     await forge.closePullRequest(open.number);
     // Last: where it is closed, a run that goes on after one that was broken off does not write it a second time.
     await forge.comment(open.number, reason);
   } catch (error) {
-    throw deleted === undefined ? error : afterWriting(error, `${branch} is deleted`);
+    throw tip === undefined ? error : afterWriting(error, `${branch} is deleted`);
   }
-  return { kind: "done", result: open };
+  return open;
 }
 
 /**
@@ -40,13 +38,12 @@ export async function withdraw(
  * @returns the pull request that was open
  */
 export async function withdrawOrLeave(
-  remote: Remote,
-  forge: Forge,
-  branch: string,
-  reason: string,
+  ...args: Parameters<typeof withdraw>
 ): Promise<PullRequest | undefined> {
-  const withdrawn = await withdraw(remote, forge, branch, reason);
-  return withdrawn.kind === "moved" ? undefined : withdrawn.result;
+  return withdraw(...args).catch((error: unknown) => {
+    if (error instanceof MovedError) return undefined;
+    throw error;
+  });
 }
 
 /** What has become of a proposal that was taken back, for the terminal: a line, or nothing where none was open. */

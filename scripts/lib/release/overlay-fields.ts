@@ -4,6 +4,7 @@ import { z } from "zod";
 import { readDocument } from "../document.ts";
 import { readIfThere } from "../file.ts";
 import { type Manifest, typeOf } from "../manifests/manifest.ts";
+import { wildcard } from "../wildcard.ts";
 
 const Fields = z.strictObject({
   kinds: z.array(z.string()).min(1),
@@ -76,7 +77,8 @@ function takeOver(wanted: unknown, rendered: unknown, [step = "", ...rest]: stri
   if (!isNode(wanted) || !isNode(rendered) || Array.isArray(wanted) !== Array.isArray(rendered)) return;
   if (Array.isArray(wanted) && Array.isArray(rendered) && wanted.length !== rendered.length) return;
   for (const key of Object.keys(rendered)) {
-    if (!matches(step, key)) continue;
+    // A star is never a slash: what a key's prefix says belongs to it.
+    if (!wildcard(step, "[^/]*").test(key)) continue;
     const now = rendered[key];
     if (rest.length === 0) {
       if (!isNode(now)) wanted[key] = merge(wanted[key], now);
@@ -92,17 +94,4 @@ function takeOver(wanted: unknown, rendered: unknown, [step = "", ...rest]: stri
 
 function isNode(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null;
-}
-
-/** A star is never a slash: what a key's prefix says belongs to it. */
-function matches(step: string, key: string): boolean {
-  const [start = "", end] = step.split("*");
-  if (end === undefined) return step === key;
-  const middle = key.slice(start.length, key.length - end.length);
-  return (
-    key.length >= start.length + end.length &&
-    key.startsWith(start) &&
-    key.endsWith(end) &&
-    !middle.includes("/")
-  );
 }

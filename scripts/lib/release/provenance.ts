@@ -4,6 +4,7 @@
  */
 import pLimit from "p-limit";
 import { CommandError, messageOf, RefusedError, UsageError } from "../errors.ts";
+import { findingOf } from "../finding.ts";
 import { headCommit } from "../git/checkout.ts";
 import { GitSetupError } from "../git/failure.ts";
 import { GitHistory } from "../git/history.ts";
@@ -11,6 +12,7 @@ import { blobId, type Entry } from "../git/objects.ts";
 import { type App, readCatalogue } from "../tree/catalogue.ts";
 import { type Environment, readEnvironments } from "../tree/environment.ts";
 import { deriveRelease, parseRelease, releasePath } from "./release.ts";
+import { type Arrival, readArrivals } from "./release-history.ts";
 
 export interface Difference {
   path: string;
@@ -105,14 +107,10 @@ export async function checkProvenance(
   const environments = await environmentsAt(git, head);
   const deployed = head === history ? environments : await environmentsAt(git, history);
   const stoodAt = await git.stoodAt(history);
-  const limit = pLimit(PARALLEL);
-  const checks = scope.paths.map((path) =>
-    limit(async () => ({
-      path,
-      origin: await originOf({ git, scope, path, apps, environments, deployed, stoodAt, kustomize }),
-    })),
-  );
-  return Promise.all(checks);
+  return pLimit(PARALLEL).map(scope.paths, async (path) => ({
+    path,
+    origin: await originOf({ git, scope, path, apps, environments, deployed, stoodAt, kustomize }),
+  }));
 }
 
 /**
@@ -161,7 +159,7 @@ async function originOf(check: Check): Promise<Origin> {
   if (from === undefined) return fault(`${to} builds the live base and has no releases`);
 
   if (scope.mayRestore) {
-    const own = (await versions(git, scope.history, path)).find(({ blob }) => blob === file.blob);
+    const own = (await readArrivals(git, path, scope.history)).find(({ blob }) => blob === file.blob);
     if (own !== undefined) return { kind: "restored", from: to, commit: own.commit };
   }
   const isFirst = find(from)?.promotesFrom === undefined;
@@ -205,7 +203,7 @@ async function rendered(
 
 /** Whether a release is, byte for byte, one that the environment before had. */
 async function copied({ git, scope, path }: Check, app: string, from: string, file: Entry): Promise<Origin> {
-  const source = await versions(git, scope.history, releasePath(from, app));
+  const source = await readArrivals(git, releasePath(from, app), scope.history);
   const same = source.find(({ blob }) => blob === file.blob);
   if (same !== undefined) return { kind: "copied", from, commit: same.commit };
   const text = await git.git(["cat-file", "blob", file.blob]);
@@ -221,12 +219,12 @@ async function copied({ git, scope, path }: Check, app: string, from: string, fi
 /** The version to compare a stranger with: one that names the same commit and image, else the newest. */
 async function nearestOf(
   git: GitHistory,
-  source: readonly Version[],
+  source: readonly Arrival[],
   text: string,
 ): Promise<{ commit: string; text: string } | undefined> {
   const head = (content: string) => content.split("\n").slice(0, 5).join("\n");
-  const texts = await git.texts(source.map(({ blob }) => blob));
-  const candidates = source.flatMap(({ commit, blob }) => {
+  const texts = await git.texts(source.flatMap(({ blob }) => blob ?? []));
+  const candidates = source.flatMap(({ commit, blob = "" }) => {
     const found = texts.get(blob);
     return found === undefined ? [] : [{ commit, text: found }];
   });
@@ -256,24 +254,11 @@ function damage(path: string, text: string): Difference {
   try {
     parseRelease(text, path);
   } catch (error) {
-    const [, line = "1", what = messageOf(error)] = /:(\d+): (.*)$/.exec(messageOf(error)) ?? [];
-    return { path, line: Number(line), what };
+    if (!(error instanceof RefusedError)) throw error;
+    const { line, what } = findingOf(error, path);
+    return { path, line, what };
   }
   return { path, line: 1, what: "its head names no commit" };
-}
-
-interface Version {
-  /** The commit of the first-parent history that brought it: a merge, for a merged pull request. */
-  commit: string;
-  blob: string;
-}
-
-/** Every content that a path has had on a branch, the newest first. */
-async function versions(git: GitHistory, history: string, path: string): Promise<Version[]> {
-  const log = await git.changes([path], { from: history });
-  return log.flatMap(({ commit, files }) =>
-    files.flatMap(({ after }) => (after === undefined ? [] : [{ commit, blob: after }])),
-  );
 }
 
 /**

@@ -1,6 +1,6 @@
 /** What a rollback, and the lifting of its hold, say: on the terminal and in their pull requests. */
 
-import { inert, LONGEST_BODY, tableRow } from "../cli/markdown.ts";
+import { inert, tableRow } from "../cli/markdown.ts";
 import { table } from "../cli/table.ts";
 import { inWords, moment } from "../duration.ts";
 import { describeChanges } from "../manifests/change-report.ts";
@@ -18,23 +18,20 @@ import type { ListedVersion, Place, RollbackPlan, UnholdPlan } from "./rollback.
 export function rollbackProposal(plan: RollbackPlan, web: string): Proposal {
   const { place, branch, to, changes } = plan;
   const { environment, app } = namesOf(place);
-  const full = rollbackBody(plan, web, describeChanges(plan.difference, "markdown"));
-  const body =
-    full.length <= LONGEST_BODY ? full : rollbackBody(plan, web, `${plan.difference.length} objects.`);
   return {
     branch,
     base: place.base,
     changes,
     title: `${environment}: ${app} back to ${releaseName(to.content)}`,
-    body,
+    body: rollbackBody(plan, web),
     trailers: [`Rollback: ${environment} ${app} ${to.commit}`],
     labels: ["rollback", `env/${environment}`],
     reviewers: place.app.owners,
   };
 }
 
-function rollbackBody(plan: RollbackPlan, web: string, difference: string): string {
-  const { place, from, to, reason, hold, carried, overtaken, notes } = plan;
+function rollbackBody(plan: RollbackPlan, web: string): string {
+  const { place, from, to, reason, hold, carried, overtaken, notes, difference } = plan;
   const { environment, app } = namesOf(place);
   const compared = comparison(plan, web);
   const rows = [from, to].map((version, index) => {
@@ -46,9 +43,9 @@ function rollbackBody(plan: RollbackPlan, web: string, difference: string): stri
     [`| | release | in ${environment} since | commit | by |`, "|---|---|---|---|---|", ...rows].join("\n"),
     `Why: ${inert(reason)}`,
     compared === undefined ? "" : `What this takes back: ${compared}`,
-    plan.difference.length === 0 ? "" : `## What changes\n\n${difference}`,
     `## Hold\n\n${[...holdLines(plan), ...notes.map(inert)].map((line) => `- ${line}`).join("\n")}`,
     `## After the merge\n\n${nextStep(place, "markdown")}`,
+    difference.length === 0 ? "" : `## What changes\n\n${describeChanges(difference, "markdown")}`,
   ];
   return `${parts.filter((part) => part !== "").join("\n\n")}\n`;
 

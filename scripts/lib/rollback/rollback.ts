@@ -18,22 +18,11 @@ import {
   isInForce,
   parseHolds,
 } from "../release/hold.ts";
-import { imageCommit, type Release, releaseAt } from "../release/release.ts";
-import {
-  counts,
-  findVersion,
-  type GoodVersion,
-  isSame,
-  type Kept,
-  keptImage,
-  keptRelease,
-  parseTarget,
-  take,
-  type Version,
-  versions,
-} from "../release/release-history.ts";
+import { formatRelease, imageCommit, type Release, releaseAt } from "../release/release.ts";
+import { type GoodVersion, isSame, readVersions, type Version } from "../release/release-history.ts";
 import { type App, findApp, readCatalogue } from "../tree/catalogue.ts";
 import { type Environment, findEnvironment, readEnvironments } from "../tree/environment.ts";
+import { counts, findVersion, keptImage, keptRelease, parseTarget, type Restorable } from "./target.ts";
 
 export interface RollbackRequest extends HoldPlace {
   /** A number, a date, a commit or an image; one back by default. */
@@ -153,7 +142,10 @@ export async function planRollback(
     carried,
     lifted,
     overtaken,
-    changes: [{ path: kept.path, file: to.file }, ...changeOfHolds(request, held, { to, added })],
+    changes: [
+      { path: kept.path, file: { mode: "100644", text: formatRelease(to.content) } },
+      ...changeOfHolds(request, held, { to, added }),
+    ],
     notes: [
       ...(request.hold && from.kind === "bad"
         ? [`what ${request.environment} has now cannot be named in a hold: ${from.fault}`]
@@ -187,11 +179,11 @@ export async function listVersions(
 
 async function list<T>(
   remote: Remote,
-  kept: Kept<T>,
+  kept: Restorable<T>,
   limit: number,
   stateOf: (content: T) => string | undefined,
 ): Promise<ListedVersion[]> {
-  const newest = await take(versions(remote, kept), limit);
+  const newest = (await readVersions(remote, kept)).slice(0, limit);
   let back = 0;
   return newest.map((version) => {
     const { commit, date, author } = version;
@@ -349,7 +341,7 @@ async function openRollback(
 /** Counted back from another release, the same words would go forward: to the very release that was to be taken out. */
 async function refuseLostRace(
   remote: Remote,
-  kept: Kept<Release>,
+  kept: Restorable<Release>,
   { number, tip, left }: OpenRollback,
   { base }: Place,
 ): Promise<void> {

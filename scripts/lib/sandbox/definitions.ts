@@ -7,9 +7,23 @@ import { z } from "zod";
 import { RefusedError } from "../errors.ts";
 import { resolveAssets } from "../tools/resolve.ts";
 
+/** A CustomResourceDefinition. */
+export type Definition = z.infer<typeof Definition>;
 const Definition = z.looseObject({
   kind: z.literal("CustomResourceDefinition"),
   metadata: z.looseObject({ name: z.string() }),
+  spec: z.looseObject({
+    group: z.string(),
+    names: z.looseObject({ kind: z.string(), plural: z.string() }),
+    versions: z.array(
+      z.looseObject({
+        name: z.string(),
+        served: z.boolean(),
+        storage: z.boolean(),
+        schema: z.looseObject({ openAPIV3Schema: z.unknown() }),
+      }),
+    ),
+  }),
 });
 
 /** The tool whose files have the kinds that prometheus-operator serves. */
@@ -31,7 +45,7 @@ export async function readDefinitions(
   root: string,
   vendors: string | undefined,
   operator?: string,
-): Promise<object[]> {
+): Promise<Definition[]> {
   const own = await definitionsIn(join(root, "sandbox/crds"));
   const monitoring = operator === undefined ? [] : await definitionsIn(operator);
   const others = vendors === undefined ? [] : await definitionsIn(vendors);
@@ -45,7 +59,7 @@ export async function readDefinitions(
   ];
 }
 
-async function definitionsIn(directory: string): Promise<z.infer<typeof Definition>[]> {
+async function definitionsIn(directory: string): Promise<Definition[]> {
   const files = (await glob("**/*.yaml", { cwd: directory, absolute: true })).toSorted();
   const found = await Promise.all(
     files.map(async (file) =>

@@ -10,7 +10,7 @@ import { imageCommit, liveImage, parseRelease, releaseName, releasePath } from "
 import { type App, findApps, readCatalogue } from "../tree/catalogue.ts";
 import { readEnvironments } from "../tree/environment.ts";
 import { allOverlays } from "../tree/overlays.ts";
-import { type Arrival, type Arrivals, readArrivals, releasesBehind } from "./behind.ts";
+import { type Deployed, lastRollback, type Releases, readDeployed, releasesBehind } from "./behind.ts";
 import type { ChangeKind, OpenChange } from "./changes.ts";
 
 /** One app in one environment, on one cluster where Argo CD was asked: what `npm run status -- --json` prints. */
@@ -91,37 +91,34 @@ export async function readStatus(query: {
   return git.withTree(commit, ["apps", "overlays"], async (tree) => {
     const apps = findApps(await readCatalogue(tree), query.apps);
     const environments = (await readEnvironments(tree)).map(({ name }) => name);
-    const arrivals = await readArrivals(git, commit, environments[0] ?? "");
     const holds = (await readHolds(tree)).filter((hold) => isInForce(hold, now));
     const overlays = new Set(await allOverlays(tree));
-    const lines = await Promise.all(
-      apps.map(async (app) => {
-        const has = environments.filter((env) => overlays.has(`overlays/${env}/${app.app}`));
-        return Promise.all(
-          has.map(
-            async (env): Promise<Found> => ({
-              app,
-              env,
-              ...(await releaseIn(tree, app, env, environments[0])),
-            }),
-          ),
-        );
-      }),
+    const cells = apps.flatMap((app) => environments.map((env) => ({ app, env })));
+    const found = await Promise.all(
+      cells
+        .filter(({ app, env }) => overlays.has(`overlays/${env}/${app.app}`))
+        .map(async (cell) => ({
+          ...cell,
+          ...(await releaseIn(tree, cell.app, cell.env, environments[0])),
+        })),
     );
-    const rows = lines.flatMap((line) =>
-      line.map((found) =>
-        rowOf(found, {
-          arrivals,
+    const places = found.map(({ app, env }) => ({ environment: env, app: app.app }));
+    const deployed = await readDeployed(git, commit, environments[0] ?? "", places);
+    const rows = await Promise.all(
+      found.map(async (cell) =>
+        rowOf(cell, {
+          git,
+          deployed,
           environments,
-          holds: holds.filter((hold) => hold.environment === found.env && hold.app === found.app.app),
+          holds: holds.filter((hold) => hold.environment === cell.env && hold.app === cell.app.app),
           changes: changes?.filter(
-            ({ env, apps: changed }) => env === found.env && changed.includes(found.app.app),
+            ({ env, apps: changed }) => env === cell.env && changed.includes(cell.app.app),
           ),
         }),
       ),
     );
     const notes =
-      query.sources === undefined ? [] : await countCommits(rows, lines.flat(), environments, query.sources);
+      query.sources === undefined ? [] : await countCommits(rows, found, environments, query.sources);
     return { environments, rows, notes };
   });
 }
@@ -153,22 +150,23 @@ async function releaseIn(
   return { image, file, isEmpty: false };
 }
 
-function rowOf(
+async function rowOf(
   found: Found,
   around: {
-    arrivals: Arrivals;
+    git: GitHistory;
+    deployed: Deployed;
     environments: readonly string[];
     holds: readonly Hold[];
     changes: readonly OpenChange[] | undefined;
   },
-): StatusRow {
+): Promise<StatusRow> {
   const { app, env, image, file, isEmpty } = found;
-  const { arrivals, environments, holds, changes } = around;
+  const { git, deployed, environments, holds, changes } = around;
   const [first = ""] = environments;
-  const own = isEmpty ? [] : arrivals.of(env, app.app);
+  const own = isEmpty ? [] : deployed.releases(env, app.app);
   const lower = environments[environments.indexOf(env) - 1];
-  const base = baseOf(arrivals.of(first, app.app), file, arrivals);
-  const rollback = own.find(({ isRollback }) => isRollback);
+  const base = baseOf(deployed.releases(first, app.app), file, deployed);
+  const rollback = await lastRollback(git, { environment: env, app: app.app }, own);
   return {
     app: app.app,
     env,
@@ -179,14 +177,12 @@ function rowOf(
         : releaseName({ image, commit: base ?? "" }),
     image: image ?? null,
     commit: own[0]?.commit ?? null,
-    since: own[0]?.at.toISOString() ?? null,
+    since: own[0]?.date.toISOString() ?? null,
     behind:
       lower === undefined || file === undefined
         ? null
-        : (releasesBehind(
-            { arrivals: arrivals.of(lower, app.app), isLive: lower === first },
-            { digest: file.digest, position: arrivals.positionOf(file.commit) },
-          ) ?? null),
+        : (releasesBehind(deployed.releases(lower, app.app), lower === first ? (base ?? "") : file.digest) ??
+          null),
     commitsBehind: null,
     sync: null,
     health: null,
@@ -203,7 +199,8 @@ function rowOf(
       until: until?.toISOString() ?? null,
     })),
     alerts: null,
-    lastRollback: rollback === undefined ? null : { commit: rollback.commit, at: rollback.at.toISOString() },
+    lastRollback:
+      rollback === undefined ? null : { commit: rollback.commit, at: rollback.date.toISOString() },
   };
 }
 
@@ -211,11 +208,11 @@ function rowOf(
  * The commit that changed the base last: the same release has the same one everywhere, which is not so for the commit that it
  * was rendered from.
  */
-function baseOf(live: readonly Arrival[], file: Found["file"], arrivals: Arrivals): string | undefined {
+function baseOf(live: Releases, file: Found["file"], deployed: Deployed): string | undefined {
   if (file === undefined) return live[0]?.commit;
-  const position = arrivals.positionOf(file.commit);
+  const position = deployed.positionOf(file.commit);
   if (position === undefined) return file.commit;
-  return live.find((arrival) => arrival.position >= position)?.commit ?? file.commit;
+  return live.find(({ commit }) => (deployed.positionOf(commit) ?? 0) >= position)?.commit ?? file.commit;
 }
 
 /** @returns why some are not counted */

@@ -1,30 +1,12 @@
-/**
- * The tool cache: directories that appear whole or not at all, each with a receipt of what it must contain.
- * Layout: `<cache>/<tool>/<version>-<key>/{receipt.json,…files}`.
- */
-import { createHash } from "node:crypto";
-import { constants, createReadStream, existsSync, readFileSync, statSync } from "node:fs";
-import { chmod, mkdir, mkdtemp, rename, rm, stat, writeFile } from "node:fs/promises";
+/** The tool cache: directories that are made elsewhere and renamed into place. Layout: `<cache>/<tool>/<version>-<key>/…files`. */
+import { mkdir, mkdtemp, rename, rm } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, isAbsolute, join, resolve } from "node:path";
-import { pipeline } from "node:stream/promises";
-import { glob } from "tinyglobby";
-import { z } from "zod";
 import { codeOf, messageOf, RefusedError } from "../errors.ts";
 import { tryLock } from "../lock.ts";
 import { ownName } from "../owner.ts";
 import { removeLeftovers } from "../temporary.ts";
 import { waitFor } from "../wait.ts";
-
-const RECEIPT = "receipt.json";
-const receiptSchema = z.object({
-  seconds: z.number(),
-  files: z.record(
-    z.string(),
-    z.object({ size: z.number(), mtimeMs: z.number(), sha256: z.string(), executable: z.boolean() }),
-  ),
-});
-type Receipt = z.infer<typeof receiptSchema>;
 
 /**
  * Where the cache is: `TOOLS_CACHE` (relative to `root`), else below `XDG_CACHE_HOME`, else below `~/.cache`.
@@ -38,49 +20,14 @@ export function cacheDir(env: NodeJS.ProcessEnv, root: string): string {
 }
 
 /**
- * Whether an entry holds exactly what was put there. Size and time of each file are compared; only where the time differs
- * (the cache was copied or restored, or the file was touched) are the bytes hashed, and the receipt is brought up to date.
- */
-export async function isIntact(entry: string): Promise<boolean> {
-  const receipt = readReceipt(entry);
-  if (receipt === undefined) return false;
-  let touched = false;
-  for (const [file, expected] of Object.entries(receipt.files)) {
-    const found = statSync(join(entry, file), { throwIfNoEntry: false });
-    if (found === undefined || !found.isFile() || found.size !== expected.size) return false;
-    if (expected.executable && (found.mode & constants.S_IXUSR) === 0) return false;
-    if (found.mtimeMs === expected.mtimeMs) continue;
-    if ((await sha256(join(entry, file))) !== expected.sha256) return false;
-    expected.mtimeMs = found.mtimeMs;
-    touched = true;
-  }
-  // A read-only cache is as good; it is hashed again the next time.
-  if (touched) await writeReceipt(entry, receipt).catch(() => undefined);
-  return true;
-}
-
-/** How long it took to make an entry, in seconds. */
-export function secondsToMake(entry: string): number {
-  return readReceipt(entry)?.seconds ?? 0;
-}
-
-/**
- * Moves a finished directory into its place in the cache, with its receipt; what stood there before is replaced.
+ * Moves a finished directory into its place in the cache: an entry is there whole or not at all. Its name has the key of all
+ * that it is made from. One that somebody has damaged is replaced.
  * @param made a directory below the cache, which no longer exists afterwards
- * @param seconds how long it took to make
  */
-export async function commitEntry(made: string, entry: string, seconds: number): Promise<void> {
-  const files: Receipt["files"] = {};
-  for (const file of await glob("**", { cwd: made, dot: true })) {
-    const { size, mtimeMs, mode } = await stat(join(made, file));
-    const executable = (mode & constants.S_IXUSR) !== 0;
-    files[file] = { size, mtimeMs, sha256: await sha256(join(made, file)), executable };
-  }
-  await writeReceipt(made, { seconds, files });
+export async function commitEntry(made: string, entry: string): Promise<void> {
   await mkdir(dirname(entry), { recursive: true });
-  if (existsSync(entry)) await rename(entry, `${made}.replaced`);
+  await rm(entry, { recursive: true, force: true });
   await rename(made, entry);
-  await rm(`${made}.replaced`, { recursive: true, force: true });
 }
 
 /**
@@ -92,12 +39,12 @@ export async function commitEntry(made: string, entry: string, seconds: number):
 export async function withLock<T>(
   cache: string,
   name: string,
-  { onWait, signal }: { onWait: () => void; signal?: AbortSignal | undefined },
+  onWait: () => void,
   action: (scratch: string) => Promise<T>,
 ): Promise<T> {
   const work = join(cache, ".work", name);
   let scratch: string | undefined;
-  const release = await acquire(cache, work, onWait, signal);
+  const release = await acquire(cache, work, onWait);
   try {
     await removeLeftovers(work, "");
     scratch = await mkdtemp(join(work, `${ownName()}-`));
@@ -110,14 +57,8 @@ export async function withLock<T>(
   }
 }
 
-async function acquire(
-  cache: string,
-  work: string,
-  onWait: () => void,
-  signal: AbortSignal | undefined,
-): Promise<() => Promise<void>> {
+async function acquire(cache: string, work: string, onWait: () => void): Promise<() => Promise<void>> {
   const look = async () => {
-    signal?.throwIfAborted();
     try {
       await mkdir(work, { recursive: true });
       return await tryLock(`${work}.lock`);
@@ -148,26 +89,4 @@ function cacheError(error: unknown, cache: string): RefusedError | undefined {
     "put that right, or set TOOLS_CACHE to another directory",
     { cause: error },
   );
-}
-
-function readReceipt(entry: string): Receipt | undefined {
-  try {
-    return receiptSchema.parse(JSON.parse(readFileSync(join(entry, RECEIPT), "utf8")));
-  } catch {
-    // Missing, half-written or of another shape: all mean that the entry has to be made again.
-    return undefined;
-  }
-}
-
-async function writeReceipt(entry: string, receipt: Receipt): Promise<void> {
-  const temporary = join(entry, `.${RECEIPT}.${process.pid}`);
-  await writeFile(temporary, `${JSON.stringify(receipt, undefined, 1)}\n`);
-  await chmod(temporary, 0o644);
-  await rename(temporary, join(entry, RECEIPT));
-}
-
-async function sha256(file: string): Promise<string> {
-  const hash = createHash("sha256");
-  await pipeline(createReadStream(file), hash);
-  return hash.digest("hex");
 }

@@ -1,11 +1,10 @@
 /** The Go command: building tools and finding modules, with its failures put into one line. */
-import { spawn } from "node:child_process";
 import { accessSync, constants, realpathSync, statSync } from "node:fs";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { delimiter, join } from "node:path";
-import { createInterface } from "node:readline";
 import { ExternalError, RefusedError } from "../errors.ts";
 import { tryRun } from "../exec.ts";
+import { startShown } from "../shown-program.ts";
 import { copyMatching } from "./copy.ts";
 import type { PinnedTool } from "./pin.ts";
 
@@ -27,7 +26,8 @@ export function onPath(name: string, env: NodeJS.ProcessEnv): string[] {
   return [...found.values()];
 }
 
-function isExecutable(file: string): boolean {
+/** Whether a path is a program. */
+export function isExecutable(file: string): boolean {
   try {
     accessSync(file, constants.X_OK);
     return statSync(file).isFile();
@@ -93,7 +93,6 @@ export async function buildTools(
   tools: readonly PinnedTool[],
   scratch: string,
   onStep: (text: string) => void,
-  signal?: AbortSignal,
 ): Promise<void> {
   const [first] = tools;
   if (first === undefined) return;
@@ -121,7 +120,6 @@ export async function buildTools(
       if (fetched !== undefined) onStep(`fetching ${fetched}`);
       else if (isPackage(line)) onStep(`${++packages} packages compiled`);
     },
-    signal,
   );
   if (result.exitCode === 0) return;
   const names = tools.map((tool) => tool.spec.name).join(", ");
@@ -256,30 +254,24 @@ function matchIn(lines: readonly string[], pattern: RegExp, also = /^/): RegExpE
   return undefined;
 }
 
-/** Runs a program, hands over the lines of its standard error as they come and keeps them. */
+/** Runs Go, hands over the lines of its standard error as they come and keeps them. */
 async function stream(
   program: string,
   args: readonly string[],
   options: { cwd: string; env: NodeJS.ProcessEnv },
-  onLine: (line: string) => void,
-  signal?: AbortSignal,
+  tell: (line: string) => void,
 ): Promise<{ exitCode: number; stderr: string }> {
-  const child = spawn(program, args, { ...options, stdio: ["ignore", "ignore", "pipe"], signal });
-  const stop = (): void => void child.kill();
+  const lines: string[] = [];
+  const onLine = (line: string) => {
+    lines.push(line);
+    tell(line);
+  };
+  const { ended, interrupt } = startShown({ ...options, program, args, onLine });
   // Without this a build goes on when the process that wanted it ends.
-  process.once("exit", stop);
+  process.once("exit", interrupt);
   try {
-    const lines: string[] = [];
-    const closed = new Promise<number>((resolve, reject) => {
-      child.once("error", reject);
-      child.once("close", (code) => resolve(code ?? 1));
-    });
-    createInterface({ input: child.stderr }).on("line", (line) => {
-      lines.push(line);
-      onLine(line);
-    });
-    return { exitCode: await closed, stderr: lines.join("\n") };
+    return { exitCode: await ended, stderr: lines.join("\n") };
   } finally {
-    process.removeListener("exit", stop);
+    process.removeListener("exit", interrupt);
   }
 }

@@ -3,16 +3,16 @@
  * from the checksummed Go module. docs/tools.md says the same for people.
  */
 import { existsSync } from "node:fs";
-import { mkdir, rename } from "node:fs/promises";
+import { mkdir, rename, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { ExternalError, UsageError } from "../errors.ts";
 import { tryRun } from "../exec.ts";
 import { repositoryRoot } from "../repository.ts";
 import { stretched } from "../wait.ts";
-import { cacheDir, commitEntry, isIntact, secondsToMake, withLock } from "./cache.ts";
+import { cacheDir, commitEntry, withLock } from "./cache.ts";
 import { TOOLS, type ToolSpec } from "./catalogue.ts";
 import { copyMatching } from "./copy.ts";
-import { buildTools, builtPath, findGo, moduleSource, onPath } from "./go.ts";
+import { buildTools, builtPath, findGo, isExecutable, moduleSource, onPath } from "./go.ts";
 import { type PinnedTool, pinTools } from "./pin.ts";
 import type { ToolProgress } from "./progress.ts";
 
@@ -21,8 +21,6 @@ export { describeProgress, duration, progressLines, type ToolProgress } from "./
 
 /** A version command that takes longer is not the tool. */
 const VERSION_TIMEOUT_MS = 10_000;
-/** How often a running build is looked at for programs that are ready. */
-const LINKED_POLL_MS = 250;
 
 export interface ResolvedTool {
   name: string;
@@ -37,7 +35,7 @@ export interface ResolvedTool {
   assets: string;
   /** Where the program was found, or that it was built just now. */
   from: "PATH" | "cache" | "built";
-  /** Seconds its build took, now or when the cache was filled; 0 from PATH. */
+  /** Seconds until it was built just now; else 0. */
   seconds: number;
 }
 
@@ -50,8 +48,6 @@ export interface ResolveOptions {
   table?: readonly ToolSpec[];
   /** Called with what is being built; `progressLines` makes lines of it. */
   onProgress?: (event: ToolProgress) => void;
-  /** Ends a build that is running. */
-  signal?: AbortSignal;
   /** Whether a program from PATH will do also for a tool with edits: its edits do not matter to the caller. */
   withoutEdits?: boolean;
 }
@@ -122,7 +118,6 @@ function contextOf(options: ResolveOptions): Context {
     env,
     cache: cacheDir(env, root),
     onProgress: options.onProgress ?? (() => undefined),
-    signal: options.signal,
     withoutEdits: options.withoutEdits ?? false,
   };
 }
@@ -134,7 +129,7 @@ async function findPrograms(
   const found = new Map<PinnedTool, Program>();
   await Promise.all(
     tools.map(async (tool) => {
-      const program = (await findOnPath(tool, context)) ?? (await findInCache(tool, context));
+      const program = (await findOnPath(tool, context)) ?? findInCache(tool, context);
       if (program !== undefined) found.set(tool, program);
     }),
   );
@@ -146,7 +141,6 @@ interface Context {
   env: NodeJS.ProcessEnv;
   cache: string;
   onProgress: (event: ToolProgress) => void;
-  signal: AbortSignal | undefined;
   withoutEdits: boolean;
 }
 
@@ -191,10 +185,9 @@ async function versionOf(path: string, spec: ToolSpec, context: Context): Promis
   }
 }
 
-async function findInCache(tool: PinnedTool, { cache }: Context): Promise<Program | undefined> {
-  const entry = entryOf(cache, tool);
-  if (!(await isIntact(entry))) return undefined;
-  return { path: programIn(entry, tool), from: "cache", seconds: secondsToMake(entry) };
+function findInCache(tool: PinnedTool, { cache }: Context): Program | undefined {
+  const path = programIn(entryOf(cache, tool), tool);
+  return isExecutable(path) ? { path, from: "cache", seconds: 0 } : undefined;
 }
 
 function entryOf(cache: string, { spec, version, key }: PinnedTool): string {
@@ -223,54 +216,46 @@ async function build(
   total: number,
   context: Context,
 ): Promise<[PinnedTool, Program][]> {
-  const { cache, env, signal, onProgress } = context;
+  const { cache, env, onProgress } = context;
   const names = group.map((tool) => tool.spec.name);
   const wanted = group.map((tool) => `${tool.spec.name} ${tool.version}`).join(", ");
   const go = await findGo(`neither PATH nor the cache has ${wanted}`, env);
   const lockName = group[0].spec.module.replaceAll("/", "-");
   const onWait = (): void => onProgress({ kind: "waiting", tools: names });
-  return withLock(cache, lockName, { onWait, signal }, async (scratch) => {
+  return withLock(cache, lockName, onWait, async (scratch) => {
     const programs: [PinnedTool, Program][] = [];
     const left: PinnedTool[] = [];
     for (const tool of group) {
-      const program = await findInCache(tool, context);
+      const program = findInCache(tool, context);
       if (program === undefined) left.push(tool);
       else programs.push([tool, program]);
     }
     if (left.length === 0) return programs;
 
-    const started = performance.now();
+    const started = Date.now();
     const tools = left.map((tool) => tool.spec.name);
     const usualSeconds = left.reduce((sum, tool) => sum + tool.spec.usualSeconds, 0);
     onProgress({ kind: "building", tools, first: before + programs.length + 1, total, usualSeconds });
-    const linked = new Map<PinnedTool, number>();
-    const noteLinked = (): void => {
-      for (const tool of left) {
-        if (linked.has(tool) || !existsSync(builtPath(scratch, tool))) continue;
-        const seconds = (performance.now() - started) / 1000;
-        linked.set(tool, seconds);
-        const done = before + programs.length + linked.size;
-        onProgress({ kind: "built", tool: tool.spec.name, done, total, seconds });
-      }
-    };
-    const poll = setInterval(noteLinked, LINKED_POLL_MS);
     const onStep = (text: string): void => onProgress({ kind: "step", tools, text });
-    const failure = await buildTools(go, left, scratch, onStep, signal).then(
-      () => undefined,
-      (error: unknown) => error,
-    );
-    clearInterval(poll);
-    noteLinked();
-    // Also after a failure: the tools that did compile need not be built again.
-    for (const [tool, seconds] of linked) programs.push([tool, await store(tool, scratch, seconds, context)]);
-    if (failure !== undefined) throw failure;
+    try {
+      await buildTools(go, left, scratch, onStep);
+    } finally {
+      // Also after a failure: the tools that did compile need not be built again.
+      for (const tool of left.filter((one) => existsSync(builtPath(scratch, one)))) {
+        const program = await store(tool, scratch, started, context);
+        programs.push([tool, program]);
+        const done = before + programs.length;
+        onProgress({ kind: "built", tool: tool.spec.name, done, total, seconds: program.seconds });
+      }
+    }
     return programs;
   });
 }
 
-/** Puts a program that was just built into the cache, if it is what it should be. */
-async function store(tool: PinnedTool, scratch: string, seconds: number, context: Context): Promise<Program> {
+/** Puts a program that was built since a time into the cache, if it is what it should be. */
+async function store(tool: PinnedTool, scratch: string, started: number, context: Context): Promise<Program> {
   const built = builtPath(scratch, tool);
+  const seconds = ((await stat(built)).mtimeMs - started) / 1000;
   const { versionArgs } = tool.spec;
   const says = versionArgs === undefined ? tool.version : await versionOf(built, tool.spec, context);
   if (says !== tool.version) {
@@ -283,7 +268,7 @@ async function store(tool: PinnedTool, scratch: string, seconds: number, context
   await mkdir(join(made, "bin"), { recursive: true });
   await rename(built, programIn(made, tool));
   const entry = entryOf(context.cache, tool);
-  await commitEntry(made, entry, seconds);
+  await commitEntry(made, entry);
   return { path: programIn(entry, tool), from: "built", seconds };
 }
 
@@ -291,18 +276,17 @@ async function store(tool: PinnedTool, scratch: string, seconds: number, context
 async function assetsOf(tool: PinnedTool, context: Context): Promise<string> {
   const { spec, version, assetsKey } = tool;
   if (spec.assets === undefined) return "";
-  const { cache, env, signal, onProgress } = context;
+  const { cache, env, onProgress } = context;
   const entry = join(cache, spec.name, `${version}-assets-${assetsKey}`);
-  if (await isIntact(entry)) return entry;
+  if (existsSync(entry)) return entry;
   const go = await findGo(`the cache does not have the files of ${spec.name} ${version}`, env);
   const onWait = (): void => onProgress({ kind: "waiting", tools: [spec.name] });
-  return withLock(cache, `${spec.name}-assets`, { onWait, signal }, async (scratch) => {
-    if (await isIntact(entry)) return entry;
-    const started = performance.now();
+  return withLock(cache, `${spec.name}-assets`, onWait, async (scratch) => {
+    if (existsSync(entry)) return entry;
     const source = await moduleSource(go, tool);
     const made = join(scratch, "assets");
     await copyAssets(tool, source, made);
-    await commitEntry(made, entry, (performance.now() - started) / 1000);
+    await commitEntry(made, entry);
     return entry;
   });
 }

@@ -1,14 +1,14 @@
 /** The one edit of a kustomization that people write: the image it pins, and not one byte beside it. */
 import { isDeepStrictEqual } from "node:util";
 import {
-  Composer,
-  CST,
+  type CST,
   type Document,
   isMap,
   isScalar,
   isSeq,
   LineCounter,
-  Parser,
+  parseAllDocuments,
+  parseDocument,
   type YAMLMap,
 } from "yaml";
 import { refuseConflict, refuseSyntax } from "../document.ts";
@@ -51,8 +51,8 @@ type Edit = Value & { wanted: string };
 export function withImage(text: string, file: string, name: string, image: ImageValue): ImageEdit {
   refuseConflict(text, file, "resolve it and push");
   const lines = new LineCounter();
-  const tokens = [...new Parser(lines.addNewLine).parse(text)];
-  const document = only([...new Composer({ keepSourceTokens: true }).compose(tokens)], file, lines);
+  const documents = parseAllDocuments(text, { keepSourceTokens: true, lineCounter: lines });
+  const document = only(documents, file, lines);
   const where = (offset: number | undefined) => `${file}:${lines.linePos(offset ?? 0).line}`;
   const { entry, index } = find(document, file, name, where);
   const tag = value(entry, "newTag", where);
@@ -67,15 +67,16 @@ export function withImage(text: string, file: string, name: string, image: Image
   if (edits.length === 0) return { text, changes: [], before };
 
   const wanted = plain(document);
-  for (const { field, token, wanted: written } of edits) {
-    const type = token.type === "single-quoted-scalar" ? "QUOTE_SINGLE" : "QUOTE_DOUBLE";
-    CST.setScalarValue(token, written, { type });
+  let result = text;
+  // From the end, so that the places of the others stay.
+  for (const { field, token, wanted: written } of edits.toSorted((a, b) => b.token.offset - a.token.offset)) {
+    const quote = token.type === "single-quoted-scalar" ? "'" : '"';
+    const rest = result.slice(token.offset + token.source.length);
+    result = `${result.slice(0, token.offset)}${quote}${written}${quote}${rest}`;
     wanted.images[index] = { ...wanted.images[index], [field]: written };
   }
-  const result = tokens.map((token) => CST.stringify(token)).join("");
-  const [again] = [...new Composer().compose(new Parser().parse(result))];
   // An anchor on the value, for one, would change what its aliases mean.
-  if (again === undefined || !isDeepStrictEqual(plain(again), wanted)) {
+  if (!isDeepStrictEqual(plain(parseDocument(result)), wanted)) {
     throw new RefusedError(
       `${where(tag.token.offset)}: something else in the file depends on this value`,
       "write the value here without an anchor",

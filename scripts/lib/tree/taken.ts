@@ -7,8 +7,8 @@ import { join } from "node:path";
 import { glob } from "tinyglobby";
 import { z } from "zod";
 import { readDocument } from "../document.ts";
-import { messageOf, RefusedError } from "../errors.ts";
-import { type Finding, findingIn } from "../finding.ts";
+import { RefusedError } from "../errors.ts";
+import { type Finding, findingIn, findingOf } from "../finding.ts";
 
 /** A sealed Secret's checksum becomes an annotation of the pods that use it. */
 const Checksums = z.strictObject({
@@ -57,7 +57,7 @@ async function lookAt(root: string, file: string): Promise<Finding[]> {
     return [];
   } catch (error) {
     if (!(error instanceof RefusedError)) throw error;
-    const [, line = "1", what = ""] = /:(\d+): (.*)$/.exec(messageOf(error)) ?? [];
-    return [findingIn(file, `does more than checksums: ${what}`, way, Number(line))];
+    const { line, what } = findingOf(error, file);
+    return [findingIn(file, `does more than checksums: ${what}`, way, line)];
   }
 }

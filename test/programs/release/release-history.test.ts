@@ -2,15 +2,8 @@ import { describe, expect, it } from "vitest";
 import { run } from "../../../scripts/lib/exec.ts";
 import { Remote } from "../../../scripts/lib/git/remote.ts";
 import { formatRelease, type Release } from "../../../scripts/lib/release/release.ts";
-import {
-  findVersion,
-  keptImage,
-  keptRelease,
-  parseTarget,
-  take,
-  type Version,
-  versions,
-} from "../../../scripts/lib/release/release-history.ts";
+import { readVersions, type Version } from "../../../scripts/lib/release/release-history.ts";
+import { findVersion, keptImage, keptRelease, parseTarget } from "../../../scripts/lib/rollback/target.ts";
 import { git, SHA, temporary } from "../../support/tree.ts";
 
 const PLACE = { environment: "live", app: "web" };
@@ -77,7 +70,7 @@ describe("the history of a release", () => {
       release(A),
       release(A, "kind: Job\n"),
     ]);
-    const all = await take(versions(remote, KEPT), 99);
+    const all = await readVersions(remote, KEPT);
     expect(all.map(brief)).toEqual([
       "Day 7: a000000",
       "Day 6: a000000",
@@ -87,12 +80,12 @@ describe("the history of a release", () => {
       "Day 1: a000000",
     ]);
     // The head of the newest names a commit that is more likely to be in the history.
-    expect(all[4]).toMatchObject({ file: { text: release(B, undefined, "f".repeat(40)) } });
+    expect(all[4]).toMatchObject({ content: { commit: "f".repeat(40) } });
   });
 
   it("names a damaged file, and goes on behind it", async () => {
     const remote = await history([release(A), release(B).replace("Pod", "Job"), release(C)]);
-    expect((await take(versions(remote, KEPT), 99)).map(brief)).toEqual([
+    expect((await readVersions(remote, KEPT)).map(brief)).toEqual([
       "Day 3: cafe000",
       `Day 2: ${PATH}:6: the content is not the one this digest names`,
       "Day 1: a000000",
@@ -110,7 +103,7 @@ describe("the history of a release", () => {
         entry(4, release(C), PATH, `${main}merge refs/heads/side\n`),
       ].join(""),
     );
-    const all = await take(versions(merged, KEPT), 99);
+    const all = await readVersions(merged, KEPT);
     expect(all.map(({ author }) => author)).toEqual(["Day 4", "Day 1"]);
     // main has never stood at a commit of the branch.
     const side = await commitOf(merged, 2);
@@ -122,7 +115,7 @@ describe("the history of a release", () => {
   it("of many changes is read whole", async () => {
     const days = Array.from({ length: 20 }, (_, day) => release(String(day).padStart(40, "0")));
     const remote = await history(days);
-    expect((await take(versions(remote, KEPT), 99)).map(({ author }) => author)).toEqual(
+    expect((await readVersions(remote, KEPT)).map(({ author }) => author)).toEqual(
       days.map((_, index) => `Day ${20 - index}`),
     );
   });

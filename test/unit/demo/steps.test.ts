@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { startShown } from "../../../scripts/lib/demo/process.ts";
 import { type DemoHands, demoSteps } from "../../../scripts/lib/demo/steps.ts";
 import { narrate, wrap } from "../../../scripts/lib/demo/terminal.ts";
+import { startShown } from "../../../scripts/lib/shown-program.ts";
 import { waitFor } from "../../../scripts/lib/wait.ts";
 
 /** Hands that write down what they are asked for. `answers` are the exit codes of commands that may end in several ways. */

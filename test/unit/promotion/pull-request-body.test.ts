@@ -1,6 +1,6 @@
 import { assert, property, stringMatching, uniqueArray } from "fast-check";
 import { describe, expect, it } from "vitest";
-import { inert } from "../../../scripts/lib/cli/markdown.ts";
+import { cutBody, inert } from "../../../scripts/lib/cli/markdown.ts";
 import type { Verdict } from "../../../scripts/lib/promotion/health.ts";
 import {
   formatPromotionBranch,
@@ -212,49 +212,23 @@ describe("the body", () => {
     }
   });
 
-  it.each([
-    [10, 10, undefined],
-    [40, 200, undefined],
-    [300, 200, undefined],
-    [300, 200, "all of it has to go"],
-  ])(
-    "of %d apps with %d commits each has every app in its table and is never too long (override: %s)",
-    (count, perApp, override) => {
-      const difference: ReviewedStep["difference"] = Array.from({ length: 10 }, (_, index) => ({
-        id: `Deployment ecommerce/${"x".repeat(40)}-${index}`,
-        kind: "Deployment",
-        change: "changed",
-        fields: [{ path: "spec.replicas", before: "1", after: "2", risk: "replicas" }],
-        risks: ["replicas"],
-        rolls: [],
-      }));
-      const names = Array.from({ length: count }, (_, index) => `service-${"x".repeat(28)}-${index}`);
-      const refusals = names.map((app) => ({
-        fact: `${app}: healthy on staging-eu since 2026-11-20 11:30:00 UTC, and has to soak for 30 min (ready at 2026-11-20 12:00:00 UTC)`,
-        way: "wait",
-        mayOverride: true,
-        opensItself: true,
-      }));
-      const text = body(
-        review(
-          names.map((app) =>
-            step(app, { difference, commits: commits(perApp, "Change of something ".repeat(5)) }),
-          ),
-          { refusals: override === undefined ? [] : refusals },
-        ),
-        override,
-      );
-      expect(text.length).toBeLessThanOrEqual(60_000);
-      const rows = names.filter((app) =>
-        new RegExp(`^\\| ${app} \\| .*aaaaaaa.* \\| .*bbbbbbb.* \\| .*${perApp} commits`, "m").test(text),
-      );
-      expect(rows).toEqual(names);
-      for (const title of ["## What changes in prod", "## Evidence", "## After the merge"]) {
-        expect(text).toContain(title);
-      }
-      expect(text.includes(`\n> \`${override}\`\n`)).toBe(override !== undefined);
-    },
-  );
+  it("of many apps is cut at the end of a line, with a link to the whole; reason and table come first", () => {
+    const names = Array.from({ length: 100 }, (_, index) => `service-${index}`);
+    const whole = body(
+      review(names.map((app) => step(app, { commits: commits(50, "Change of something ".repeat(5)) }))),
+      "all of it has to go",
+    );
+    const text = cutBody(whole, "https://forge/compare/main...promote");
+    expect(text.length).toBeLessThan(65_536);
+    const [kept = "", end] = text.split("\n\n… and more: ");
+    expect(end).toBe("[the whole change](https://forge/compare/main...promote)\n");
+    expect(whole.startsWith(`${kept}\n`)).toBe(true);
+    expect(text).toContain("\n> `all of it has to go`\n");
+    expect(names.filter((app) => !text.includes(`\n| ${app} |`))).toEqual([]);
+    for (const title of ["## Evidence", "## After the merge", "## What changes in prod"])
+      expect(text).toContain(title);
+    expect(cutBody("short\n", "unused")).toBe("short\n");
+  });
 
   it("is the same text whenever it is written", () => {
     expect(body(review([step("web")]))).toBe(body(review([step("web")])));

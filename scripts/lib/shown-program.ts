@@ -1,7 +1,7 @@
 /** Programs whose output is shown while they run. */
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
-import { ExternalError, messageOf } from "../errors.ts";
+import { ExternalError, messageOf } from "./errors.ts";
 
 export type Stream = "stdout" | "stderr";
 
