@@ -117,6 +117,15 @@ export default defineConfig({
           hookTimeout: 1_800_000,
         },
       },
+      {
+        test: {
+          name: "traces",
+          // Not part of `npm test`: its tools are built only for it.
+          include: ["test/traces/**/*.test.ts"],
+          testTimeout: PATIENCE_MS,
+          hookTimeout: 900_000,
+        },
+      },
     ],
   },
 });

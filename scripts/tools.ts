@@ -6,7 +6,7 @@ import { duration, TOOLS } from "./lib/tools/resolve.ts";
 
 const program = command("tools", "Resolve the pinned tools: from PATH, from the cache, or built from source");
 const tools = program
-  .createArgument("[tools...]", "the ones to resolve; by default all but the monitoring stack's")
+  .createArgument("[tools...]", "the ones to resolve; by default all but those of one test or flag")
   .choices(TOOLS.map((tool) => tool.name));
 program
   .usage("[options] [tool…]")

@@ -101,14 +101,15 @@ const AdapterValues = z.object({
   rules: z.object({ custom: z.array(z.looseObject({ metricsQuery: z.string() })) }),
 });
 
-async function valuesOf(tree: string, addon: string): Promise<unknown> {
+/** The values that an add-on of argocd/addons gives to its chart. */
+export async function addonValues(tree: string, addon: string): Promise<unknown> {
   const text = await readFile(join(tree, `argocd/addons/${addon}.yaml`), "utf8");
   return Addon.parse(parse(text)).spec.template.spec.source.helm.valuesObject;
 }
 
 /** The values in argocd/addons for the chart of Prometheus and Alertmanager. */
 export async function stackValues(tree: string): Promise<z.infer<typeof StackValues>> {
-  return StackValues.parse(await valuesOf(tree, "kube-prometheus-stack"));
+  return StackValues.parse(await addonValues(tree, "kube-prometheus-stack"));
 }
 
 /**
@@ -277,7 +278,7 @@ export async function monitoringProcesses(
   const apiserver = `${name}-apiserver`;
   const pods = `${name}-pods`;
 
-  const { rules } = AdapterValues.parse(await valuesOf(tree, "prometheus-adapter"));
+  const { rules } = AdapterValues.parse(await addonValues(tree, "prometheus-adapter"));
   const custom = rules.custom.map((rule) => ({
     ...rule,
     metricsQuery: shortenQuery(rule.metricsQuery, pace),

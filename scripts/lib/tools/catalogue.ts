@@ -343,6 +343,30 @@ export const TOOLS: readonly ToolSpec[] = [
     usualSeconds: 150,
     onDemand: true,
   },
+  {
+    name: "otelcol",
+    module: "tools/otelcol",
+    versionOf: "go.opentelemetry.io/collector/otelcol",
+    package: "ecommerce-gitops/tools/otelcol",
+    stamp: { "main.version": "{version}" },
+    versionArgs: ["--version"],
+    versionPattern: new RegExp(`^otelcol version ${SEMVER}`, "m"),
+    usualSeconds: 90,
+    onDemand: true,
+  },
+  {
+    name: "jaeger",
+    module: "tools/jaeger",
+    versionOf: "github.com/jaegertracing/jaeger",
+    // Jaeger 2 is not released to Go: its module path has no /v2. This is the release that both had on the same commit.
+    released: { module: /^1\.76\.0$/, as: "2.13.0" },
+    package: "github.com/jaegertracing/jaeger/cmd/jaeger",
+    stamp: { "github.com/jaegertracing/jaeger/internal/version.latestVersion": "v{version}" },
+    versionArgs: ["version"],
+    versionPattern: new RegExp(`"gitVersion": ?"${SEMVER}"`),
+    usualSeconds: 340,
+    onDemand: true,
+  },
 ];
 
 /** The newest Kubernetes that the module registry has, for `npm run test:next` only: nothing else builds it. */
