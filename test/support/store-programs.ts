@@ -41,6 +41,16 @@ export async function redisPrograms(): Promise<string | undefined> {
   );
 }
 
+/**
+ * A directory with `fluent-bit`. No registry has the program.
+ * @returns undefined where PATH has none: Fluent Bit is not tested then
+ */
+export async function fluentBitPrograms(): Promise<string | undefined> {
+  const found = await installed("fluent-bit", /v5\./);
+  if (found === undefined) console.warn("fluent-bit: its tests are skipped; install version 5");
+  return found;
+}
+
 /** The directory of a program of PATH in a version that the tree's configuration is for. */
 async function installed(program: string, version: RegExp): Promise<string | undefined> {
   for (const path of onPath(program, process.env)) {
