@@ -34,8 +34,7 @@ export async function withApiServer<T>(
     const layout = layoutOf(directory);
     const state = await ensureState(layout, clusterPorts(NAME), []);
     const cluster = await prepareCluster(layout, state, NAME, { nodes: 0, autoscales: false });
-    // One user asks, who may do everything. Without roles to set up the server is ready a second earlier.
-    const [etcd, apiserver] = apiServerProcesses(layout, state, cluster, programs, "AlwaysAllow");
+    const [etcd, apiserver] = apiServerProcesses(layout, state, cluster, programs);
     // What is in it is of no use to anybody after a crash.
     const stopEtcd = await start(layout, { ...etcd, args: [...etcd.args, "--unsafe-no-fsync"] });
     try {

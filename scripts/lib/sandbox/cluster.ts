@@ -102,7 +102,6 @@ export function apiServerProcesses(
   state: State,
   { name, pki }: Cluster,
   programs: ApiServerPrograms,
-  authorization = "Node,RBAC",
 ): [etcd: ProcessSpec, apiserver: ProcessSpec] {
   const port = (component: string) => portOf(state, `${name}-${component}`);
   const etcdUrl = `https://${LOOPBACK}:${port("etcd")}`;
@@ -150,7 +149,7 @@ export function apiServerProcesses(
       `--etcd-keyfile=${pki.etcd.keyFile}`,
       ...servingArgs(pki),
       `--client-ca-file=${pki.caFile}`,
-      `--authorization-mode=${authorization}`,
+      "--authorization-mode=Node,RBAC",
       "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
       `--service-account-key-file=${pki.serviceAccountKeyFile}`,
       `--service-account-signing-key-file=${pki.serviceAccountKeyFile}`,
