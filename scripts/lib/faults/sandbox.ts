@@ -1,7 +1,6 @@
 /** The sandbox as faults see it. */
 import { z } from "zod";
 import type { Argocd } from "../argocd/applications.ts";
-import { listApplications } from "../argocd/applications.ts";
 import { connectArgocd } from "../argocd/connection.ts";
 import { ExternalError, RefusedError } from "../errors.ts";
 import { run, tryRun } from "../exec.ts";
@@ -114,21 +113,6 @@ export class FaultSandbox {
 
   async git(...args: string[]): Promise<string> {
     return (await run("git", args, { cwd: this.layout.work, env: gitEnv(this.layout) })).trim();
-  }
-
-  /** Waits until every application of an environment is Synced and Healthy. @param quietS patience, in seconds */
-  async untilHealthy(environment: string, quietS: number): Promise<void> {
-    let word = "";
-    await waitFor(
-      `${environment} is Synced and Healthy`,
-      async () => {
-        const all = await listApplications(this.argocd, environment);
-        const left = all.filter(({ sync, health }) => sync !== "Synced" || health !== "Healthy");
-        word = left.map(({ name, sync, health }) => `${name} ${sync} ${health}`).join(", ");
-        return (all.length > 0 && left.length === 0) || undefined;
-      },
-      { lastWord: () => word, quietMs: quietS * 1000 },
-    );
   }
 }
 
