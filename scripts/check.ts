@@ -105,7 +105,7 @@ async function check({ base, all, forge, server, root }: Options): Promise<void>
         { first, apps, registry: settings.registry },
       )),
     ]),
-    checkSecrets(root, looked, paths),
+    checkSecrets(root, { base: looked, paths, now }),
     forge === true ? protectionFindings(root) : [],
   ]);
   const differences = releases.flatMap(({ origin }) =>
@@ -205,15 +205,14 @@ async function obstacleFindings(
 }
 
 /**
- * @param base its commits have been looked at; undefined: none are looked at
- * @param paths the changed ones; undefined: all of the tree is looked at
+ * @param options.base its commits have been looked at; undefined: none are looked at
+ * @param options.paths the changed ones; undefined: all of the tree is looked at
  */
 async function checkSecrets(
   root: string,
-  base: string | undefined,
-  paths: readonly string[] | undefined,
+  { base, paths, now }: { base: string | undefined; paths: readonly string[] | undefined; now: Date },
 ): Promise<Finding[]> {
-  const { looks, findings } = await auditSecrets(root, { now: new Date() });
+  const { looks, findings } = await auditSecrets(root, { now });
   const inTree = await plaintextInTree(root, new Set(looks.map(({ path }) => path)), paths);
   const inCommits = base === undefined ? [] : await plaintextInCommits(root, base);
   return real([...findings, ...inTree, ...inCommits]);

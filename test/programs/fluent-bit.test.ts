@@ -77,7 +77,7 @@ const elasticsearch = createServer({ cert: server.certificate, key: server.key }
   });
 });
 
-/** What the Kubernetes API says of a pod. */
+/** A pod as the Kubernetes API describes it. */
 const kubernetes = createHttpServer((request, response) => {
   const [, namespace, name] = /^\/api\/v1\/namespaces\/([^/]+)\/pods\/([^/]+)$/.exec(request.url ?? "") ?? [];
   const metadata = { namespace, name, uid: "1", labels: { "app.kubernetes.io/name": "order-service" } };

@@ -28,7 +28,7 @@ export async function proposeBump(
   const rivalOf = async (commit: string) => {
     const said = await recordOf(remote, plan, commit);
     const isRival = said && isLater(said, plan.record, commit === seen ? now() : undefined);
-    // Whoever asked later may have wanted the same.
+    // The later bump may ask for the same image.
     if (!isRival || isDeepStrictEqual(said.image, plan.record.image)) return undefined;
     const fact = `${plan.branch} got ${said.image.tag.slice(0, 7)} while this ran`;
     const refusal = new RefusedError(fact, "that was asked for later, so it stays");

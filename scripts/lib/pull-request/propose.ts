@@ -24,7 +24,7 @@ export interface Proposal extends ProposedCommit {
   reviewers: readonly string[];
 }
 
-/** Who makes the commit, if one is made, and its date. */
+/** The author and the date of the commit, if one is made. */
 export interface Signature {
   author: Author;
   date: Date;

@@ -33,7 +33,7 @@ export interface BadVersion extends Commit {
 export type Version<T> = GoodVersion<T> | BadVersion;
 
 /**
- * What came to a file, the newest first. Needs the whole history.
+ * The commits that changed a file, the newest first. Needs the whole history.
  * @param from the newest commit that counts; the branch's tip by default
  */
 export async function readArrivals(git: GitHistory, path: string, from?: string): Promise<Arrival[]> {
@@ -57,7 +57,7 @@ export async function readVersions<T>(git: GitHistory, file: Kept<T>): Promise<V
   return versions;
 }
 
-/** What a commit has of a file, whether it changed it or not. */
+/** The version of a file at a commit, which need not have changed it. */
 export async function versionAt<T>(git: GitHistory, file: Kept<T>, commit: Commit): Promise<Version<T>> {
   const blob = (await git.entries(commit.commit, [file.path])).get(file.path)?.blob;
   return versionOf(file, { ...commit, blob }, await git.texts(blob === undefined ? [] : [blob]));

@@ -139,7 +139,7 @@ export function describeUnhold({ place, lifted, changes, notes }: UnholdPlan, no
   ].join("\n");
 }
 
-/** What there is to go back to, for the terminal. */
+/** The versions that a rollback can return to, for the terminal. */
 export function describeVersions(
   { environment, app }: { environment: string; app: string },
   versions: readonly ListedVersion[],

@@ -1,4 +1,4 @@
-/** What there is to go back to, and how people point at it. */
+/** The releases and images that a rollback can return to, and the ways in which people name one. */
 import { moment } from "../duration.ts";
 import { RefusedError, UsageError } from "../errors.ts";
 import type { Remote } from "../git/remote.ts";
