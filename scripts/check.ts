@@ -4,7 +4,7 @@
  * docs/policies.md.
  */
 import { dirname } from "node:path";
-import { checkAdmission } from "./lib/admission/check.ts";
+import { type ApiServer, checkAdmission, whileServerStarts } from "./lib/admission/check.ts";
 import { command, main, onInterrupt } from "./lib/cli/command.ts";
 import { table } from "./lib/cli/table.ts";
 import { RefusedError, UsageError } from "./lib/errors.ts";
@@ -81,33 +81,36 @@ async function check({ base, all, forge, server, root }: Options): Promise<void>
   const { changed, environments } = await touchedParts(root, paths, first);
   const now = new Date();
   const kustomize = async () => toolPath("kustomize");
-  const rendered = renderOverlays(root, environments, kustomize);
-  // The API server takes longest: it is the first to start.
-  const [admission, releases, ...own] = await Promise.all([
-    checkAdmission(
-      root,
-      server,
-      [...changed].filter((overlay) => !isEnvironment(overlay)),
-      rendered.then(({ renderings }) => renderings.filter(({ overlay }) => !isEnvironment(overlay))),
-      { apps, first, now },
-    ),
-    checkProvenance(root, scope, kustomize),
-    heldReleases(root, scope, { now, revision: settings.revision }),
-    emptyReleases(root, scope),
-    shapeFindings(root),
-    fileFindings(root),
-    trackedFindings(root),
-    rendered.then(async ({ renderings, findings: broken }) => [
-      ...broken.filter(({ path }) => changed.has(dirname(path))),
-      ...(await checkOverlays(
+  const asked = [...changed].filter((overlay) => !isEnvironment(overlay));
+  const look = async (apiServer?: ApiServer) => {
+    const rendered = renderOverlays(root, environments, kustomize);
+    return Promise.all([
+      checkAdmission(
         root,
-        renderings.filter(({ overlay }) => changed.has(overlay)),
-        { first, apps, registry: settings.registry },
-      )),
-    ]),
-    checkSecrets(root, { base: looked, paths, now }),
-    forge === true ? protectionFindings(root) : [],
-  ]);
+        apiServer,
+        asked,
+        rendered.then(({ renderings }) => renderings.filter(({ overlay }) => !isEnvironment(overlay))),
+        { apps, first, now },
+      ),
+      checkProvenance(root, scope, kustomize),
+      heldReleases(root, scope, { now, revision: settings.revision }),
+      emptyReleases(root, scope),
+      shapeFindings(root),
+      fileFindings(root),
+      trackedFindings(root),
+      rendered.then(async ({ renderings, findings: broken }) => [
+        ...broken.filter(({ path }) => changed.has(dirname(path))),
+        ...(await checkOverlays(
+          root,
+          renderings.filter(({ overlay }) => changed.has(overlay)),
+          { first, apps, registry: settings.registry },
+        )),
+      ]),
+      checkSecrets(root, { base: looked, paths, now }),
+      forge === true ? protectionFindings(root) : [],
+    ]);
+  };
+  const [admission, releases, ...own] = await (server && asked.length > 0 ? whileServerStarts(look) : look());
   const differences = releases.flatMap(({ origin }) =>
     origin.kind === "unknown" ? [origin.difference] : [],
   );

@@ -37,7 +37,7 @@ beforeAll(async () => {
   await new Promise<void>((resolve, reject) => {
     const programs = { etcd: etcd.path, kubeApiserver: kubeApiserver.path };
     const ended = withApiServer(programs, async (started) => {
-      api = started;
+      api = await started;
       await new Promise<void>((end) => {
         stop = async () => {
           end();

@@ -1,5 +1,5 @@
 import { describe, expect, it, onTestFinished, vi } from "vitest";
-import { checkAdmission } from "../../scripts/lib/admission/check.ts";
+import { checkAdmission, whileServerStarts } from "../../scripts/lib/admission/check.ts";
 import { exceptionsOf } from "../../scripts/lib/admission/exception.ts";
 import { exceptionFindings, quotaFindings } from "../../scripts/lib/admission/findings.ts";
 import { describeFinding } from "../../scripts/lib/finding.ts";
@@ -84,8 +84,10 @@ it("where no API server is built, a check says so with the number of overlays, a
   vi.stubEnv("PATH", "");
   const over = rendering(workload(`until 2027-03-01: ${REASON}`));
   const options = { apps: [], first: "dev", now: new Date("2027-03-02T12:00:00Z") };
-  const checked = checkAdmission(repositoryRoot(), true, [over.overlay], Promise.resolve([over]), options);
-  expect(await checked).toMatchObject({
+  const checked = await whileServerStarts(async (server) =>
+    checkAdmission(repositoryRoot(), server, [over.overlay], Promise.resolve([over]), options),
+  );
+  expect(checked).toMatchObject({
     said: "1 overlay NOT put before an API server: etcd and kube-apiserver not built; run `npm run tools -- etcd kube-apiserver`",
     findings: [{ what: expect.stringContaining("ended on 2027-03-01") }],
   });

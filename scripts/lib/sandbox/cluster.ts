@@ -96,7 +96,7 @@ export async function prepareCluster(
   };
 }
 
-/** The processes of a cluster's API server: etcd, and the server itself. */
+/** The processes of a cluster's API server: etcd, and the server itself; the caller says who may do what. */
 export function apiServerProcesses(
   layout: Layout,
   state: State,
@@ -149,7 +149,6 @@ export function apiServerProcesses(
       `--etcd-keyfile=${pki.etcd.keyFile}`,
       ...servingArgs(pki),
       `--client-ca-file=${pki.caFile}`,
-      "--authorization-mode=Node,RBAC",
       "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
       `--service-account-key-file=${pki.serviceAccountKeyFile}`,
       `--service-account-signing-key-file=${pki.serviceAccountKeyFile}`,
@@ -193,7 +192,8 @@ export function clusterProcesses(
     env,
     ...spec,
   });
-  const [etcd, apiserver] = apiServerProcesses(layout, state, cluster, programs);
+  const [etcd, server] = apiServerProcesses(layout, state, cluster, programs);
+  const apiserver = { ...server, args: [...server.args, "--authorization-mode=Node,RBAC"] };
 
   const authenticated = (user: string) => [
     `--kubeconfig=${kubeconfig(user)}`,
@@ -238,7 +238,7 @@ export function clusterProcesses(
       `--node-port=${port("kwok")}`,
       `--server-address=${LOOPBACK}:${port("kwok")}`,
       ...serving,
-      "--node-lease-duration-seconds=40",
+      "--node-lease-duration-seconds=20",
     ],
     after: [apiserver.name],
     ready: { port: port("kwok") },
@@ -279,6 +279,7 @@ function kwokConfigs(layout: Layout, assets: string): string[] {
     join(layout.root, "sandbox/kwok/usage.yaml"),
     join(layout.root, "sandbox/kwok/claim.yaml"),
     join(layout.root, "sandbox/kwok/crash.yaml"),
+    join(layout.root, "sandbox/kwok/pod-ready-again.yaml"),
     join(layout.root, "sandbox/kwok/service-address.yaml"),
     join(layout.root, "sandbox/kwok/ingress-address.yaml"),
   ];
