@@ -3,10 +3,17 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { run, tryRun } from "../../scripts/lib/exec.ts";
 import { layoutOf } from "../../scripts/lib/sandbox/layout.ts";
-import { declaredProcesses, isReady, running, startedProcesses } from "../../scripts/lib/sandbox/process.ts";
+import {
+  declaredProcesses,
+  declareProcess,
+  isReady,
+  running,
+  startedProcesses,
+} from "../../scripts/lib/sandbox/process.ts";
 import { newcomer } from "./setup.ts";
 import {
   applications,
+  ENVIRONMENTS,
   ensureProd,
   env,
   home,
@@ -14,6 +21,7 @@ import {
   npm,
   npmInWork,
   push,
+  refresh,
   revert,
   root,
   until,
@@ -25,6 +33,7 @@ import {
 const layout = layoutOf(root);
 const specs = await declaredProcesses(layout);
 const names = [...specs.map(({ name }) => name), "supervisor"];
+const READY = '{range .items[*]}{.status.conditions[?(@.type=="Ready")].status} {end}';
 const USER_SERVICE = join(work, "overlays/dev/user-service/kustomization.yaml");
 
 /** Kills one process and waits until another one has taken its place and answers. */
@@ -62,10 +71,26 @@ describe("a process that is killed", () => {
     await writeFile(USER_SERVICE, text.replace(/newTag: .*/, `newTag: "${tag}"`));
     await push("user-service after many deaths");
     await untilRuns("dev-user-service", tag);
+    // An ApplicationSet that failed meanwhile would look again after three minutes.
+    await refresh(...ENVIRONMENTS);
+    for (const environment of ENVIRONMENTS) await untilHealthy(`root-${environment}`, undefined, 300);
     for (const application of await applications()) {
       // A comparison that an end of the API server has cut off is repeated after three minutes at most.
       if (application.env !== "prod") await untilHealthy(application.name, undefined, 300);
     }
+  });
+});
+
+describe("machines that are silent for longer than Kubernetes waits", () => {
+  it("are ready again when they are back, and so are their pods", async () => {
+    const words = async () => kubectl("dev", "get", "nodes,pods", "-A", "-o", `jsonpath=${READY}`);
+    const kwok = Number((await startedProcesses(layout)).get("dev-kwok")?.pid);
+    process.kill(kwok, "SIGSTOP");
+    await until("pods are not ready", async () => (await words()).includes("False") || undefined, 120);
+    process.kill(kwok, "SIGCONT");
+    await until("all are ready", async () => !/False|Unknown/.test(await words()) || undefined, 120);
+    for (const { name } of (await applications()).filter((application) => application.env === "dev"))
+      await untilHealthy(name);
   });
 });
 
@@ -153,6 +178,19 @@ describe("a second npm start", () => {
       "staging",
     );
     expect(await password()).toBe(before);
+  });
+
+  it("waits for a process that it declares differently, and the supervisor starts anew", async () => {
+    const spec = specs.find(({ name }) => name === "staging-apiserver");
+    if (spec === undefined) throw new Error("staging has an API server");
+    const digest = async () => (await startedProcesses(layout)).get(spec.name)?.spec;
+    const before = await digest();
+    await declareProcess(layout, { ...spec, args: [...spec.args, "--v=1"] });
+    await until("it runs differently", async () => (await digest()) !== before || undefined);
+    await until("it answers", async () => (await isReady(spec.ready)) || undefined);
+    const { exitCode, stderr } = await npm("start");
+    expect(exitCode, stderr).toBe(0);
+    expect(await digest()).toBe(before);
   });
 
   it("is refused while another one runs", async () => {

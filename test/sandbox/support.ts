@@ -3,10 +3,11 @@ import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { inject } from "vitest";
 import { type Application, listApplications } from "../../scripts/lib/argocd/applications.ts";
+import { messageOf } from "../../scripts/lib/errors.ts";
 import { type RunResult, run, tryRun } from "../../scripts/lib/exec.ts";
 import { findSandbox } from "../../scripts/lib/sandbox/variables.ts";
 import { readCatalogue } from "../../scripts/lib/tree/catalogue.ts";
-import { waitFor } from "../../scripts/lib/wait.ts";
+import { type WaitOptions, waitFor } from "../../scripts/lib/wait.ts";
 import { newcomer, startSandbox } from "./setup.ts";
 
 export const root = inject("root");
@@ -95,7 +96,58 @@ async function git(...args: string[]): Promise<string> {
 }
 
 export async function until<T>(what: string, look: () => Promise<T | undefined>, seconds = 60): Promise<T> {
-  return waitFor(what, look, { quietMs: seconds * 1000 });
+  return waitOrTell(what, look, { quietMs: seconds * 1000 });
+}
+
+/** Waits; a wait that ends without an answer tells how the clusters are, too: nobody can look at them later. */
+async function waitOrTell<T>(
+  what: string,
+  look: () => Promise<T | undefined>,
+  options: WaitOptions,
+): Promise<T> {
+  return waitFor(what, look, options).catch(async (error: unknown) => {
+    throw new Error([messageOf(error), ...(await troubles())].join("\n"), { cause: error });
+  });
+}
+
+interface Listed {
+  readonly items: readonly {
+    readonly metadata: {
+      readonly namespace?: string;
+      readonly name: string;
+      readonly deletionTimestamp?: string;
+    };
+    readonly spec: { readonly unschedulable?: boolean; readonly nodeName?: string };
+    readonly status: { readonly conditions?: readonly { type: string; status: string; message?: string }[] };
+  }[];
+}
+
+/** Nodes and pods of all clusters that are not ready, and the last lines of the programs that should make them so. */
+async function troubles(): Promise<string[]> {
+  const listed = ENVIRONMENTS.map(async (cluster) => {
+    const list: Listed = JSON.parse(await kubectl(cluster, "get", "nodes,pods", "-A", "-o", "json"));
+    const objects = list.items.flatMap(({ metadata, spec, status }) => {
+      const failed = (status.conditions ?? []).filter(
+        (one) => (one.type === "Ready" || one.type === "PodScheduled") && one.status !== "True",
+      );
+      const words = [
+        ...failed.map(({ type, message = "" }) => `not ${type} ${message}`),
+        ...(metadata.deletionTimestamp === undefined ? [] : [`deleted ${metadata.deletionTimestamp}`]),
+        ...(spec.unschedulable === true ? ["cordoned"] : []),
+      ];
+      if (words.length === 0) return [];
+      return [
+        `${cluster} ${metadata.namespace ?? "node"} ${metadata.name} ${spec.nodeName ?? ""}: ${words.join(", ")}`,
+      ];
+    });
+    if (objects.length === 0) return [];
+    const logs = ["kwok", "scheduler", "controller-manager"].map(async (program) =>
+      run("tail", ["-n", "3", join(root, ".sandbox/logs", `${cluster}-${program}.log`)]),
+    );
+    return [...objects, ...(await Promise.all(logs))];
+  });
+  const settled = await Promise.allSettled(listed);
+  return settled.flatMap((one) => (one.status === "fulfilled" ? one.value : [messageOf(one.reason)]));
 }
 
 /** Waits until an application is as expected; a wait that ends without it says how the application is. */
@@ -116,7 +168,7 @@ async function untilApplication(
       : [found.sync, found.health, found.operation, found.message, found.operationMessage, found.images].join(
           " ",
         );
-  return waitFor(`${name} ${state}`, look, { quietMs: seconds * 1000, lastWord });
+  return waitOrTell(`${name} ${state}`, look, { quietMs: seconds * 1000, lastWord });
 }
 
 const isHealthy = ({ sync, health }: Application) => sync === "Synced" && health === "Healthy";

@@ -3,7 +3,7 @@ import pLimit from "p-limit";
 import { ExternalError, messageOf } from "../errors.ts";
 import { tryRun } from "../exec.ts";
 import { Patience, waitFor } from "../wait.ts";
-import { type Application, type Argocd, readApplication } from "./applications.ts";
+import { type Application, type Argocd, listApplicationSetErrors, readApplication } from "./applications.ts";
 
 export interface SyncOptions {
   readonly timeoutSeconds: number;
@@ -98,7 +98,7 @@ class Sync {
 
   async step(seen: Application | undefined): Promise<Outcome> {
     if (!this.isStarted) return this.#start();
-    const outcome = seen && this.#judge(seen);
+    const outcome = seen && (await this.#judge(seen));
     if (outcome?.kind === "pending") return outcome;
     return this.#judge(await readApplication(this.#argocd, this.#name));
   }
@@ -118,14 +118,22 @@ class Sync {
     };
   }
 
-  #judge(application: Application): Outcome {
+  async #judge(application: Application): Promise<Outcome> {
     const outcome = outcomeOf(application);
     const isDegraded =
       outcome.kind === "pending" && !application.operating && application.health === "Degraded";
     this.#degradedLooks = isDegraded ? this.#degradedLooks + 1 : 0;
-    return this.#degradedLooks > DEGRADED_LOOKS
-      ? { kind: "failed", reason: `it is Degraded: ${application.unhealthy ?? application.message}` }
-      : outcome;
+    return this.#degradedLooks > DEGRADED_LOOKS ? this.#degraded(application) : outcome;
+  }
+
+  /** An ApplicationSet says itself why it fails. Argo CD looks at one that has not reached Git or a cluster again, after three minutes. */
+  async #degraded({ unhealthy, message }: Application): Promise<Outcome> {
+    const word = unhealthy ?? message;
+    const errors = word.includes("ApplicationSet") ? await listApplicationSetErrors(this.#argocd) : [];
+    const reason = [`it is Degraded: ${word}`, ...errors].join("; ");
+    return errors.some((error) => PASSING.test(error))
+      ? { kind: "pending", word: reason }
+      : { kind: "failed", reason };
   }
 
   async #call(verb: string, ...flags: string[]): Promise<{ exitCode: number; stderr: string }> {

@@ -100,9 +100,12 @@ function pidFile(layout: Layout, { name }: ProcessSpec): string {
   return join(layout.pids, `${name}.json`);
 }
 
-/** Tells two specifications apart. */
+/** Tells two specifications apart, in whatever order they were written. */
 export function digestOf(spec: ProcessSpec): string {
-  return createHash("sha256").update(JSON.stringify(spec)).digest("hex").slice(0, 16);
+  return createHash("sha256")
+    .update(JSON.stringify(ProcessSpec.parse(spec)))
+    .digest("hex")
+    .slice(0, 16);
 }
 
 /** Which of these processes still run. */

@@ -61,7 +61,14 @@ import {
   monitoringUrls,
 } from "./monitoring.ts";
 import type { OperatorWork } from "./operators-process.ts";
-import { declareProcess, isReady, lastLines, type ProcessSpec } from "./process.ts";
+import {
+  declareProcess,
+  digestOf,
+  isReady,
+  lastLines,
+  type ProcessSpec,
+  startedProcesses,
+} from "./process.ts";
 import { untilSettled } from "./settled.ts";
 import { makeSource, readSources } from "./sources.ts";
 import { credentialOf, ensureState, portOf, type State } from "./state.ts";
@@ -402,7 +409,9 @@ export class Sandbox {
     if (spec === undefined) throw new Error(`${name} was not declared`);
     const look = async () => {
       await refuseFullDisk(this.layout);
-      return (await isReady(spec.ready)) || undefined;
+      // One that runs as it was declared before answers, too, until the supervisor ends it.
+      const started = (await startedProcesses(this.layout)).get(name);
+      return (started?.spec === digestOf(spec) && (await isReady(spec.ready))) || undefined;
     };
     await waitFor(`${name} answers`, look, {
       quietMs: READY_QUIET_MS,
