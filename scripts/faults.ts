@@ -4,7 +4,9 @@ import { command, main } from "./lib/cli/command.ts";
 import { table } from "./lib/cli/table.ts";
 import { ExternalError, FindingsError, messageOf, UsageError } from "./lib/errors.ts";
 import { badImage } from "./lib/faults/bad-image.ts";
+import { lostCluster } from "./lib/faults/cluster.ts";
 import type { Fault } from "./lib/faults/fault.ts";
+import { loadToMaximum } from "./lib/faults/load.ts";
 import { closedBudget, databaseDown, deletedPods, drainedNode } from "./lib/faults/pods.ts";
 import { killedWhileSyncing } from "./lib/faults/processes.ts";
 import { FaultSandbox } from "./lib/faults/sandbox.ts";
@@ -19,6 +21,8 @@ const FAULTS: readonly Fault[] = [
   databaseDown,
   killedWhileSyncing,
   badImage,
+  loadToMaximum,
+  lostCluster,
 ];
 const NAMES = FAULTS.map(({ name }) => name).join(", ");
 /** Between two questions for alerts; Prometheus asks its targets every 15 s. */
@@ -63,6 +67,8 @@ async function faults(names: string[], { all }: { all?: true }): Promise<void> {
 async function made(root: string, fault: Fault, sandbox: FaultSandbox): Promise<Row> {
   const over = new AbortController();
   const alerts = alertsUntil(root, over.signal);
+  // An error of theirs is told when the fault is over.
+  alerts.catch(() => {});
   const result = await fault.run(sandbox).then(
     (happened) => ({ verdict: "ok" as const, happened }),
     (error: unknown) => {

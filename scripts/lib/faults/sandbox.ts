@@ -1,9 +1,9 @@
 /** The sandbox as faults see it. */
 import { z } from "zod";
-import type { Argocd } from "../argocd/applications.ts";
+import { type Argocd, listApplications } from "../argocd/applications.ts";
 import { connectArgocd } from "../argocd/connection.ts";
-import { ExternalError, RefusedError } from "../errors.ts";
-import { run, tryRun } from "../exec.ts";
+import { messageOf, RefusedError } from "../errors.ts";
+import { run } from "../exec.ts";
 import { kubectl, type Target } from "../kubectl.ts";
 import { gitEnv } from "../sandbox/clone.ts";
 import { type Layout, layoutOf } from "../sandbox/layout.ts";
@@ -101,18 +101,33 @@ export class FaultSandbox {
   async evict({ cluster, namespace }: Place, name: string): Promise<boolean> {
     const eviction = { apiVersion: "policy/v1", kind: "Eviction", metadata: { name, namespace } };
     const path = `/api/v1/namespaces/${namespace}/pods/${name}/eviction`;
-    const args = ["--context", cluster, "create", "--raw", path, "--filename=-"];
-    const { exitCode, stderr } = await tryRun(this.#program, args, {
-      env: this.argocd.env,
-      input: JSON.stringify(eviction),
-    });
-    if (exitCode === 0) return true;
-    if (stderr.includes("disruption budget")) return false;
-    throw new ExternalError(`the eviction of ${name} failed: ${stderr.trim()}`);
+    const create = ["create", "--raw", path, "--filename=-"];
+    return kubectl(this.#target(cluster), create, JSON.stringify(eviction)).then(
+      () => true,
+      (error: unknown) => {
+        if (messageOf(error).includes("disruption budget")) return false;
+        throw error;
+      },
+    );
   }
 
   async git(...args: string[]): Promise<string> {
     return (await run("git", args, { cwd: this.layout.work, env: gitEnv(this.layout) })).trim();
+  }
+
+  /** Waits until every application of an environment is Synced and Healthy. @param quietS patience, in seconds */
+  async untilHealthy(environment: string, quietS: number): Promise<void> {
+    let word = "";
+    await waitFor(
+      `${environment} is Synced and Healthy`,
+      async () => {
+        const all = await listApplications(this.argocd, environment);
+        const left = all.filter(({ sync, health }) => sync !== "Synced" || health !== "Healthy");
+        word = left.map(({ name, sync, health }) => `${name} ${sync} ${health}`).join(", ");
+        return (all.length > 0 && left.length === 0) || undefined;
+      },
+      { lastWord: () => word, quietMs: quietS * 1000 },
+    );
   }
 }
 
