@@ -73,7 +73,7 @@ beforeAll(async () => {
   await writeFile(settings, withSettings(await readFile(settings, "utf8"), OWN));
   await commit(root);
   const state = await ensureState(layout, clusterPorts("own"), []);
-  const cluster = await prepareCluster(layout, state, "own", { nodes: 0, autoscales: false });
+  const cluster = await prepareCluster(layout, state, "own", 0);
   const [etcd, kubeApiserver] = await Promise.all([toolPath("etcd"), toolPath("kube-apiserver")]);
   const others = {
     kubeControllerManager: "",

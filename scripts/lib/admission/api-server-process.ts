@@ -40,7 +40,7 @@ export async function withApiServer<T>(
   return withTemporaryDirectory("api-server-", async (directory) => {
     const layout = layoutOf(directory);
     const state = await ensureState(layout, clusterPorts(NAME), []);
-    const cluster = await prepareCluster(layout, state, NAME, { nodes: 0, autoscales: false });
+    const cluster = await prepareCluster(layout, state, NAME, 0);
     const api = await connectKubernetes(cluster.adminKubeconfig, NAME);
     const [etcd, apiserver] = apiServerProcesses(layout, state, cluster, programs);
     // What is in it is of no use to anybody after a crash.

@@ -24,17 +24,10 @@ export interface ClusterPrograms extends ApiServerPrograms {
   readonly metricsServer: string;
 }
 
-/** How large a cluster is made. */
-export interface ClusterSize {
-  /** Each node has 32 CPU and 128Gi. */
-  readonly nodes: number;
-  /** Whether there is anything to scale: the metrics API comes with it. */
-  readonly autoscales: boolean;
-}
-
 export interface Cluster {
   readonly name: string;
-  readonly size: ClusterSize;
+  /** Each has 32 CPU and 128Gi. Without any nothing is scheduled, simulated or measured there. */
+  readonly nodes: number;
   readonly pki: ClusterPki;
   readonly server: string;
   readonly admin: Context;
@@ -72,7 +65,7 @@ export async function prepareCluster(
   layout: Layout,
   state: State,
   name: string,
-  size: ClusterSize,
+  nodes: number,
 ): Promise<Cluster> {
   const directory = join(layout.pki, name);
   const pki = await ensurePki(directory, CLIENTS);
@@ -88,7 +81,7 @@ export async function prepareCluster(
   }
   return {
     name,
-    size,
+    nodes,
     pki,
     server,
     admin: contextOf("admin"),
@@ -260,8 +253,8 @@ export function clusterProcesses(
     ready: { port: port("metrics-server"), path: "/livez" },
   });
 
-  const processes = [etcd, apiserver, controllerManager, scheduler, kwok];
-  return cluster.size.autoscales ? [...processes, metricsServer] : processes;
+  const control = [etcd, apiserver, controllerManager];
+  return cluster.nodes === 0 ? control : [...control, scheduler, kwok, metricsServer];
 }
 
 /** What kwok simulates: kubelets that make pods ready, or not; the usage they report; disks that get bound; and addresses of load balancers. */
@@ -286,8 +279,9 @@ function kwokConfigs(layout: Layout, assets: string): string[] {
 }
 
 /** What a cluster of simulated machines has before anything is delivered: nodes in three zones, and the metrics API. */
-export function clusterObjects(state: State, { name: cluster, size }: Cluster): object[] {
-  const machines = Array.from({ length: size.nodes }, (_, index) => {
+export function clusterObjects(state: State, { name: cluster, nodes }: Cluster): object[] {
+  if (nodes === 0) return [];
+  const machines = Array.from({ length: nodes }, (_, index) => {
     const name = `${cluster}-${index + 1}`;
     const capacity = { cpu: "32", memory: "128Gi", "ephemeral-storage": "100Gi", pods: "110" };
     return {
@@ -308,7 +302,6 @@ export function clusterObjects(state: State, { name: cluster, size }: Cluster): 
       status: { allocatable: capacity, capacity },
     };
   });
-  if (!size.autoscales) return machines;
   const port = portOf(state, `${cluster}-metrics-server`);
   return [
     ...machines,

@@ -26,14 +26,7 @@ import {
   hubObjects,
 } from "./argocd-processes.ts";
 import { BRANCH, ensureWork, exportDelivered, gitEnv, writeGitConfig, writeGitCredentials } from "./clone.ts";
-import {
-  type Cluster,
-  type ClusterSize,
-  clusterObjects,
-  clusterPorts,
-  clusterProcesses,
-  prepareCluster,
-} from "./cluster.ts";
+import { type Cluster, clusterObjects, clusterPorts, clusterProcesses, prepareCluster } from "./cluster.ts";
 import { operatorDefinitions, readDefinitions } from "./definitions.ts";
 import {
   ensureAdopted,
@@ -94,9 +87,10 @@ export const SANDBOX_TOOLS = [
 ] as const;
 
 const HUB = "hub";
-/** Argo CD runs beside the hub, not in it; six nodes hold production at its autoscaling maxima (74 CPU). */
-const HUB_SIZE: ClusterSize = { nodes: 1, autoscales: false };
-const ENVIRONMENT_SIZE: ClusterSize = { nodes: 6, autoscales: true };
+/** Argo CD runs beside the hub, not in it. */
+const HUB_NODES = 0;
+/** They hold production at its autoscaling maxima (74 CPU). */
+const ENVIRONMENT_NODES = 6;
 
 /** Twice what the supervisor gives a process that says nothing: the second one may answer. */
 const READY_QUIET_MS = 2 * ANSWER_MS;
@@ -159,7 +153,7 @@ export class Sandbox {
       [...FORGE_CREDENTIALS, ...ARGOCD_CREDENTIALS],
     );
     const [hub, ...clusters] = await Promise.all(
-      names.map((name) => prepareCluster(layout, state, name, name === HUB ? HUB_SIZE : ENVIRONMENT_SIZE)),
+      names.map((name) => prepareCluster(layout, state, name, name === HUB ? HUB_NODES : ENVIRONMENT_NODES)),
     );
     if (hub === undefined) throw new Error("the hub is always prepared");
     await writeKubeconfig(layout.kubeconfig, [hub.admin, ...clusters.map((cluster) => cluster.admin)]);
@@ -270,8 +264,9 @@ export class Sandbox {
   /** Gives a cluster its simulated nodes, the metrics API, and the kinds of the operators that its environment needs. */
   async furnishCluster(cluster: Cluster, tell: Tell): Promise<void> {
     await this.#untilReady(`${cluster.name}-apiserver`, tell);
-    const kinds = this.clusters.has(cluster.name) ? this.#definitions : [];
-    await this.#apply(cluster, JSON.stringify(list([...clusterObjects(this.state, cluster), ...kinds])));
+    if (cluster === this.hub) return;
+    const objects = [...clusterObjects(this.state, cluster), ...this.#definitions];
+    await this.#apply(cluster, JSON.stringify(list(objects)));
   }
 
   /** Puts Argo CD's own objects on the hub, and starts it. */

@@ -32,7 +32,7 @@ it("a repo server answers the sandbox's own programs, and nobody without a certi
   const layout = layoutOf(await temporary());
   const { path: argocd, assets } = await resolveTool("argocd");
   const state = await ensureState(layout, [...ARGOCD_PORTS, ...clusterPorts("hub")], ARGOCD_CREDENTIALS);
-  const hub = await prepareCluster(layout, state, "hub", { nodes: 1, autoscales: false });
+  const hub = await prepareCluster(layout, state, "hub", 0);
   await mkdir(layout.bin, { recursive: true });
   await symlink(join(assets, "hack/git-verify-wrapper.sh"), join(layout.bin, "git-verify-wrapper.sh"));
   const specs = await argocdProcesses(layout, state, hub, { argocd, assets, miniredis: "" }, "");
