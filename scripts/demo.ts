@@ -90,7 +90,7 @@ async function ensureSandbox(
   narrator.text(
     exists
       ? "The sandbox of this checkout does not answer: `npm start` repairs it."
-      : "There is no sandbox yet: `npm start` makes one. That takes about a minute; on a machine that has not got the tools, a quarter of an hour more, once.",
+      : "There is no sandbox yet: `npm start` makes one. That takes about a minute; on a machine without the tools, a quarter of an hour more, once.",
   );
   await runCommand(stage, narrator, where, ["start"]);
 }
@@ -113,7 +113,7 @@ async function connect(root: string, env: NodeJS.ProcessEnv): Promise<Connected>
   const layout = layoutOf(root);
   const { address, token, branch } = await connectRepository(root, env);
   const app = (await readCatalogue(layout.work)).find((candidate) => candidate.app === APP);
-  if (app === undefined) throw new RefusedError(`the demo is about ${APP}, and apps/ has not got it`);
+  if (app === undefined) throw new RefusedError(`apps/ has no ${APP}, which the demo releases`);
   return {
     layout,
     app,
@@ -143,7 +143,7 @@ async function plotOf({ layout, app, environments, calls }: Connected): Promise<
     images: {
       release: await develop("Offer it at the next order"),
       crashing: madeUp(CRASHING),
-      mended: await develop("Forget the address of a guest"),
+      fixed: await develop("Forget the address of a guest"),
     },
   };
 }

@@ -64,7 +64,7 @@ program
   .action(inTurn(add));
 program
   .command("remove")
-  .description("Take a reader away, seal every file anew, and list the values that the reader knows.")
+  .description("Remove a reader, seal every file anew, and list the values that the reader knows.")
   .argument("<environments>", "as in prod, or dev,staging")
   .argument("<name>", "as `npm run keys` shows it")
   .option("--dry-run", "print what would change, and stop")

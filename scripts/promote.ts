@@ -81,7 +81,7 @@ async function run(from: string, to: string, apps: string[], options: Options): 
 function refuseGates({ override, server }: Options): void {
   const option = override === undefined ? (server === true ? "--server" : undefined) : "--override";
   if (option === undefined) return;
-  throw new UsageError(`${option} is about the gates, and --local has none`, "leave one of the two away");
+  throw new UsageError(`${option} is about the gates, and --local has none`, "leave one of them out");
 }
 
 async function promoteLocally(

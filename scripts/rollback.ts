@@ -60,7 +60,7 @@ async function rollback(environment: string, app: string, options: Options): Pro
   const until = options.until === undefined ? undefined : dateOption("--until", options.until);
   if (until !== undefined && until <= now) throw new UsageError(`--until ${options.until} is over already`);
   if (until !== undefined && !hold)
-    throw new UsageError("--until is about the hold, and --no-hold wants none");
+    throw new UsageError("--until is about the hold, and --no-hold makes none");
   const reason = options.reason?.replaceAll(/\s+/g, " ").trim() || "no reason given";
 
   const connection = await connectRepository(root, process.env);

@@ -168,7 +168,7 @@ function keyAndFile(
 ): ReadonlyMap<string, string> {
   const [, key, file] = /^([\w.-]+)=(.+)$/.exec(text) ?? [];
   if (key === undefined || file === undefined)
-    throw new UsageError("--from-file wants a key and a file", "as in --from-file tls.key=server.key");
+    throw new UsageError("--from-file needs a key and a file", "as in --from-file tls.key=server.key");
   return new Map([...before, [key, file]]);
 }
 
@@ -181,7 +181,7 @@ function refuseTogether(
   if (names.length > 0 || fromFile !== undefined || empty.length > 0)
     throw new UsageError(`${alone} is about all keys of a Secret`, "name none");
   if (generate === true || (edit === true && rotate === true))
-    throw new UsageError("--generate, --edit and --rotate exclude each other", "leave all but one away");
+    throw new UsageError("--generate, --edit and --rotate exclude each other", "give only one of them");
   if (edit === true && dryRun === true)
     throw new UsageError(
       "--edit has no dry run",
@@ -195,9 +195,9 @@ function refuseEmpty(
   files: ReadonlyMap<string, string>,
 ): void {
   for (const name of empty) {
-    if (files.has(name)) throw new UsageError(`${name} has two values`, "leave --empty or --from-file away");
+    if (files.has(name)) throw new UsageError(`${name} has two values`, "leave --empty or --from-file out");
     if ("generate" in (keys.get(name) ?? {}))
-      throw new UsageError(`${name} of ${id} is generated, and cannot be empty`, "leave --empty away");
+      throw new UsageError(`${name} of ${id} is generated, and cannot be empty`, "leave --empty out");
   }
 }
 

@@ -35,7 +35,7 @@ await main(program);
 async function secrets(options: Options): Promise<void> {
   const { root, json, open, staged, maxAge } = options;
   if (staged) {
-    if (open) throw new UsageError("--staged opens nothing", "leave --open away");
+    if (open) throw new UsageError("--staged opens nothing", "leave --open out");
     const findings = await plaintextStaged(root);
     return conclude(findings, json ? inJson({ findings }) : findingLines(findings));
   }

@@ -61,7 +61,7 @@ beforeAll(async () => {
   return async () => rm(directory, { recursive: true });
 });
 
-/** Takes away what another test has left, and puts a release into test that live has not got. */
+/** Takes away what another test has left, and puts a release into test that live does not have. */
 async function prepare(): Promise<string> {
   for (const { number, state } of await pullRequests(repo)) {
     if (state === "open") await ask(`${repo.api}/pulls/${number}`, "PATCH", { state: "closed" });

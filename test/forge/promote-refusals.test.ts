@@ -44,7 +44,7 @@ const DEV = "overlays/dev/web/kustomization.yaml";
 const TEST = releasePath("test", "web");
 const LIVE = releasePath("live", "web");
 
-/** Test has a proven release of web that live has not got; each broken tree is a branch of its own beside main. */
+/** Test has a proven release of web that live does not have; each broken tree is a branch of its own beside main. */
 let shared: TestRepository;
 beforeAll(async () => {
   const directory = await mkdtemp(join(tmpdir(), "forge-"));
@@ -283,7 +283,7 @@ const TREES: Tree[] = [
     name: "a frozen window",
     files: FROZEN,
     exitCode: 3,
-    line: /^promote: live: frozen \(deny \* \* \* \* \* for 1h\); take the window away, or give a reason: --override "…"$/,
+    line: /^promote: live: frozen \(deny \* \* \* \* \* for 1h\); remove the window, or give a reason: --override "…"$/,
   },
   {
     name: "a window that Argo CD would not read",
@@ -397,12 +397,12 @@ describe("a call that is wrong", () => {
     [
       "a reason for gates where there are none",
       ["dev", "test", "--local", "--override", "it burns"],
-      /^promote: --override is about the gates, and --local has none; leave one of the two away$/,
+      /^promote: --override is about the gates, and --local has none; leave one of them out$/,
     ],
     [
       "evidence for gates where there are none",
       ["dev", "test", "--local", "--server"],
-      /^promote: --server is about the gates, and --local has none; leave one of the two away$/,
+      /^promote: --server is about the gates, and --local has none; leave one of them out$/,
     ],
     ["no reason", ["test", "live", "--override"], /^promote: option '--override <reason>' argument missing$/],
   ])("%s: exit code 2", async (_, args, line) => {

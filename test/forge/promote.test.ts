@@ -524,7 +524,7 @@ describe("a gate", () => {
       /^promote: web: is being deployed on test \(pending since .*\); wait until the sync is over/,
     );
     await report(repo, commit, "argocd/test/web", "failure", "CrashLoopBackOff");
-    await refused(/^promote: web: failed on test since .*: CrashLoopBackOff; mend it there/);
+    await refused(/^promote: web: failed on test since .*: CrashLoopBackOff; fix it there/);
     await report(repo, commit, "argocd/test-2/disk", "success");
     await report(repo, commit, "argocd/test/web", "success");
     await refused(/^promote: web: 1 of 2 clusters has not reported: test-2; .* `npm run sync test web`,/);
@@ -663,7 +663,7 @@ describe("a gate", () => {
     expect(await promote(repo, "test", "live")).toMatchObject({
       exitCode: 3,
       stderr:
-        'promote: live: frozen (deny * * * * * for 1h); take the window away, or give a reason: --override "…"\n',
+        'promote: live: frozen (deny * * * * * for 1h); remove the window, or give a reason: --override "…"\n',
     });
     expect(await promote(repo, "test", "live", "--override", "it burns")).toMatchObject({ exitCode: 0 });
     const [pull] = await pullRequests(repo);

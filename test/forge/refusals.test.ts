@@ -348,7 +348,7 @@ describe("a forge", () => {
       /^note: main takes signed commits only, and Git does not sign here; set commit\.gpgSign, or merge with a squash/,
     );
     // Gitea 1.26.0 does not tell Git the reason.
-    const line = expect.stringMatching(/^bump: the forge refuses a push to main: .*; leave --direct away/);
+    const line = expect.stringMatching(/^bump: the forge refuses a push to main: .*; leave --direct out/);
     expect(await attempt(repo, ["web", NEW, "--direct"])).toEqual({
       exitCode: 3,
       lines: [note, line],

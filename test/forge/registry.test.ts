@@ -128,7 +128,7 @@ describe("an image that the registry has", () => {
     expect(await attempt(repo, ["web", NEW, "--digest", wrong])).toEqual({
       exitCode: 3,
       stdout: "",
-      stderr: `bump: the registry has ${digests[NEW]} as shop/web:${NEW}, not ${wrong}; was the tag pushed a second time? leave --digest away to take what is there\n`,
+      stderr: `bump: the registry has ${digests[NEW]} as shop/web:${NEW}, not ${wrong}; was the tag pushed a second time? leave --digest out to take what is there\n`,
       isUntouched: true,
     });
     const right = await attempt(repo, ["web", NEW, "--digest", digests[NEW] ?? "", "--dry-run"]);

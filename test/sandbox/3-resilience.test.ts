@@ -115,20 +115,20 @@ describe("npm run faults", () => {
 });
 
 describe("a sync that cannot succeed", () => {
-  it("ends with Argo CD's reason as soon as that is known, and the next one with the commit that mends it", async () => {
+  it("ends with Argo CD's reason as soon as that is known, and the next one with the commit that fixes it", async () => {
     const text = await readFile(USER_SERVICE, "utf8");
     await writeFile(USER_SERVICE, text.replace(/path: (\S+)\.yaml/, "path: $1-missing.yaml"));
     await push("a typo in an overlay");
     // Longer than this whole test may take: it is not the limit that ends it.
     const { exitCode, stderr } = await npmInWork(["sync", "dev", "user-service", "--", "--timeout", "900"]);
     expect(stderr).toMatch(
-      /^sync: dev-user-service: it does not sync: ComparisonError: .*-missing\.yaml.*; no retry mends that: push a commit that does$/m,
+      /^sync: dev-user-service: it does not sync: ComparisonError: .*-missing\.yaml.*; no retry fixes that: push a commit that does$/m,
     );
     expect(exitCode).toBe(5);
     await revert();
-    const mended = await npmInWork(["sync", "dev", "user-service"]);
-    expect(mended.stderr).toBe("");
-    expect(mended.exitCode).toBe(0);
+    const fixed = await npmInWork(["sync", "dev", "user-service"]);
+    expect(fixed.stderr).toBe("");
+    expect(fixed.exitCode).toBe(0);
   });
 });
 

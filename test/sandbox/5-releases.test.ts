@@ -181,14 +181,14 @@ describe("what goes wrong before there is a sync", () => {
     expect(states.map(({ state }) => state)).toEqual(["error", "failure", "pending"]);
   });
 
-  it("the app whose sync failed is healthy without another sync, on the commit that mends it", async () => {
-    const mended = await edit(OVERLAY, "path: missing.yaml", "path: hpa.yaml");
-    const found = await untilHealthy(`dev-${APP}`, mended);
+  it("the app whose sync failed is healthy without another sync, on the commit that fixes it", async () => {
+    const fixed = await edit(OVERLAY, "path: missing.yaml", "path: hpa.yaml");
+    const found = await untilHealthy(`dev-${APP}`, fixed);
     expect(found.operation).toBe("Error");
-    await untilReported(mended, `argocd/dev/${APP}`, /^success: healthy, and nothing to sync/);
+    await untilReported(fixed, `argocd/dev/${APP}`, /^success: healthy, and nothing to sync/);
   });
 
-  it("an application that cannot be made is on the commit that broke it, and all is well on the one that mends it", async () => {
+  it("an application that cannot be made is on the commit that broke it, and all is well on the one that fixes it", async () => {
     const nameless = await edit(CATALOGUE, "namespace: data\n", "");
     await refresh(...ENVIRONMENTS);
     for (const environment of ENVIRONMENTS)
@@ -197,11 +197,10 @@ describe("what goes wrong before there is a sync", () => {
     const refused = await npmInWork(["status"]);
     expect(refused.stderr).toMatch(/^status: apps\/redis\.yaml:\d+: namespace: /);
     expect(refused.exitCode).toBe(3);
-    const mended = await edit(CATALOGUE, "kind: store\n", "namespace: data\nkind: store\n");
+    const fixed = await edit(CATALOGUE, "kind: store\n", "namespace: data\nkind: store\n");
     // After an error Argo CD waits three minutes by itself.
     await refresh(...ENVIRONMENTS);
-    for (const environment of ENVIRONMENTS)
-      await untilReported(mended, `argocd/${environment}`, /^success: /);
+    for (const environment of ENVIRONMENTS) await untilReported(fixed, `argocd/${environment}`, /^success: /);
     expect(await status()).not.toMatch(/fails: |cannot be compared/);
   });
 

@@ -160,7 +160,7 @@ export function outcomeOf(application: Application): Outcome {
 function doesNotSync(message: string): Outcome {
   const reason = `it does not sync: ${message.replaceAll(/\s+/g, " ")}`;
   if (!isFinal(message)) return { kind: "failed", reason };
-  return { kind: "failed", reason, hint: "no retry mends that: push a commit that does" };
+  return { kind: "failed", reason, hint: "no retry fixes that: push a commit that does" };
 }
 
 /** What the next attempt with the same commit meets again: it cannot be rendered, or an API server or a project says no to it. */

@@ -154,7 +154,7 @@ async function verify(
   if (wanted === undefined || wanted === digest) return { tag, digest };
   throw new RefusedError(
     `the registry has ${digest} as ${path}:${tag}, not ${wanted}`,
-    "was the tag pushed a second time? leave --digest away to take what is there",
+    "was the tag pushed a second time? leave --digest out to take what is there",
   );
 }
 

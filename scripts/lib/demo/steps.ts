@@ -1,5 +1,5 @@
 /**
- * The story of `npm run demo`, as plain data: a release goes up to prod, turns out to be bad, and is taken back; its mend
+ * The story of `npm run demo`, as plain data: a release goes up to prod, turns out to be bad, and is taken back; its fix
  * crashes, and then does not.
  */
 import { formatBumpBranch } from "../bump/pull-request-body.ts";
@@ -56,7 +56,7 @@ export interface DemoPlot {
   /** What a release has to be healthy in the second environment: here, and as the repository has it; in words. */
   soak: { here: string; else: string };
   /** Commits of the app's repository, each the tag of an image. */
-  images: { release: string; crashing: string; mended: string };
+  images: { release: string; crashing: string; fixed: string };
 }
 
 const REASON = "checkout fails for one customer in ten";
@@ -175,8 +175,8 @@ export function demoSteps({ app, environments, soak, images }: DemoPlot): DemoSt
       },
     },
     {
-      title: "A mend that crashes",
-      sentence: `The first mend crashes when it starts: the pod from before keeps serving ${dev}, and without a success on its commit the release goes nowhere.`,
+      title: "A fix that crashes",
+      sentence: `The first fix crashes when it starts: the pod from before keeps serving ${dev}, and without a success on its commit the release goes nowhere.`,
       async run(hands) {
         await hands.command(["bump", app, images.crashing]);
         await hands.merge(bumped);
@@ -191,12 +191,12 @@ export function demoSteps({ app, environments, soak, images }: DemoPlot): DemoSt
       },
     },
     {
-      title: "The mend",
+      title: "The fix",
       sentence: `The second one starts, and may go up as the first release did: a hold is about one release only.`,
       async run(hands) {
-        await hands.command(["bump", app, images.mended]);
+        await hands.command(["bump", app, images.fixed]);
         const commit = await hands.merge(bumped);
-        await hands.untilApp(dev, { ...RUNNING, tag: images.mended });
+        await hands.untilApp(dev, { ...RUNNING, tag: images.fixed });
         await hands.untilProven(dev, commit);
       },
     },

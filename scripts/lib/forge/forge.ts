@@ -74,7 +74,7 @@ export interface Forge {
   statuses(commit: string): Promise<CommitStatus[]>;
   /** What `changeLabels` has to know of the repository. */
   repositoryLabels(): Promise<Label[]>;
-  /** Puts labels on a pull request, makes those that the repository has not got, and takes others off. */
+  /** Puts labels on a pull request, makes those that the repository does not have, and takes others off. */
   changeLabels(number: number, change: LabelChange, known: readonly Label[]): Promise<void>;
   /**
    * Asks teams for a review, unless they are asked already. A team that has reviewed is asked again.

@@ -59,7 +59,7 @@ export function setupRefusal(result: Failure): GitSetupError | undefined {
   if (setting !== undefined)
     return refusal(
       `git cannot read its configuration: ${setting}`,
-      "mend it; `git config --list --show-origin` shows where a setting stands",
+      "fix it; `git config --list --show-origin` shows where a setting stands",
     );
   const extension = find(/unknown repository extensions? found:\s+(\S+)/);
   if (extension !== undefined)

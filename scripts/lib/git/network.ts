@@ -193,7 +193,7 @@ async function readTls(
     readFile(resolve(root, place.path), "utf8").catch((error: unknown) => {
       throw new RefusedError(
         `${place.name} names ${place.path}, which cannot be read`,
-        "mend the setting, or the file",
+        "fix the setting, or the file",
         { cause: error },
       );
     });

@@ -209,7 +209,7 @@ export class Remote extends GitHistory {
         unsigned !== undefined
           ? "have Git sign commits (commit.gpgSign) with a key that the forge knows"
           : branch === this.branch
-            ? "leave --direct away: then it is a pull request"
+            ? "leave --direct out: then it is a pull request"
             : `let the token push branches like ${branch}`,
       );
     }

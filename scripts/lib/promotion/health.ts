@@ -168,7 +168,7 @@ function whatToWaitFor(faults: readonly Fact[], { environment, arrivedAt, now }:
 }
 
 function wayOf(state: (typeof WORST)[number], sync: string): string {
-  if (state === "failed") return `mend it there, release another image, try again with \`${sync}\``;
+  if (state === "failed") return `fix it there, release another image, try again with \`${sync}\``;
   if (state === "deploying") return `start the sync again with \`${sync}\``;
   return `start a sync that reports with \`${sync}\``;
 }

@@ -222,7 +222,7 @@ async function renderAll(
   const after = await Promise.allSettled(steps.map(render));
   return steps.map(({ app }, index): Rendering => {
     const [left, right] = [before[index], after[index]];
-    // What cannot be rendered today is what this promotion may be there to mend.
+    // What cannot be rendered today is what this promotion may be there to fix.
     const old = left?.status === "fulfilled" ? left.value : "";
     if (right?.status === "fulfilled") return { app, before: old, after: right.value, fault: undefined };
     const fault = {
@@ -301,7 +301,7 @@ function refuseFrozen(
   }
   return [...found].map(([fact, { apps, ends }]) => ({
     fact: `${apps.length === steps.length ? to : apps.join(", ")}: ${fact}`,
-    way: `${ends ? "wait" : "take the window away"}, or give a reason: --override "…"`,
+    way: `${ends ? "wait" : "remove the window"}, or give a reason: --override "…"`,
     mayOverride: true,
     opensItself: ends,
   }));

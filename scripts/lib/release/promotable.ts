@@ -1,5 +1,5 @@
 /**
- * What a promotion would refuse and only an edit of the tree mends. `check` finds it before the merge, `bump` goes no further,
+ * What a promotion would refuse and only an edit of the tree fixes. `check` finds it before the merge, `bump` goes no further,
  * and `promote` looks again.
  */
 import { join } from "node:path";

@@ -115,7 +115,7 @@ export async function checkProvenance(
 
 /**
  * The environment that builds the live base: in the history, or a change could turn the order round and need no releases.
- * @returns its name; that of the work tree where the history's environments are not valid: the change may mend them
+ * @returns its name; that of the work tree where the history's environments are not valid: the change may fix them
  */
 export async function firstEnvironment(root: string, { history }: ProvenanceScope): Promise<string> {
   const environments = await environmentsAt(new GitHistory(root), history).catch(async (error: unknown) => {

@@ -66,7 +66,7 @@ async function definitionsIn(directory: string): Promise<Definition[]> {
       parseAllDocuments(await readFile(file, "utf8")).map((document) => {
         const parsed = Definition.safeParse(document.toJS());
         if (parsed.success) return parsed.data;
-        throw new RefusedError(`${file} is no CustomResourceDefinition`, "take it away");
+        throw new RefusedError(`${file} is no CustomResourceDefinition`, "remove it");
       }),
     ),
   );

@@ -56,7 +56,7 @@ function placeOf(branch: string): ({ kind: ChangeKind } & HoldPlace) | undefined
   return kind === "rollback" || kind === "unhold" ? { kind, environment, app } : undefined;
 }
 
-/** What a branch promotes, and the deployed one has not got yet in another way. */
+/** What a branch promotes, and the deployed one does not have yet in another way. */
 async function promoted(remote: Remote, branch: string, to: string): Promise<string[]> {
   const [main, tip] = [await remote.tip(remote.branch), await remote.tip(branch)];
   if (main === undefined || tip === undefined) return [];

@@ -37,7 +37,7 @@ export interface ToolSpec {
   /** Seconds of a cold build on two cores, measured; tools of one module share most of theirs. */
   usualSeconds: number;
   assets?: readonly AssetSpec[];
-  /** What is changed in its source. A program from PATH has not got it: see `withoutEdits`. */
+  /** What is changed in its source. A program from PATH does not have it: see `withoutEdits`. */
   edits?: readonly SourceEdit[];
 }
 

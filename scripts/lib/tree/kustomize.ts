@@ -94,6 +94,6 @@ export function pinnedImage(text: string, file: string, name: string): ImagePin 
     throw new RefusedError(`${file} pins no image ${name}`, "add it under `images:` with its newTag");
   const [tag = "", digest] = entry.newTag.split("@");
   if (digest !== undefined && entry.digest !== undefined)
-    throw new RefusedError(`${file} pins ${name} by two digests`, "take the one in its newTag away");
+    throw new RefusedError(`${file} pins ${name} by two digests`, "remove the one in its newTag");
   return { name, tag, digest: digest ?? entry.digest };
 }

@@ -303,7 +303,7 @@ describe("what is refused", () => {
       {
         args: () => ["create", "live", "--to-file", "/tmp/no-such/key", "--replace"],
         exitCode: 3,
-        says: "a private key of live does not belong into a file",
+        says: "a private key of live does not belong in a file",
       },
     ],
     [

@@ -371,7 +371,7 @@ describe("the triggers", () => {
     },
   );
 
-  // The root may be healthy before it is compared with the commit that mends it.
+  // The root may be healthy before it is compared with the commit that fixes it.
   it("of an environment tell on every commit that its root is compared with", () => {
     const conditions = z
       .array(z.object({ oncePer: z.string() }))

@@ -171,7 +171,7 @@ describe("what becomes of a sync", () => {
     expect(outcome(attempt(reason))).toEqual({
       kind: "failed",
       reason: `it does not sync: ${reason}`,
-      hint: "no retry mends that: push a commit that does",
+      hint: "no retry fixes that: push a commit that does",
     });
   });
 
@@ -235,7 +235,7 @@ describe("what becomes of a sync", () => {
       {
         kind: "failed",
         reason: "it does not sync: ComparisonError: no such path",
-        hint: "no retry mends that: push a commit that does",
+        hint: "no retry fixes that: push a commit that does",
       },
     ],
   ])("%s", (_, answer, expected) => {

@@ -49,7 +49,7 @@ describe("the steps of the demo", () => {
       app: "shop",
       environments: ["one", "two", "three"],
       soak: { here: "5 s", else: "1 h" },
-      images: { release: "a".repeat(40), crashing: `bad0bad${"b".repeat(33)}`, mended: "c".repeat(40) },
+      images: { release: "a".repeat(40), crashing: `bad0bad${"b".repeat(33)}`, fixed: "c".repeat(40) },
     });
   const steps = make();
   const play = async (...told: Parameters<typeof recorder>) => {

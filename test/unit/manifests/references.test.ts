@@ -254,7 +254,7 @@ describe("what is missing", () => {
     ["a key that is offered", key("database", "username"), false],
     ["a key that another offer of the same object has", key("database", "password"), false],
     ["an object of which some key is offered", key("database"), false],
-    ["a key that the object has not got", key("database", "host"), true],
+    ["a key that the object does not have", key("database", "host"), true],
     ["an object that nobody offers", key("tokens"), true],
     ["a key of such an object", key("tokens", "a"), true],
     ["an object of another kind", key("database", undefined, "ConfigMap"), true],

@@ -278,7 +278,7 @@ describe("a release is not proven", () => {
       ["failure@1"],
       { now: 2 },
       false,
-      "mend it there, release another image, try again with `npm run sync prod web`",
+      "fix it there, release another image, try again with `npm run sync prod web`",
     ],
     ["soaks", ["success@1"], { now: 2 }, true, "wait until 2026-01-31 12:31:00 UTC"],
   ])("and says whether time will prove it, when it %s", (_, texts, parts, opensItself, way) => {

@@ -182,7 +182,7 @@ describe("the body", () => {
       kind: "unproven",
       state: "failed",
       reason: nasty,
-      way: "mend it",
+      way: "fix it",
       opensItself: false,
       readyAt: undefined,
     };

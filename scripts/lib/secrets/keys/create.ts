@@ -75,7 +75,7 @@ async function placeOf(
     return { cluster: { kubectl: await tool("kubectl"), context: toCluster }, replace };
   if (!isFirst && !trustThisMachine)
     throw new RefusedError(
-      `a private key of ${environment} does not belong into a file on a developer's machine`,
+      `a private key of ${environment} does not belong in a file on a developer's machine`,
       "use --to-cluster; or, on a machine that is kept for this and offline, add --trust-this-machine",
     );
   return { file: toFile ?? "" };

@@ -124,7 +124,7 @@ export function refuseSupplied(credential: Credential, keys: readonly string[]):
     if (!keys.includes(name)) continue;
     throw new UsageError(
       `${name} of ${credential.id} cannot be generated: it comes from ${source}`,
-      "leave --generate away, or name the KEYs to generate",
+      "leave --generate out, or name the KEYs to generate",
     );
   }
 }
