@@ -78,12 +78,12 @@ async function check({ base, all, forge, server, root }: Options): Promise<void>
     readSettings(root),
     looked === undefined ? undefined : changedPaths(root, looked),
   ]);
-  const { changed, environments } = await touchedParts(root, paths, first);
+  const { changed, rendering } = await touchedParts(root, paths, { first, apps });
   const now = new Date();
   const kustomize = async () => toolPath("kustomize");
   const asked = [...changed].filter((overlay) => !isEnvironment(overlay));
   const look = async (apiServer?: ApiServer) => {
-    const rendered = renderOverlays(root, environments, kustomize);
+    const rendered = renderOverlays(root, rendering, kustomize);
     return Promise.all([
       checkAdmission(
         root,
@@ -131,22 +131,36 @@ async function check({ base, all, forge, server, root }: Options): Promise<void>
 }
 
 /**
- * The overlays that a change has a part in, and those with all others of their environments.
+ * The overlays that a change has a part in, and with them those that share a quota, or bring namespaces and policies.
  * @param paths the changed ones; undefined: all overlays are looked at
- * @param first the name of the first environment
+ * @param options.first the name of the first environment
  */
 async function touchedParts(
   root: string,
   paths: readonly string[] | undefined,
-  first: string,
-): Promise<{ changed: ReadonlySet<string>; environments: string[] }> {
+  { first, apps }: { first: string; apps: readonly App[] },
+): Promise<{ changed: ReadonlySet<string>; rendering: string[] }> {
   const all = [...(await environmentOverlays(root)), ...(await allOverlays(root))];
   const changed = new Set(paths === undefined ? all : touchedOverlays(all, paths, first));
-  const environmentOf = (overlay: string) => overlay.split("/")[1];
+  const catalogue = new Map(apps.map((app) => [app.app, app]));
+  const placeOf = (overlay: string) => {
+    const [, environment, name = ""] = overlay.split("/");
+    const app = catalogue.get(name);
+    return { environment, namespace: app?.namespace, isFoundation: app?.kind === "foundation" };
+  };
   // Of an environment whose own objects change only, nothing else is needed.
-  const apps = [...changed].filter((overlay) => !isEnvironment(overlay));
-  const names = new Set(apps.map(environmentOf));
-  return { changed, environments: all.filter((one) => changed.has(one) || names.has(environmentOf(one))) };
+  const touched = [...changed].filter((overlay) => !isEnvironment(overlay)).map(placeOf);
+  const isNeeded = (overlay: string) => {
+    const { environment, namespace, isFoundation } = placeOf(overlay);
+    return touched.some(
+      (one) =>
+        one.environment === environment && (isFoundation || one.isFoundation || one.namespace === namespace),
+    );
+  };
+  const rendering = all.filter(
+    (overlay) => changed.has(overlay) || (!isEnvironment(overlay) && isNeeded(overlay)),
+  );
+  return { changed, rendering };
 }
 
 async function checkOverlays(

@@ -17,6 +17,7 @@ import {
   ensureProd,
   env,
   home,
+  hub,
   kubectl,
   npm,
   npmInWork,
@@ -73,7 +74,12 @@ describe("a process that is killed", () => {
     await untilRuns("dev-user-service", tag);
     // An ApplicationSet that failed meanwhile would look again after three minutes.
     await refresh(...ENVIRONMENTS);
-    for (const environment of ENVIRONMENTS) await untilHealthy(`root-${environment}`, undefined, 300);
+    const isHealthy = async (name: string) =>
+      (await hub("get", "application", name, "--output", "jsonpath={.status.health.status}")) === "Healthy";
+    for (const environment of ENVIRONMENTS) {
+      const root = `root-${environment}`;
+      await until(`${root} is Healthy`, async () => (await isHealthy(root)) || undefined, 300);
+    }
     for (const application of await applications()) {
       // A comparison that an end of the API server has cut off is repeated after three minutes at most.
       if (application.env !== "prod") await untilHealthy(application.name, undefined, 300);
@@ -89,6 +95,8 @@ describe("machines that are silent for longer than Kubernetes waits", () => {
     await until("pods are not ready", async () => (await words()).includes("False") || undefined, 120);
     process.kill(kwok, "SIGCONT");
     await until("all are ready", async () => !/False|Unknown/.test(await words()) || undefined, 120);
+    const measured = async () => (await kubectl("dev", "top", "nodes", "--no-headers")).split("\n").length;
+    await until("their usage is measured", async () => (await measured().catch(() => 0)) >= 6 || undefined);
     for (const { name } of (await applications()).filter((application) => application.env === "dev"))
       await untilHealthy(name);
   });

@@ -272,6 +272,7 @@ function kwokConfigs(layout: Layout, assets: string): string[] {
     join(layout.root, "sandbox/kwok/usage.yaml"),
     join(layout.root, "sandbox/kwok/claim.yaml"),
     join(layout.root, "sandbox/kwok/crash.yaml"),
+    join(layout.root, "sandbox/kwok/node-ready-again.yaml"),
     join(layout.root, "sandbox/kwok/pod-ready-again.yaml"),
     join(layout.root, "sandbox/kwok/service-address.yaml"),
     join(layout.root, "sandbox/kwok/ingress-address.yaml"),
