@@ -77,8 +77,8 @@ describe("a process that is killed", () => {
     const isHealthy = async (name: string) =>
       (await hub("get", "application", name, "--output", "jsonpath={.status.health.status}")) === "Healthy";
     for (const environment of ENVIRONMENTS) {
-      const root = `root-${environment}`;
-      await until(`${root} is Healthy`, async () => (await isHealthy(root)) || undefined, 300);
+      const name = `root-${environment}`;
+      await until(`${name} is Healthy`, async () => (await isHealthy(name)) || undefined, 300);
     }
     for (const application of await applications()) {
       // A comparison that an end of the API server has cut off is repeated after three minutes at most.
