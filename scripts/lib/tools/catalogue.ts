@@ -90,6 +90,17 @@ export const TOOLS: readonly ToolSpec[] = [
     usualSeconds: 30,
   },
   {
+    // The same library for many overlays in one process.
+    name: "kustomize-render",
+    module: "tools/kustomize",
+    versionOf: "sigs.k8s.io/kustomize/kustomize/v5",
+    package: "ecommerce-gitops/tools/kustomize/kustomize-render",
+    stamp: { "main.version": "{version}" },
+    versionArgs: ["--version"],
+    versionPattern: new RegExp(`^kustomize-render ${SEMVER}`, "m"),
+    usualSeconds: 2,
+  },
+  {
     name: "age",
     module: "tools/age",
     versionOf: "filippo.io/age",

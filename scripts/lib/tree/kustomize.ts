@@ -2,13 +2,13 @@
 import { relative } from "node:path";
 import { z } from "zod";
 import { readDocument } from "../document.ts";
-import { ExternalError, messageOf, RefusedError } from "../errors.ts";
+import { ExternalError, RefusedError } from "../errors.ts";
 import { run } from "../exec.ts";
 
 /** Where no proxy is. */
 const NOBODY = "127.0.0.1:9";
 /** Nothing is fetched, however that is written: neither by git nor over HTTP. */
-const OFFLINE = {
+export const OFFLINE = {
   GIT_ALLOW_PROTOCOL: "none",
   HTTP_PROXY: `http://${NOBODY}`,
   HTTPS_PROXY: `http://${NOBODY}`,
@@ -30,27 +30,33 @@ export async function build(kustomize: string, directory: string, signal?: Abort
     const options = { env: { ...process.env, ...OFFLINE }, ...(signal === undefined ? {} : { signal }) };
     return await run(kustomize, ["build", directory], options);
   } catch (error) {
-    throw inShort(error, directory);
+    if (error instanceof ExternalError) throw renderError(directory, stderrOf(error), error);
+    throw error;
   }
 }
 
-/** kustomize tells in one line, twice, what it tried first and what it tried then. */
-function inShort(error: unknown, directory: string): unknown {
-  if (NOT_FETCHED.test(stderrOf(error))) {
+/**
+ * The error of a rendering that failed. kustomize tells in one line, twice, what it tried first and what it tried then.
+ * @param said all that kustomize said
+ * @param error with its last line; by default one is made
+ */
+export function renderError(directory: string, said: string, error?: ExternalError): ExternalError {
+  const last = said.trim().split("\n").at(-1) ?? "";
+  const whole = error ?? new ExternalError(`kustomize build ${directory} failed: ${last}`);
+  if (NOT_FETCHED.test(said)) {
     const what = `${directory} is built from what is not in this repository, and nothing is fetched`;
-    return new ExternalError(what, "have it in the repository", { cause: error });
+    return new ExternalError(what, "have it in the repository", { cause: whole });
   }
-  const missing = /accumulation err=.* lstat (\S+): no such file or directory/.exec(messageOf(error))?.[1];
-  if (missing === undefined) return error;
+  const missing = /accumulation err=.* lstat (\S+): no such file or directory/.exec(whole.message)?.[1];
+  if (missing === undefined) return whole;
   const what = `there is no ${relative(directory, missing)}, and ${directory} is built from it`;
   return new ExternalError(what, "add it, or take it out of the kustomization that lists it", {
-    cause: error,
+    cause: whole,
   });
 }
 
 /** All that a program said; git's own words are not in the last line. */
-function stderrOf(error: unknown): string {
-  const cause: unknown = error instanceof ExternalError ? error.cause : undefined;
+function stderrOf({ cause }: ExternalError): string {
   return typeof cause === "object" && cause !== null && "stderr" in cause ? String(cause.stderr) : "";
 }
 
