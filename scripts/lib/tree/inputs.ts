@@ -1,8 +1,7 @@
 /** What kustomize reads to render a directory: the files of its kustomization, and of all others that it is built from. */
 import { join } from "node:path";
-import { parse } from "yaml";
-import { z } from "zod";
 import { readIfThere } from "../file.ts";
+import { namedFiles } from "./named-files.ts";
 import { takenDirectories } from "./taken.ts";
 
 export interface Input {
@@ -36,32 +35,13 @@ export function allowedInputs(overlay: string, first: string | undefined): strin
   return [overlay, ...takenDirectories(app), "argocd/settings"];
 }
 
-const Paths = z.array(z.string()).default([]);
-const Patches = z.array(z.looseObject({ path: z.string().optional() })).default([]);
-const Generators = z
-  .array(z.looseObject({ files: Paths, envs: Paths, env: z.string().optional() }))
-  .default([]);
-/** Every field of a Kustomization that names files or directories, in small letters. Source: kustomize, api/types/kustomization.go. */
-const Kustomization = z.object({
-  resources: Paths,
-  bases: Paths,
-  components: Paths,
-  crds: Paths,
-  configurations: Paths,
-  generators: Paths,
-  transformers: Paths,
-  validators: Paths,
-  patchesstrategicmerge: Paths,
-  patches: Patches,
-  patchesjson6902: Patches,
-  replacements: Patches,
-  configmapgenerator: Generators,
-  secretgenerator: Generators,
-  openapi: z.looseObject({ path: z.string().optional() }).default({}),
-});
-
 /** What kustomize fetches, even when there is something of that name. Source: kustomize, api/internal/git/repospec.go. */
 const REMOTE = /^(git::)?([a-z]+:\/\/|[a-z][a-z0-9-]*@|github\.com[/:])/i;
+
+/** Whether kustomize would fetch what a kustomization names. */
+export function isAddress(path: string): boolean {
+  return REMOTE.test(path);
+}
 
 /**
  * Reads what an overlay is built from, and may not be.
@@ -85,65 +65,16 @@ async function walk(
   const kustomization = join(directory, "kustomization.yaml");
   const text = await readIfThere(join(root, kustomization));
   if (text === undefined) return [];
-  const entries = entriesOf(text);
-  if (entries === undefined) return [{ kustomization, line: 1, path: undefined }];
+  const { files, problems } = namedFiles(text);
+  if (problems.length > 0) return [{ kustomization, line: 1, path: undefined }];
   const lines = text.split("\n");
-  const foreign = entries.map(async (entry): Promise<Input[]> => {
-    const isRemote = REMOTE.test(entry);
+  const named = files.filter(({ as }) => as !== "guess");
+  const foreign = named.map(async ({ path: entry }): Promise<Input[]> => {
+    const isRemote = isAddress(entry);
     const path = isRemote ? entry : join(directory, entry);
     if (!isRemote && isOwn(path)) return walk(root, path, isOwn, seen);
     const index = lines.findIndex((line) => line.includes(entry));
     return [{ kustomization, line: Math.max(index, 0) + 1, path }];
   });
   return (await Promise.all(foreign)).flat();
-}
-
-/** @returns every entry that names something; undefined where kustomize might find others */
-function entriesOf(text: string): string[] | undefined {
-  const { success, data } = Kustomization.safeParse(fold(parsed(text)) ?? {});
-  if (!success) return undefined;
-  const { patches, patchesjson6902, replacements, configmapgenerator, secretgenerator, openapi, ...lists } =
-    data;
-  const withPath = [...patches, ...patchesjson6902, ...replacements, openapi];
-  const sources = [...configmapgenerator, ...secretgenerator].flatMap(({ files, envs, env }) => [
-    // `key=path`, or the path, whose name is the key then.
-    ...files.map((file) => file.replace(/^[^=/]*=/, "")),
-    ...envs,
-    ...(env === undefined ? [] : [env]),
-  ]);
-  const named = [...Object.values(lists).flat(), ...withPath.flatMap(({ path }) => path ?? []), ...sources];
-  // Some fields may have a manifest itself in place of a file's name. A manifest has a colon.
-  return named.filter((entry) => !entry.includes(":") || !Inline.safeParse(parsed(entry)).success);
-}
-
-/** kustomize takes an entry that is less than this for a path. */
-const Inline = z.object({
-  apiVersion: z.string(),
-  kind: z.string(),
-  metadata: z.object({ name: z.string() }),
-});
-
-const UNREADABLE = Symbol("unreadable");
-
-function parsed(text: string): unknown {
-  try {
-    return parse(text);
-  } catch {
-    return UNREADABLE;
-  }
-}
-
-/** kustomize takes a field in capitals, too, and one without a value as one that is not there. */
-function fold(node: unknown): unknown {
-  if (Array.isArray(node)) return node.map(fold);
-  if (typeof node !== "object" || node === null) return node;
-  // Nobody merges as kustomize does: there what is merged wins over what stands before it.
-  if ("<<" in node) return UNREADABLE;
-  const folded: Record<string, unknown> = {};
-  for (const [key, value] of Object.entries(node)) {
-    // kustomize folds as Go does: U+017F is an s, too.
-    const field = key.normalize("NFKC").toLowerCase();
-    if (value !== null) folded[field] = Object.hasOwn(folded, field) ? UNREADABLE : fold(value);
-  }
-  return folded;
 }
