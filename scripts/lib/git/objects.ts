@@ -61,6 +61,11 @@ export class GitObjects {
     return paths.length === 0 ? new Map() : this.#list(commit, paths);
   }
 
+  /** All files that a commit has. */
+  async allEntries(commit: string): Promise<Map<string, Entry>> {
+    return this.#list(commit, []);
+  }
+
   /** The names at the top of a commit's tree. */
   async top(commit: string): Promise<string[]> {
     const names = await this.git(["ls-tree", "--name-only", "-z", commit]);
@@ -85,6 +90,14 @@ export class GitObjects {
     const files = [...listed].filter(([file]) => paths.length === 0 || tests.some((test) => test(file)));
     const missing = paths.find((_, index) => !files.some(([file]) => tests[index]?.(file)));
     if (missing !== undefined) throw new ExternalError(`${commit.slice(0, 7)} has no ${missing}`);
+    await this.writeFiles(files, directory);
+  }
+
+  /** Writes files into a directory, byte for byte. */
+  async writeFiles(
+    files: readonly (readonly [path: string, entry: Entry])[],
+    directory: string,
+  ): Promise<void> {
     const contents = await this.contents(files.map(([, { blob }]) => blob));
     for (const folder of new Set(files.map(([path]) => dirname(path))))
       mkdirSync(join(directory, folder), { recursive: true });

@@ -53,6 +53,16 @@ export async function readEnvironments(root: string): Promise<Environment[]> {
   return inOrder(environments);
 }
 
+/** The names of the environments in their order; none where the tree has no such files, or they are not in order. */
+export async function environmentOrder(root: string): Promise<string[]> {
+  try {
+    return (await readEnvironments(root)).map(({ name }) => name);
+  } catch (error) {
+    if (error instanceof RefusedError) return [];
+    throw error;
+  }
+}
+
 /**
  * An environment by its name.
  * @throws UsageError that says which there are

@@ -1,0 +1,66 @@
+/**
+ * `npm run diff`: what a change makes different in which environment, once rendered. docs/diff.md.
+ */
+import { writeFile } from "node:fs/promises";
+import { command, main } from "./lib/cli/command.ts";
+import { diffStates } from "./lib/diff/diff.ts";
+import { asHtml, asJson, asMarkdown, asPatch, asText } from "./lib/diff/report.ts";
+import { UsageError } from "./lib/errors.ts";
+import { renderCache } from "./lib/render/cache.ts";
+import type { NamedByBlob } from "./lib/render/graph.ts";
+import { renderPrograms } from "./lib/render/programs.ts";
+import { withRenderer } from "./lib/render/renderer.ts";
+import { targetBranch, topOf, withStates } from "./lib/render/states.ts";
+import { repositoryRoot } from "./lib/repository.ts";
+import { environmentOrder } from "./lib/tree/environment.ts";
+
+interface Options {
+  base?: string;
+  root: string;
+  prove?: true;
+  markdown?: true;
+  json?: true;
+  html?: true;
+  patch?: string;
+  fresh?: true;
+}
+
+const program = command("diff", "Show what a change makes different in each environment.")
+  .option(
+    "--base <ref>",
+    "what the change goes to; by default the deployed branch, or the remote's default branch",
+  )
+  .option("--root <directory>", "a checkout, of any tree of kustomizations", repositoryRoot())
+  .option("--prove", "render every overlay on both sides, also those that nothing leads to")
+  .option("--markdown", "for a comment on a pull request")
+  .option("--json", "for programs")
+  .option("--html", "as one page")
+  .option("--patch <file>", "write the differences of the whole renderings to a file")
+  .option("--fresh", "render again what has been rendered before")
+  .action(diff);
+await main(program);
+
+async function diff(options: Options): Promise<void> {
+  const { base, prove = false, markdown, json, html, patch } = options;
+  if ([markdown, json, html].filter((format) => format === true).length > 1)
+    throw new UsageError("--markdown, --json and --html are three formats", "give one of them");
+  const root = await topOf(options.root);
+  const { version, ...programs } = await renderPrograms(prove);
+  const cache = options.fresh === true ? undefined : renderCache(process.env, root);
+  const target = base ?? (await targetBranch(root));
+  const compare = async (names: NamedByBlob) =>
+    withStates(root, target, names, async (states) =>
+      withRenderer(programs, async (render) => diffStates(states, prove, { render, version, cache })),
+    );
+  const found = await (cache === undefined ? compare(new Map()) : cache.withNames(root, compare));
+  await cache?.trim();
+  const order = await environmentOrder(root);
+  if (patch !== undefined) await writeFile(patch, await asPatch(found));
+  const text =
+    markdown === true
+      ? asMarkdown(found, order, "")
+      : html === true
+        ? asHtml(found, order)
+        : asText(found, order);
+  process.stdout.write(json === true ? `${JSON.stringify(asJson(found, order), null, 2)}\n` : `${text}\n`);
+}
