@@ -15,18 +15,21 @@ export async function runCommand(
   token: string,
 ): Promise<CommandRun> {
   const began = performance.now();
-  const result = await tryRun(...programLine(root, verb, args), {
-    cwd: root,
-    env: {
-      PATH: process.env["PATH"],
-      HOME: "/nonexistent",
-      GIT_CONFIG_GLOBAL: "/dev/null",
-      GIT_CONFIG_SYSTEM: "/dev/null",
-      TOOLS_CACHE: cacheDir(process.env, root),
-      FORGE_TOKEN: token,
-    },
-  });
+  const env = commandEnvironment(root, { FORGE_TOKEN: token });
+  const result = await tryRun(...programLine(root, verb, args), { cwd: root, env });
   return { ...result, seconds: (performance.now() - began) / 1000 };
+}
+
+/** What a command gets from whoever starts it here. */
+export function commandEnvironment(root: string, more: Record<string, string>): NodeJS.ProcessEnv {
+  return {
+    PATH: process.env["PATH"],
+    HOME: "/nonexistent",
+    GIT_CONFIG_GLOBAL: "/dev/null",
+    GIT_CONFIG_SYSTEM: "/dev/null",
+    TOOLS_CACHE: cacheDir(process.env, root),
+    ...more,
+  };
 }
 
 /** The last line that a command has said. */

@@ -60,7 +60,7 @@ export async function writeTree(options: {
   }
   await git(root, "init", "--quiet", "--initial-branch=main");
   const tree = { root, apps, environments };
-  await commit(tree, "The tree");
+  await commitAll(tree, "The tree");
   return tree;
 }
 
@@ -77,7 +77,7 @@ export async function pin(tree: Tree, tags: ReadonlyMap<string, string>): Promis
     const name = /^ *- name: (registry\/\S+)$/m.exec(text)?.[1] ?? "";
     await put(tree.root, path, text.replace(pinnedImage(text, path, name).tag, tag));
   }
-  await commit(tree, `${[...tags.keys()].join(", ")} in ${tree.environments[0]}`);
+  await commitAll(tree, `${[...tags.keys()].join(", ")} in ${tree.environments[0]}`);
 }
 
 /** Promotes as `npm run promote -- --local` does, and commits. @returns the commit */
@@ -89,7 +89,7 @@ export async function carry(
   const history = await checkoutHistory(root);
   const plan = { root, history, from, to, apps: [], kustomize: async () => kustomize };
   await applyPromotion(root, await planPromotion(plan));
-  return commit(tree, `All from ${from} to ${to}`);
+  return commitAll(tree, `All from ${from} to ${to}`);
 }
 
 /** Makes a repository of empty commits: the sources of the images. @returns the commits, the oldest first */
@@ -103,7 +103,8 @@ export async function writeSources(root: string, commits: number): Promise<strin
   return (await git(root, "rev-list", "--reverse", "main")).trim().split("\n");
 }
 
-async function commit({ root }: Tree, message: string): Promise<string> {
+/** Commits everything. @returns the commit */
+export async function commitAll({ root }: Tree, message: string): Promise<string> {
   await git(root, "add", "--all");
   await git(root, "commit", "--quiet", "--message", message);
   return (await git(root, "rev-parse", "HEAD")).trim();

@@ -3,6 +3,7 @@ import { cpus, totalmem } from "node:os";
 import { amount, type Bench, figureTable, isWithinLimit } from "../bench/figures.ts";
 import { benchRelease } from "../bench/release.ts";
 import { benchSandbox } from "../bench/sandbox.ts";
+import { benchScale } from "../bench/scale.ts";
 import { benchSecrets } from "../bench/secrets.ts";
 import { command, main, onInterrupt } from "./lib/cli/command.ts";
 import { FindingsError, UsageError } from "./lib/errors.ts";
@@ -13,11 +14,13 @@ import { progressLines, resolveTools } from "./lib/tools/resolve.ts";
 interface Options {
   json?: true;
   runs: string;
+  services: string;
 }
 
 const BENCHES = new Map<string, { bench: Bench; tools: readonly string[] }>([
   ["sandbox", { bench: benchSandbox, tools: SANDBOX_TOOLS }],
   ["release", { bench: benchRelease, tools: ["gitea", "kustomize"] }],
+  ["scale", { bench: benchScale, tools: ["kustomize", "kustomize-render"] }],
   ["secrets", { bench: benchSecrets, tools: ["sops", "age-keygen"] }],
 ]);
 const NAMES = [...BENCHES.keys()].join(", ");
@@ -26,17 +29,25 @@ const program = command("bench", "Measure, and print each figure with its limit.
   .usage("<bench> [options]")
   .argument("<bench>", `one of ${NAMES}`)
   .option("--runs <number>", "how often to repeat a measurement", "5")
+  .option("--services <number>", "how many services the tree of `scale` has", "1000")
   .option("--json", "print the figures with all their measurements as JSON")
   .action(bench);
 await main(program);
 
-async function bench(name: string, { runs, json }: Options): Promise<void> {
+async function bench(name: string, { runs, services, json }: Options): Promise<void> {
   const chosen = BENCHES.get(name);
   if (chosen === undefined) throw new UsageError(`there is no bench ${name}`, `choose one of ${NAMES}`);
   if (!/^[1-9]\d{0,2}$/.test(runs)) throw new UsageError(`--runs ${runs} is not a number from 1 to 999`);
+  if (!/^[1-9]\d{0,3}$/.test(services))
+    throw new UsageError(`--services ${services} is not a number from 1 to 9999`);
   const say = (line: string) => void process.stderr.write(`bench: ${line}\n`);
   await resolveTools(chosen.tools, { onProgress: progressLines(say) });
-  const figures = await chosen.bench(repositoryRoot(), { runs: Number(runs), say, onInterrupt });
+  const figures = await chosen.bench(repositoryRoot(), {
+    runs: Number(runs),
+    services: Number(services),
+    say,
+    onInterrupt,
+  });
   const judged = figures.map((figure) => ({ ...figure, ok: isWithinLimit(figure) }));
   const machine = `${cpus().length} cores, ${amount(totalmem() / 1e9, "GB")}, Node.js ${process.version}, ${process.platform}`;
   process.stdout.write(
