@@ -77,8 +77,10 @@ export function forgeCalls(
     const { owner, name: repo } = options.repository ?? address;
     const isRepeatable = options.repeatable ?? !route.startsWith("POST ");
     const { host } = new URL(address.api);
+    // What no path has would go to the query.
+    const place = route.includes("{owner}") ? { owner, repo } : {};
     const response = await retried(host, isRepeatable, async () =>
-      octokit.request(route, { owner, repo, ...parameters }),
+      octokit.request(route, { ...place, ...parameters }),
     ).catch((error: unknown) => {
       throw explain(error, { api: address.api, way, timeoutMs }, `${owner}/${repo}`, route, parameters);
     });

@@ -4,6 +4,7 @@ import { CommandError, messageOf, RefusedError } from "../errors.ts";
 import { waitFor } from "../wait.ts";
 import { type ForgeAddress, repositoryNamed } from "./address.ts";
 import { answerOf, type ConnectOptions, forgeCalls } from "./call.ts";
+import { keepComment } from "./comments.ts";
 import { changeLabels, type LabelChange, repositoryLabels } from "./labels.ts";
 import { checkRepository, type Need, type Preflight } from "./preflight.ts";
 import { type Protection, readProtection } from "./protection.ts";
@@ -87,6 +88,8 @@ export interface Forge {
     owners: readonly string[],
   ): Promise<string | undefined>;
   comment(number: number, text: string): Promise<void>;
+  /** Writes the one comment that begins with a marker, or changes it. @returns false when it was the same already */
+  keepComment(number: number, comment: { marker: string; body: string }): Promise<boolean>;
   closePullRequest(number: number): Promise<void>;
   /**
    * Merges with a merge commit; one that is merged already stays so. A forge that is still finding out whether it can be
@@ -190,6 +193,9 @@ export function connectForge(
     async comment(number, body) {
       const route = "POST /repos/{owner}/{repo}/issues/{number}/comments";
       await call(route, { number, body }, z.object({ id: z.number() }));
+    },
+    async keepComment(number, comment) {
+      return keepComment(calls, number, comment);
     },
     async closePullRequest(number) {
       await call("PATCH /repos/{owner}/{repo}/pulls/{number}", { number, state: "closed" }, Pull);

@@ -131,6 +131,11 @@ const CALLS: Record<
     operations: [`POST ${ISSUE}/comments`],
     result: undefined,
   },
+  keepComment: {
+    call: async (forge) => forge.keepComment(1347, { marker: "Ours", body: "Ours, and more" }),
+    operations: ["GET /user", `GET ${ISSUE}/comments`, `POST ${ISSUE}/comments`],
+    result: true,
+  },
   closePullRequest: {
     call: async (forge) => forge.closePullRequest(1347),
     operations: [`PATCH ${PULL}`],
@@ -164,6 +169,13 @@ describe("GitHub's description", () => {
     await expected.call(connect(github.api));
     expect(github.faults).toEqual([]);
     expect(github.operations.toSorted()).toEqual(expected.operations.toSorted());
+  });
+
+  it("allows what changes a comment of the token's own account", async () => {
+    const github = await standInForGitHub(description, {});
+    await connect(github.api).keepComment(1347, { marker: "Me", body: "Me again" });
+    expect(github.faults).toEqual([]);
+    expect(github.operations).toContain("PATCH /repos/{owner}/{repo}/issues/comments/{comment_id}");
   });
 
   it.each<[number, string, RegExp]>([
