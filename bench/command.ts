@@ -20,7 +20,7 @@ export async function runCommand(
   return { ...result, seconds: (performance.now() - began) / 1000 };
 }
 
-/** What a command gets from whoever starts it here. */
+/** The environment of a command that a bench starts. */
 export function commandEnvironment(root: string, more: Record<string, string>): NodeJS.ProcessEnv {
   return {
     PATH: process.env["PATH"],

@@ -1,4 +1,4 @@
-/** What a change makes different once rendered: overlay by overlay, and none that could differ is left out. */
+/** The differences that a change makes in the rendered overlays. Every overlay that could differ is compared. */
 import { compareRenderings, type ObjectChange } from "../manifests/change.ts";
 import { type Job, type Outcome, type RenderOptions, renderJobs } from "../render/overlays.ts";
 import type { States } from "../render/states.ts";

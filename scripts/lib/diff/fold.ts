@@ -14,16 +14,14 @@ export function foldChanges(changes: readonly ObjectChange[]): ObjectChange[] {
     const key = JSON.stringify(withoutName(change));
     groups.set(key, [...(groups.get(key) ?? []), change]);
   }
-  return [...groups.values()]
-    .map((group) => {
-      const [first] = group;
-      if (first === undefined || group.length === 1) return first;
-      const names = group.map(({ id }) => id.slice(first.kind.length + 1));
-      const more = names.length > NAMED ? `, and ${names.length - NAMED} more` : "";
-      const id = `${first.kind} × ${names.length} (${names.slice(0, NAMED).join(", ")}${more})`;
-      return { ...withoutName(first), id };
-    })
-    .filter((change) => change !== undefined);
+  return [...groups.values()].flatMap((group) => {
+    const [first] = group;
+    if (first === undefined || group.length === 1) return group;
+    const names = group.map(({ id }) => id.slice(first.kind.length + 1));
+    const more = names.length > NAMED ? `, and ${names.length - NAMED} more` : "";
+    const id = `${first.kind} × ${names.length} (${names.slice(0, NAMED).join(", ")}${more})`;
+    return { ...withoutName(first), id };
+  });
 }
 
 /** Containers are often named after their workload. */

@@ -6,7 +6,7 @@ import type { Diff, OverlayDiff } from "./diff.ts";
 import { foldChanges } from "./fold.ts";
 import { environmentsOf, type Verdict, verdictsOf } from "./verdict.ts";
 
-/** Whoever keeps a comment up to date finds it by this. */
+/** The first line of the comment; `npm run comment` finds its own comment by it. */
 export const MARKER = "<!-- ecommerce-gitops diff -->";
 
 /** @param order of the environments */
@@ -115,7 +115,7 @@ export async function asPatch(diff: Diff): Promise<string> {
 
 interface Section {
   title: string;
-  /** What is to be said of whole overlays. */
+  /** Facts about whole overlays. */
   overlays: { overlay: string; fact: string }[];
   changes: ReturnType<typeof foldChanges>;
 }

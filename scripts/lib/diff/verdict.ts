@@ -1,4 +1,4 @@
-/** What a change does to each environment, in one line each: the first thing that a reviewer reads. */
+/** One line for each environment that a change affects: the first thing that a reviewer reads. */
 import { risksOf } from "../manifests/change.ts";
 import type { Diff, OverlayDiff } from "./diff.ts";
 

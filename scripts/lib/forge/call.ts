@@ -77,7 +77,7 @@ export function forgeCalls(
     const { owner, name: repo } = options.repository ?? address;
     const isRepeatable = options.repeatable ?? !route.startsWith("POST ");
     const { host } = new URL(address.api);
-    // What no path has would go to the query.
+    // A parameter that is not in the path would go to the query.
     const place = route.includes("{owner}") ? { owner, repo } : {};
     const response = await retried(host, isRepeatable, async () =>
       octokit.request(route, { ...place, ...parameters }),

@@ -34,6 +34,12 @@ export class GitHistory extends GitObjects {
     return { message: message.join("\n"), parents: parents.split(" ").filter((parent) => parent !== "") };
   }
 
+  /** The newest commit that two commits have in common; undefined when there is none here. */
+  async mergeBase(one: string, other: string): Promise<string | undefined> {
+    const { exitCode, stdout } = await this.tryGit(["merge-base", one, other]);
+    return exitCode === 0 ? stdout.trim() : undefined;
+  }
+
   /** The paths in which two commits differ. */
   async changed(from: string, to: string): Promise<string[]> {
     const paths = await this.git(["diff-tree", "-r", "-z", "--name-only", from, to]);

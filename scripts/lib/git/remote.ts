@@ -232,10 +232,7 @@ export class Remote extends GitHistory {
   /** The commits of a branch that the deployed one does not have, the newest first, and where they left it. */
   async ahead(branch: string, pattern: string): Promise<{ commits: string[]; from: string | undefined }> {
     const [main, other] = [this.branch, branch].map((name) => `refs/remotes/origin/${name}`);
-    const base = async () => {
-      const { exitCode, stdout } = await this.tryGit(["merge-base", `${main}`, `${other}`]);
-      return exitCode === 0 ? stdout.trim() : undefined;
-    };
+    const base = async () => this.mergeBase(`${main}`, `${other}`);
     const refs = this.#refs(pattern);
     let from = await base();
     for (const depth of DEEPEN) {

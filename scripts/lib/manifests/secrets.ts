@@ -11,7 +11,7 @@ export function withoutSecrets(yaml: string): string {
     .join("---\n");
 }
 
-/** What says what an object is; all else of a Secret is hidden. */
+/** Fields that identify an object. All other values of a Secret are hidden. */
 const SHOWN = new Set(["apiVersion", "kind", "metadata", "type", "name", "labels", "immutable"]);
 
 function hidden(node: unknown): unknown {

@@ -72,10 +72,9 @@ export async function changedReleases(root: string, base: string): Promise<Prove
     throw new UsageError(`there is no commit ${head === undefined ? "HEAD" : base} here`, hint);
   }
   await refuseShallow(git);
-  const common = await git.tryGit(["merge-base", history, head]);
-  if (common.exitCode !== 0)
+  const left = await git.mergeBase(history, head);
+  if (left === undefined)
     throw new RefusedError(`HEAD and ${base} have no commit in common`, "give another one with --base");
-  const left = common.stdout.trim();
   const paths = (await git.changed(left, head)).filter((path) => RELEASE.test(path));
   return { head, left, history, paths, mayRestore: true };
 }

@@ -16,7 +16,7 @@ export interface Closure {
   files: ReadonlySet<string>;
   /** Directories of which everything counts. */
   directories: ReadonlySet<string>;
-  /** What would have to be fetched. */
+  /** Addresses that kustomize would fetch. */
   remote: readonly { kustomization: string; entry: string }[];
   /** Why there may be more; then every change counts. */
   problems: readonly { kustomization: string; problem: string }[];
@@ -34,7 +34,7 @@ const NO_TEXT: NamedFiles = {
   problems: ["it is not UTF-8, or a link that leads nowhere"],
 };
 
-/** What one directory with a kustomization is made of. */
+/** The inputs of one directory with a kustomization. */
 interface Node extends Closure {
   files: Set<string>;
   directories: Set<string>;
@@ -45,7 +45,7 @@ interface Node extends Closure {
   children: Set<string>;
 }
 
-/** What kustomizations name, by Git's name for their contents. */
+/** The files that kustomizations name, by Git's name for each kustomization's content. */
 export interface NamedByBlob {
   get: (blob: string) => NamedFiles | undefined;
   set: (blob: string, names: NamedFiles) => unknown;
@@ -136,8 +136,8 @@ function addFile(
 }
 
 /**
- * What kustomize makes of the files that `generators`, `transformers` and `validators` name are configurations of plugins. Those
- * may name files, too, relative to the kustomization that lists the plugin.
+ * The files that `generators`, `transformers` and `validators` name hold configurations of plugins. A configuration may name files,
+ * too, relative to the kustomization that lists the plugin.
  */
 async function addPlugins(
   tree: Tree,
@@ -145,11 +145,19 @@ async function addPlugins(
   plugins: readonly { node: Node; directory: string; kustomization: string; file: NamedFile }[],
   links: Links,
 ): Promise<void> {
-  const sources = plugins.map((plugin) => {
-    const real = links.follow(posix.join(plugin.directory, plugin.file.path), new Set()) ?? "";
+  // Thousands of overlays share a few plugins.
+  const known = new Map<string, string[]>();
+  const blobsOfPlugin = (real: string): string[] => {
+    const found = known.get(real);
+    if (found !== undefined) return found;
     const files = graph.has(real) ? [...graph.closureOf(real).files] : [real];
     const blobs = files.flatMap((file) => tree.files.get(file)?.blob ?? []);
-    return { ...plugin, blobs };
+    known.set(real, blobs);
+    return blobs;
+  };
+  const sources = plugins.map((plugin) => {
+    const real = links.follow(posix.join(plugin.directory, plugin.file.path), new Set()) ?? "";
+    return { ...plugin, blobs: blobsOfPlugin(real) };
   });
   const texts = await tree.texts(sources.flatMap(({ blobs }) => blobs));
   const parsed = new Map<string, string[] | undefined>();

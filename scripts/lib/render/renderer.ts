@@ -6,6 +6,7 @@ import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
 import { once } from "node:events";
 import { availableParallelism } from "node:os";
 import { createInterface } from "node:readline";
+import pLimit from "p-limit";
 import { z } from "zod";
 import { ExternalError } from "../errors.ts";
 import { build, OFFLINE, renderError } from "../tree/kustomize.ts";
@@ -32,24 +33,20 @@ export async function withRenderer<T>(
   programs: { render: string | undefined; kustomize: string },
   use: (render: Render) => Promise<T>,
 ): Promise<T> {
-  const workers = Array.from({ length: availableParallelism() }, () => new Worker(programs));
-  const idle = [...workers];
-  const waiting: ((worker: Worker) => void)[] = [];
-  const take = async () => idle.pop() ?? new Promise<Worker>((resolve) => waiting.push(resolve));
-  const giveBack = (worker: Worker) => {
-    const next = waiting.shift();
-    if (next === undefined) idle.push(worker);
-    else next(worker);
+  const workers = new Set<Worker>();
+  const idle: Worker[] = [];
+  const limit = pLimit(availableParallelism());
+  const render: Render = async (directory) => {
+    const worker = idle.pop() ?? new Worker(programs);
+    workers.add(worker);
+    try {
+      return await worker.render(directory);
+    } finally {
+      idle.push(worker);
+    }
   };
   try {
-    return await use(async (directory) => {
-      const worker = await take();
-      try {
-        return await worker.render(directory);
-      } finally {
-        giveBack(worker);
-      }
-    });
+    return await use(async (directory) => limit(render, directory));
   } finally {
     for (const worker of workers) worker.end();
   }

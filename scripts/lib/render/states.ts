@@ -62,7 +62,7 @@ export async function withStates<T>(
 ): Promise<T> {
   await refuseHidden(root);
   const history = new GitHistory(root);
-  const left = await mergeBase(history, base);
+  const left = await leftAt(history, base);
   return withWorkTree(root, async (git, tree) => {
     // One after the other: most kustomizations are the same.
     const before = await stateOf(git, left, parsed);
@@ -73,15 +73,15 @@ export async function withStates<T>(
   });
 }
 
-async function mergeBase(history: GitHistory, base: string): Promise<string> {
+async function leftAt(history: GitHistory, base: string): Promise<string> {
   const [head, other] = [await history.commitOf("HEAD"), await history.commitOf(base)];
   if (head === undefined || other === undefined)
     throw new UsageError(
       `there is no commit ${head === undefined ? "HEAD" : base} here`,
       "fetch it, or give another one with --base",
     );
-  const common = await history.tryGit(["merge-base", other, head]);
-  if (common.exitCode === 0) return common.stdout.trim();
+  const left = await history.mergeBase(other, head);
+  if (left !== undefined) return left;
   if (await history.isShallow())
     throw new RefusedError(
       `this clone is shallow and does not reach back to ${base}`,
