@@ -1,18 +1,31 @@
 /**
- * `npm run check`: every release that a change touches is one that a command wrote, its overlays run them, its Secrets are sealed,
- * everything that it refers to is there, an API server takes it, and the tree has its shape. docs/workflows.md, docs/secrets.md,
- * docs/policies.md.
+ * `npm run check`: what a change does to every environment, and whether it may. Its releases are ones that a command wrote, its overlays
+ * run them, its Secrets are sealed, everything that it refers to is there, an API server takes it in place of what is there, and the
+ * tree has its shape. docs/workflows.md, docs/check.md.
  */
-import { dirname } from "node:path";
-import { type ApiServer, checkAdmission, whileServerStarts } from "./lib/admission/check.ts";
+import { writeFile } from "node:fs/promises";
+import {
+  type AdmissionOptions,
+  type ApiServer,
+  checkAdmission,
+  checkQuotas,
+  whileServerStarts,
+} from "./lib/admission/check.ts";
+import { type Acknowledged, readAcknowledged } from "./lib/check/acknowledged.ts";
+import { checkApplications } from "./lib/check/applications.ts";
+import { type CheckedChange, differingIn, lookAtAll, lookAtChange } from "./lib/check/change.ts";
+import { checkWithPrograms } from "./lib/check/programs.ts";
+import { asAnnotations, asSarif, describeParts, type Part } from "./lib/check/report.ts";
 import { command, main, onInterrupt } from "./lib/cli/command.ts";
+import { counted } from "./lib/cli/counted.ts";
 import { table } from "./lib/cli/table.ts";
 import { RefusedError, UsageError } from "./lib/errors.ts";
-import { type Finding, findingIn, findingOf, findingsError, real } from "./lib/finding.ts";
+import { type Finding, findingIn, findingOf, findingsError, noteIn, real } from "./lib/finding.ts";
 import { connectRepository } from "./lib/forge/connection.ts";
 import { withForge } from "./lib/forge/session.ts";
 import { refuseHidden } from "./lib/git/checkout.ts";
-import { type Rendering, renderOverlays } from "./lib/manifests/rendering.ts";
+import { GitHistory } from "./lib/git/history.ts";
+import type { Rendering } from "./lib/manifests/rendering.ts";
 import { plaintextInCommits, plaintextInTree } from "./lib/plaintext/scan.ts";
 import { emptyReleases } from "./lib/release/empty-releases.ts";
 import { heldReleases } from "./lib/release/held-releases.ts";
@@ -28,7 +41,11 @@ import {
   deployedBranch,
   firstEnvironment,
   type Origin,
+  type ProvenanceScope,
 } from "./lib/release/provenance.ts";
+import { withRendering } from "./lib/render/checkout.ts";
+import type { RenderOptions } from "./lib/render/overlays.ts";
+import { type State, type States, withState, withStates } from "./lib/render/states.ts";
 import { repositoryRoot } from "./lib/repository.ts";
 import { auditSecrets } from "./lib/secrets/audit/audit.ts";
 import { referenceFindings } from "./lib/secrets/audit/references.ts";
@@ -36,15 +53,8 @@ import { renderedFindings } from "./lib/secrets/audit/rendered.ts";
 import { findingLines } from "./lib/secrets/audit/report.ts";
 import { toolPath } from "./lib/tools/path.ts";
 import { type App, readCatalogue } from "./lib/tree/catalogue.ts";
-import { readEnvironments } from "./lib/tree/environment.ts";
-import {
-  allOverlays,
-  changedPaths,
-  environmentOverlays,
-  isEnvironment,
-  touchedOverlays,
-} from "./lib/tree/overlays.ts";
-import { readSettings, SETTINGS_FILE } from "./lib/tree/settings.ts";
+import { environmentOrder, readEnvironments } from "./lib/tree/environment.ts";
+import { readSettings, SETTINGS_FILE, type Settings } from "./lib/tree/settings.ts";
 import { shapeFindings } from "./lib/tree/shape.ts";
 import { trackedFindings } from "./lib/tree/tracked.ts";
 
@@ -53,144 +63,193 @@ interface Options {
   all?: true;
   forge?: true;
   server: boolean;
+  annotations?: true;
+  json?: true;
+  sarif?: string;
   root: string;
 }
 
-const program = command("check", "Check the releases that a change touches, and all Secrets.")
+/** What Argo CD deploys, and the commands read, is made of these. */
+const DEPLOYED = /^(apps|argocd\/settings|base|overlays)\//;
+
+const program = command("check", "Check what a change does to every environment, and whether it may.")
   .option("--base <ref>", "check what HEAD changes since it left this; by default the deployed branch")
-  .option("--all", "check every release of HEAD, and every overlay's Secrets")
+  .option("--all", "check every release of HEAD, every overlay, and all Secrets")
   .option("--forge", "ask the forge, too, how the deployed branch is protected")
   .option("--no-server", "put nothing before an API server")
+  .option("--annotations", "add lines from which GitHub makes notes at the lines of a pull request")
+  .option("--json", "for programs")
+  .option("--sarif <file>", "besides, write the findings to a file for programs that collect them")
   .option("--root <directory>", "the repository", repositoryRoot())
   .action(check);
 await main(program);
 
-async function check({ base, all, forge, server, root }: Options): Promise<void> {
+/** What is checked: a change, or a whole tree. */
+interface Checked {
+  root: string;
+  scope: ProvenanceScope;
+  /** Undefined: all of the tree is looked at. */
+  states: States | undefined;
+  head: State;
+  /** The changed ones; undefined: all count. */
+  paths: readonly string[] | undefined;
+  rendering: RenderOptions;
+  apps: readonly App[];
+  /** The environment that builds the live base. */
+  first: string;
+  settings: Settings;
+  acknowledged: Acknowledged;
+  now: Date;
+}
+
+interface Result {
+  change: CheckedChange;
+  releases: readonly CheckedRelease[];
+  parts: readonly Part[];
+}
+
+async function check({ base, all, root, sarif, json, annotations, ...options }: Options): Promise<void> {
   if (all === true && base !== undefined)
     throw new UsageError("--all needs no --base", "leave one of them out");
   await refuseHidden(root);
   const scope =
     all === true ? await allReleases(root) : await changedReleases(root, base ?? (await defaultBase(root)));
-  const looked = all === true ? undefined : scope.history;
-  const [apps, first, settings, paths] = await Promise.all([
-    readCatalogue(root),
-    firstEnvironment(root, scope),
-    readSettings(root),
-    looked === undefined ? undefined : changedPaths(root, looked),
-  ]);
-  const { changed, rendering } = await touchedParts(root, paths, { first, apps });
-  const now = new Date();
-  const kustomize = async () => toolPath("kustomize");
-  const asked = [...changed].filter((overlay) => !isEnvironment(overlay));
-  const look = async (apiServer?: ApiServer) => {
-    const rendered = renderOverlays(root, rendering, kustomize);
-    return Promise.all([
-      checkAdmission(
-        root,
-        apiServer,
-        asked,
-        rendered.then(({ renderings }) => renderings.filter(({ overlay }) => !isEnvironment(overlay))),
-        { apps, first, now },
-      ),
-      checkProvenance(root, scope, kustomize),
-      heldReleases(root, scope, { now, revision: settings.revision }),
-      emptyReleases(root, scope),
-      shapeFindings(root),
-      fileFindings(root),
-      trackedFindings(root),
-      rendered.then(async ({ renderings, findings: broken }) => [
-        ...broken.filter(({ path }) => changed.has(dirname(path))),
-        ...(await checkOverlays(
-          root,
-          renderings.filter(({ overlay }) => changed.has(overlay)),
-          { first, apps, registry: settings.registry },
-        )),
-      ]),
-      checkSecrets(root, { base: looked, paths, now }),
-      forge === true ? protectionFindings(root) : [],
-    ]);
-  };
-  const [admission, releases, ...own] = await (server && asked.length > 0 ? whileServerStarts(look) : look());
-  const differences = releases.flatMap(({ origin }) =>
-    origin.kind === "unknown" ? [origin.difference] : [],
-  );
-  const findings = [...own.flat(), ...admission.findings];
-  const parts = [
+  const { change, releases, parts } = await withRendering(root, async (rendering, names) => {
+    const look = async (head: State, states: States | undefined) =>
+      checkParts(await prepare({ root, scope, head, states, rendering }), options);
+    return all === true
+      ? withState(root, names, async (state) => look(state, undefined))
+      : withStates(root, scope.left, names, async (states) => look(states.head, states));
+  });
+  if (sarif !== undefined) await writeFile(sarif, `${JSON.stringify(asSarif(parts), null, 2)}\n`);
+  const findings = parts.flatMap(({ findings: own }) => own);
+  const texts = [
+    change.verdicts.map(({ text }) => text).join("\n"),
     describe(releases),
-    admission.said,
-    differences.map(explain).join("\n"),
+    describeParts(parts),
+    releases
+      .flatMap(({ origin }) => (origin.kind === "unknown" ? explain(origin.difference) : []))
+      .join("\n"),
     findingLines(findings),
   ];
-  process.stdout.write(`${parts.filter((part) => part !== "").join("\n\n")}\n`);
-  const way = "restore it from Git; `npm run promote` and `npm run rollback` write releases";
-  const error = findingsError([
-    ...differences.map(({ path, line, what }) => findingIn(path, what, way, line)),
-    ...findings,
-  ]);
+  const shown =
+    json === true
+      ? JSON.stringify({ verdicts: change.verdicts, parts }, null, 2)
+      : texts.filter((text) => text !== "").join("\n\n");
+  process.stdout.write(`${shown}\n`);
+  if (annotations === true) process.stdout.write(asAnnotations(parts));
+  const error = findingsError(findings);
   if (error !== undefined) throw error;
 }
 
-/**
- * The overlays that a change has a part in, and with them those that share a quota, or bring namespaces and policies.
- * @param paths the changed ones; undefined: all overlays are looked at
- * @param options.first the name of the first environment
- */
-async function touchedParts(
-  root: string,
-  paths: readonly string[] | undefined,
-  { first, apps }: { first: string; apps: readonly App[] },
-): Promise<{ changed: ReadonlySet<string>; rendering: string[] }> {
-  const all = [...(await environmentOverlays(root)), ...(await allOverlays(root))];
-  const changed = new Set(paths === undefined ? all : touchedOverlays(all, paths, first));
-  const catalogue = new Map(apps.map((app) => [app.app, app]));
-  const placeOf = (overlay: string) => {
-    const [, environment, name = ""] = overlay.split("/");
-    const app = catalogue.get(name);
-    return { environment, namespace: app?.namespace, isFoundation: app?.kind === "foundation" };
-  };
-  // Of an environment whose own objects change only, nothing else is needed.
-  const touched = [...changed].filter((overlay) => !isEnvironment(overlay)).map(placeOf);
-  const isNeeded = (overlay: string) => {
-    const { environment, namespace, isFoundation } = placeOf(overlay);
-    return touched.some(
-      (one) =>
-        one.environment === environment && (isFoundation || one.isFoundation || one.namespace === namespace),
-    );
-  };
-  const rendering = all.filter(
-    (overlay) => changed.has(overlay) || (!isEnvironment(overlay) && isNeeded(overlay)),
-  );
-  return { changed, rendering };
+type Given = Pick<Checked, "root" | "scope" | "head" | "states" | "rendering">;
+
+async function prepare(given: Given): Promise<Checked> {
+  const { root, scope, states } = given;
+  const [apps, first, settings, acknowledged] = await Promise.all([
+    readCatalogue(root),
+    firstEnvironment(root, scope),
+    readSettings(root),
+    readAcknowledged(new GitHistory(root), states?.left),
+  ]);
+  return { ...given, paths: states?.changed, apps, first, settings, acknowledged, now: new Date() };
 }
 
+async function checkParts(
+  checked: Checked,
+  { forge, server }: { forge?: true; server: boolean },
+): Promise<Result> {
+  const { root, states, head, rendering, apps, paths } = checked;
+  const look = async (apiServer?: ApiServer): Promise<Result> => {
+    const order = await environmentOrder(root);
+    const looking =
+      states === undefined ? lookAtAll(head, rendering) : lookAtChange(states, { apps, order }, rendering);
+    const admission: AdmissionOptions = { ...checked };
+    // The releases are looked at meanwhile.
+    const [change, releases] = await Promise.all([looking, checkProvenance(root, checked.scope, kustomize)]);
+    const parts = await Promise.all([
+      checkReleases(checked, releases),
+      partOf("shape", "the whole tree", shapeFindings(root), fileFindings(root), trackedFindings(root)),
+      checkOverlays(checked, change),
+      checkSecrets(checked, change),
+      checkApplications(checked, checked.settings.repoURL),
+      checkWithPrograms(head, paths, differingIn(change)),
+      checkQuotas(change, admission),
+      checkAdmission(root, server ? apiServer : "not asked", change, admission),
+      forge === true ? checkProtection(root) : [],
+    ]);
+    const isShown = ({ looked, findings }: Part) => looked !== undefined || findings.length > 0;
+    return { change, releases, parts: parts.flat().filter(isShown) };
+  };
+  // It takes longest to start, and most changes ask it.
+  const isAsked = server && (paths ?? ["base/"]).some((path) => DEPLOYED.test(path));
+  return isAsked ? whileServerStarts(look) : look();
+}
+
+async function kustomize(): Promise<string> {
+  return toolPath("kustomize");
+}
+
+async function partOf(name: string, looked: string, ...findings: Promise<Finding[]>[]): Promise<Part> {
+  return { name, looked, findings: (await Promise.all(findings)).flat() };
+}
+
+async function checkReleases(
+  { root, scope, now, settings }: Checked,
+  releases: readonly CheckedRelease[],
+): Promise<Part> {
+  const remedy = "restore it from Git; `npm run promote` and `npm run rollback` write releases";
+  const unknown = releases.flatMap(({ origin }) =>
+    origin.kind === "unknown"
+      ? [findingIn(origin.difference.path, origin.difference.what, remedy, origin.difference.line)]
+      : [],
+  );
+  const findings = [
+    ...unknown,
+    ...(await heldReleases(root, scope, { now, revision: settings.revision })),
+    ...(await emptyReleases(root, scope)),
+  ];
+  return {
+    name: "releases",
+    looked: releases.length === 0 ? undefined : counted(releases.length, "release"),
+    findings,
+  };
+}
+
+/** Whether overlays render, run their releases, and could be promoted. */
 async function checkOverlays(
-  root: string,
-  renderings: readonly Rendering[],
-  { first, apps, registry }: { first: string; apps: readonly App[]; registry: string },
-): Promise<Finding[]> {
-  const differing = await overlayFindings(root, renderings, { registry, first, apps });
-  const sealed = await renderedFindings(root, renderings);
-  const early = await obstacleFindings(root, renderings, { first, apps });
-  return [...differing, ...early, ...sealed, ...(await referenceFindings(root, renderings))];
+  { root, first, apps, settings: { registry } }: Checked,
+  change: CheckedChange,
+): Promise<Part> {
+  const touched = change.after.filter(({ overlay }) => change.touched.has(overlay));
+  const findings = [
+    ...change.findings,
+    ...(await overlayFindings(root, touched, { registry, first, apps })),
+    ...(await obstacleFindings(root, differingIn(change), { first, apps })),
+  ];
+  const same = change.touched.size - change.differing.size;
+  const looked = `${counted(change.touched.size, "overlay")}${same > 0 ? `, ${same} as before` : ""}`;
+  return { name: "overlays", looked: change.touched.size === 0 ? undefined : looked, findings };
 }
 
 /** What the branches that decide lack on the forge; a note where an administrator would be told more. */
-async function protectionFindings(root: string): Promise<Finding[]> {
+async function checkProtection(root: string): Promise<Part> {
   const connection = await connectRepository(root, process.env);
   const { owner, name } = connection.address;
   const session = { env: process.env, onInterrupt, needs: [] };
   const branches = await withForge(connection, session, async (_, asked) =>
     asked.protections(connection.branch),
   );
-  return branches.flatMap(({ name: branch, protection: { missing, isWhole } }): Finding[] => {
+  const findings = branches.flatMap(({ name: branch, protection: { missing, isWhole } }): Finding[] => {
     if (missing.length === 0) return [];
     const what = `${branch} of ${owner}/${name} lacks ${missing.join("; ")}`;
-    const way = "protect it as docs/workflows.md says";
-    if (isWhole) return [findingIn(SETTINGS_FILE, what, way)];
+    const remedy = "protect it as docs/workflows.md says";
+    if (isWhole) return [findingIn(SETTINGS_FILE, what, remedy)];
     const limited = `${what}, as far as this token may know`;
-    const note = findingIn(SETTINGS_FILE, limited, `${way}, or ask as an administrator`);
-    return [{ ...note, severity: "note" }];
+    return [noteIn(SETTINGS_FILE, limited, `${remedy}, or ask as an administrator`)];
   });
+  const names = branches.map((branch) => branch.name).join(", ");
+  return { name: "forge", looked: `the protection of ${names}`, findings };
 }
 
 /** Files that a promotion to an environment reads: of a damaged one it refuses. */
@@ -221,18 +280,24 @@ async function obstacleFindings(
   return (await Promise.all(found)).flat();
 }
 
-/**
- * @param options.base its commits have been looked at; undefined: none are looked at
- * @param options.paths the changed ones; undefined: all of the tree is looked at
- */
+/** The sealed files, the overlays that apply or use them, and values in clear: in the changed files, and in each commit of a change. */
 async function checkSecrets(
-  root: string,
-  { base, paths, now }: { base: string | undefined; paths: readonly string[] | undefined; now: Date },
-): Promise<Finding[]> {
+  { root, scope, paths, now }: Checked,
+  { after, touched }: CheckedChange,
+): Promise<Part> {
   const { looks, findings } = await auditSecrets(root, { now });
+  const renderings = after.filter(({ overlay }) => touched.has(overlay));
   const inTree = await plaintextInTree(root, new Set(looks.map(({ path }) => path)), paths);
-  const inCommits = base === undefined ? [] : await plaintextInCommits(root, base);
-  return real([...findings, ...inTree, ...inCommits]);
+  const inCommits = paths === undefined ? [] : await plaintextInCommits(root, scope.history);
+  return {
+    name: "Secrets",
+    looked: `${counted(looks.length, "sealed file")}, ${paths === undefined ? "all files" : counted(paths.length, "changed file")}`,
+    findings: [
+      ...real([...findings, ...inTree, ...inCommits]),
+      ...(await renderedFindings(root, renderings)),
+      ...(await referenceFindings(root, renderings)),
+    ],
+  };
 }
 
 async function defaultBase(root: string): Promise<string> {
@@ -240,7 +305,7 @@ async function defaultBase(root: string): Promise<string> {
 }
 
 function describe(releases: readonly CheckedRelease[]): string {
-  if (releases.length === 0) return "no release differs";
+  if (releases.length === 0) return "";
   return table(
     ["RELEASE", "COMES FROM"],
     releases.map(({ path, origin }) => [path, sourceOf(origin)]),
@@ -255,8 +320,7 @@ function sourceOf(origin: Origin): string {
   return `${origin.from}, which got it in ${commit}`;
 }
 
-function explain({ path, line, what, expected, found }: Difference): string {
-  const lines = [`${path}:${line}: ${what}`];
-  if (expected !== undefined) lines.push(`  expected: ${expected}`, `  found:    ${found}`);
-  return lines.join("\n");
+function explain({ path, line, what, expected, found }: Difference): string[] {
+  if (expected === undefined) return [];
+  return [`${path}:${line}: ${what}\n  expected: ${expected}\n  found:    ${found}`];
 }

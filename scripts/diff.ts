@@ -6,10 +6,7 @@ import { command, main } from "./lib/cli/command.ts";
 import { diffStates } from "./lib/diff/diff.ts";
 import { asHtml, asJson, asMarkdown, asPatch, asText } from "./lib/diff/report.ts";
 import { UsageError } from "./lib/errors.ts";
-import { renderCache } from "./lib/render/cache.ts";
-import type { NamedByBlob } from "./lib/render/graph.ts";
-import { renderPrograms } from "./lib/render/programs.ts";
-import { withRenderer } from "./lib/render/renderer.ts";
+import { withRendering } from "./lib/render/checkout.ts";
 import { targetBranch, topOf, withStates } from "./lib/render/states.ts";
 import { repositoryRoot } from "./lib/repository.ts";
 import { environmentOrder } from "./lib/tree/environment.ts";
@@ -45,15 +42,13 @@ async function diff(options: Options): Promise<void> {
   if ([markdown, json, html].filter((format) => format === true).length > 1)
     throw new UsageError("--markdown, --json and --html are three formats", "give one of them");
   const root = await topOf(options.root);
-  const { version, ...programs } = await renderPrograms(prove);
-  const cache = options.fresh === true ? undefined : renderCache(process.env, root);
   const target = base ?? (await targetBranch(root));
-  const compare = async (names: NamedByBlob) =>
-    withStates(root, target, names, async (states) =>
-      withRenderer(programs, async (render) => diffStates(states, prove, { render, version, cache })),
-    );
-  const found = await (cache === undefined ? compare(new Map()) : cache.withNames(root, compare));
-  await cache?.trim();
+  const found = await withRendering(
+    root,
+    async (rendering, names) =>
+      withStates(root, target, names, async (states) => diffStates(states, prove, rendering)),
+    { isFresh: options.fresh === true, needsAll: prove },
+  );
   const order = await environmentOrder(root);
   if (patch !== undefined) await writeFile(patch, await asPatch(found));
   const text =

@@ -3,12 +3,10 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { command, main } from "./lib/cli/command.ts";
 import { CommandError, FindingsError, UsageError } from "./lib/errors.ts";
-import { withWorkTree } from "./lib/git/work-tree.ts";
-import { renderCache } from "./lib/render/cache.ts";
-import { type Outcome, renderJobs } from "./lib/render/overlays.ts";
-import { renderPrograms } from "./lib/render/programs.ts";
-import { withRenderer } from "./lib/render/renderer.ts";
-import { stateOf, topOf } from "./lib/render/states.ts";
+import type { Rendered } from "./lib/manifests/rendering.ts";
+import { withRendering } from "./lib/render/checkout.ts";
+import { renderJobs } from "./lib/render/overlays.ts";
+import { topOf, withState } from "./lib/render/states.ts";
 import { repositoryRoot } from "./lib/repository.ts";
 
 interface Options {
@@ -28,25 +26,23 @@ await main(program);
 
 async function render(named: string[], { root: directory, output, fresh }: Options): Promise<void> {
   const root = await topOf(directory);
-  const { version, ...programs } = await renderPrograms(false);
-  const cache = fresh === true ? undefined : renderCache(process.env, root);
-  const [overlays, outcomes] = await withWorkTree(root, async (git, tree) => {
-    const state = await stateOf(git, tree, new Map());
-    const wanted = named.length === 0 ? state.graph.overlays : named.map((name) => name.replace(/\/+$/, ""));
-    const absent = wanted.find((overlay) => !state.graph.has(overlay));
-    if (absent !== undefined)
-      throw new UsageError(
-        `${absent} has no kustomization`,
-        "name a directory that has one, from the top of the checkout",
-      );
-    const jobs = wanted.map((overlay) => ({ state, overlay }));
-    const onDone = progress();
-    return withRenderer(programs, async (renderOne) => [
-      wanted,
-      await renderJobs(jobs, { render: renderOne, version, cache, onDone }),
-    ]);
-  });
-  await cache?.trim();
+  const [overlays, outcomes] = await withRendering(
+    root,
+    async (rendering, names) =>
+      withState(root, names, async (state): Promise<[readonly string[], readonly Rendered[]]> => {
+        const wanted =
+          named.length === 0 ? state.graph.overlays : named.map((name) => name.replace(/\/+$/, ""));
+        const absent = wanted.find((overlay) => !state.graph.has(overlay));
+        if (absent !== undefined)
+          throw new UsageError(
+            `${absent} has no kustomization`,
+            "name a directory that has one, from the top of the checkout",
+          );
+        const jobs = wanted.map((overlay) => ({ state, overlay }));
+        return [wanted, await renderJobs(jobs, { ...rendering, onDone: progress() })];
+      }),
+    { isFresh: fresh === true },
+  );
   for (const [index, overlay] of overlays.entries()) await write(overlay, outcomes[index], output);
   const failed = overlays.flatMap((overlay, index) => failureOf(overlay, outcomes[index]));
   const [first] = failed;
@@ -58,7 +54,7 @@ async function render(named: string[], { root: directory, output, fresh }: Optio
 
 async function write(
   overlay: string,
-  outcome: Outcome | undefined,
+  outcome: Rendered | undefined,
   output: string | undefined,
 ): Promise<void> {
   if (outcome?.kind !== "rendered") return;
@@ -71,7 +67,7 @@ async function write(
   await writeFile(file, outcome.yaml);
 }
 
-function failureOf(overlay: string, outcome: Outcome | undefined): CommandError[] {
+function failureOf(overlay: string, outcome: Rendered | undefined): CommandError[] {
   if (outcome?.kind === "broken") return [new FindingsError(outcome.error.message, outcome.error.hint)];
   if (outcome?.kind !== "remote") return [];
   return [

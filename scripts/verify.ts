@@ -8,7 +8,7 @@ import { table } from "./lib/cli/table.ts";
 import { CommandError, FindingsError, messageOf, RefusedError } from "./lib/errors.ts";
 import type { Target } from "./lib/kubectl.ts";
 import type { Manifest } from "./lib/manifests/manifest.ts";
-import { renderOverlays } from "./lib/manifests/rendering.ts";
+import { renderCheckout } from "./lib/render/checkout.ts";
 import { repositoryRoot } from "./lib/repository.ts";
 import { findSandbox } from "./lib/sandbox/variables.ts";
 import { firingAlerts } from "./lib/status/alerts.ts";
@@ -82,7 +82,7 @@ async function verify(env: string, { context = env, json, load, yes }: Options):
 /** The environment as Git has it. */
 async function rendered(root: string, env: string): Promise<Manifest[]> {
   const overlays = (await allOverlays(root)).filter((overlay) => overlay.startsWith(`overlays/${env}/`));
-  const { renderings, findings } = await renderOverlays(root, overlays, async () => toolPath("kustomize"));
+  const { renderings, findings } = await renderCheckout(root, overlays);
   const [broken] = findings;
   if (broken !== undefined) throw new FindingsError(`${broken.path}: ${broken.what}`, broken.way);
   return renderings.flatMap(({ manifests }) => manifests);

@@ -19,6 +19,11 @@ export function findingIn(path: string, what: string, way: string, line = 1): Fi
   return { path, line, what, way, severity: "finding" };
 }
 
+/** What is worth knowing about a file; nothing fails because of it. */
+export function noteIn(path: string, what: string, way: string, line = 1): Finding {
+  return { path, line, what, way, severity: "note" };
+}
+
 /** What is wrong with an overlay as a whole. */
 export function findingAt(overlay: string, what: string, way: string): Finding {
   return findingIn(`${overlay}/kustomization.yaml`, what, way);

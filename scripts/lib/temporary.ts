@@ -1,6 +1,6 @@
 /** Files and directories that nobody needs afterwards. */
-import { rmSync } from "node:fs";
-import { lstat, mkdtemp, readdir, rm } from "node:fs/promises";
+import { mkdtempSync, rmSync } from "node:fs";
+import { lstat, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { isGone, ownName } from "./owner.ts";
@@ -14,7 +14,8 @@ const PREFIX = "ecommerce-gitops-";
  */
 export async function temporaryDirectory(prefix: string): Promise<string> {
   await removeLeftovers(tmpdir(), PREFIX);
-  return mkdtemp(join(tmpdir(), `${PREFIX}${ownName()}-${prefix}`));
+  // At once: of a directory that is made while the process ends, nobody would know.
+  return mkdtempSync(join(tmpdir(), `${PREFIX}${ownName()}-${prefix}`));
 }
 
 /** Calls a function with such a directory, which is removed afterwards, also when the process ends meanwhile. */

@@ -2,8 +2,12 @@ import { appendFile, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { z } from "zod";
+import { applicationsOf } from "../../scripts/lib/check/applications.ts";
 import { tryRun } from "../../scripts/lib/exec.ts";
 import { repositoryOf } from "../../scripts/lib/forge/address.ts";
+import { withRendering } from "../../scripts/lib/render/checkout.ts";
+import { withState } from "../../scripts/lib/render/states.ts";
+import { environmentOrder } from "../../scripts/lib/tree/environment.ts";
 import { allOverlays } from "../../scripts/lib/tree/overlays.ts";
 import { readSettings } from "../../scripts/lib/tree/settings.ts";
 import {
@@ -11,6 +15,7 @@ import {
   applications,
   env,
   home,
+  hub,
   kubectl,
   npm,
   push,
@@ -26,6 +31,19 @@ import {
 
 const settings = await readSettings(root);
 const overlays = await allOverlays(root);
+const environments = await environmentOrder(root);
+const Made = z.object({
+  items: z.array(
+    z.object({
+      metadata: z.object({
+        name: z.string(),
+        labels: z.record(z.string(), z.string()).default({}),
+        finalizers: z.array(z.string()).default([]),
+      }),
+      spec: z.object({ project: z.string(), destination: z.object({ namespace: z.string() }) }),
+    }),
+  ),
+});
 const TAG = "f1e2d3c4b5a697887766554433221100ffeeddcc";
 const USER_SERVICE = join(work, "overlays/dev/user-service/kustomization.yaml");
 
@@ -50,6 +68,27 @@ describe("npm start", () => {
     for (const app of apps)
       expect(startOutput).toMatch(new RegExp(`^${app} .*Synced Healthy.* OutOfSync`, "m"));
     expect(startOutput).toContain("npm run sync prod");
+  });
+
+  it("makes the Applications that a check foresees, each with its project, namespace and finalizer", async () => {
+    const { repoURL } = await readSettings(work);
+    const { applications: foreseen, problems } = await withRendering(work, async (options, names) =>
+      withState(work, names, async (state) => applicationsOf(state, repoURL, options)),
+    );
+    expect(problems).toEqual([]);
+    const { items } = Made.parse(JSON.parse(await hub("get", "applications", "--output", "json")));
+    // The add-ons are not installed here.
+    const made = items
+      .filter(({ metadata: { labels } }) => labels["app"] !== undefined)
+      .map(({ metadata: { name, finalizers }, spec: { project, destination } }) => ({
+        name,
+        project,
+        namespace: destination.namespace,
+        takesObjects: finalizers.length > 0,
+      }));
+    expect(foreseen).toEqual(expect.arrayContaining(made.map((one) => expect.objectContaining(one))));
+    const ofApps = foreseen.filter(({ by = "" }) => environments.includes(by));
+    expect(made).toHaveLength(ofApps.length);
   });
 
   it("writes nothing outside the checkout", async () => {

@@ -1,8 +1,8 @@
 /** This repository, as its own audit sees it. */
 import { expect, it } from "vitest";
 import { tryRun } from "../../scripts/lib/exec.ts";
-import { renderOverlays } from "../../scripts/lib/manifests/rendering.ts";
 import { overlayFindings } from "../../scripts/lib/release/overlay.ts";
+import { renderCheckout } from "../../scripts/lib/render/checkout.ts";
 import { referenceFindings } from "../../scripts/lib/secrets/audit/references.ts";
 import { renderedFindings } from "../../scripts/lib/secrets/audit/rendered.ts";
 import { readCatalogue } from "../../scripts/lib/tree/catalogue.ts";
@@ -10,7 +10,7 @@ import { readEnvironments } from "../../scripts/lib/tree/environment.ts";
 import { allOverlays } from "../../scripts/lib/tree/overlays.ts";
 import { readSettings } from "../../scripts/lib/tree/settings.ts";
 import { bundledLine } from "../support/commands.ts";
-import { kustomize, ROOT } from "./support.ts";
+import { ROOT } from "./support.ts";
 
 it("`npm run secrets` is green: it has notes at most", async () => {
   const { exitCode, stdout, stderr } = await tryRun(...bundledLine("secrets", ["--json"]));
@@ -22,7 +22,7 @@ it("`npm run secrets` is green: it has notes at most", async () => {
 
 it("every overlay renders, applies its sealed files as they are, refers to nothing else, and differs from its release where it may", async () => {
   const overlays = await allOverlays(ROOT);
-  const { renderings, findings } = await renderOverlays(ROOT, overlays, kustomize);
+  const { renderings, findings } = await renderCheckout(ROOT, overlays);
   expect(findings).toEqual([]);
   expect(renderings.map(({ overlay }) => overlay)).toEqual(overlays);
   expect(await referenceFindings(ROOT, renderings)).toEqual([]);

@@ -1,7 +1,8 @@
 import { describe, expect, it, onTestFinished, vi } from "vitest";
-import { checkAdmission, whileServerStarts } from "../../scripts/lib/admission/check.ts";
+import { checkAdmission, checkQuotas, whileServerStarts } from "../../scripts/lib/admission/check.ts";
 import { exceptionsOf } from "../../scripts/lib/admission/exception.ts";
 import { exceptionFindings, quotaFindings } from "../../scripts/lib/admission/findings.ts";
+import { Acknowledged } from "../../scripts/lib/check/acknowledged.ts";
 import { describeFinding } from "../../scripts/lib/finding.ts";
 import { parseManifests } from "../../scripts/lib/manifests/manifest.ts";
 import { repositoryRoot } from "../../scripts/lib/repository.ts";
@@ -78,17 +79,29 @@ spec: { minReplicas: 1, maxReplicas: 9, metrics: [], scaleTargetRef: { kind: Dep
   ]);
 });
 
-it("where no API server is built, a check says so with the number of overlays, and looks at the rest", async () => {
+it("where no API server is built, a check says so, and looks at the rest", async () => {
   onTestFinished(() => void vi.unstubAllEnvs());
   vi.stubEnv("TOOLS_CACHE", await temporary());
   vi.stubEnv("PATH", "");
   const over = rendering(workload(`until 2027-03-01: ${REASON}`));
-  const options = { apps: [], first: "dev", now: new Date("2027-03-02T12:00:00Z") };
-  const checked = await whileServerStarts(async (server) =>
-    checkAdmission(repositoryRoot(), server, [over.overlay], Promise.resolve([over]), options),
+  const change = {
+    verdicts: [],
+    touched: new Set([over.overlay]),
+    differing: new Set([over.overlay]),
+    before: [],
+    after: [over],
+    findings: [],
+  };
+  const acknowledged = new Acknowledged(new Map());
+  const options = { apps: [], first: "dev", now: new Date("2027-03-02T12:00:00Z"), acknowledged };
+  const parts = await whileServerStarts(async (server) =>
+    Promise.all([checkAdmission(repositoryRoot(), server, change, options), checkQuotas(change, options)]),
   );
-  expect(checked).toMatchObject({
-    said: "1 overlay NOT put before an API server: etcd and kube-apiserver not built; run `npm run tools -- etcd kube-apiserver`",
-    findings: [{ what: expect.stringContaining("ended on 2027-03-01") }],
-  });
+  expect(parts).toMatchObject([
+    {
+      looked: "NOTHING: etcd and kube-apiserver not built; run `npm run tools -- etcd kube-apiserver`",
+      findings: [],
+    },
+    { looked: "dev", findings: [{ what: expect.stringContaining("ended on 2027-03-01") }] },
+  ]);
 });

@@ -20,11 +20,11 @@ const Template = z.object({
   expressions: z.array(Node),
 });
 const Choice = z.object({ type: z.literal("ConditionalExpression"), consequent: Node, alternate: Node });
-/** `new RefusedError(message, remedy)`, or `findingIn(path, message, remedy)`. */
+/** `new RefusedError(message, remedy)`, or `findingIn(path, message, remedy)`, or `noteIn`. */
 const Call = z.object({ callee: z.object({ name: z.string() }), arguments: z.array(Node) });
 
 const ERROR = /^(?:Usage|Refused|External|Findings)Error$/;
-const FINDING = /^finding(?:In|At)$/;
+const FINDING = /^(?:findingIn|findingAt|noteIn)$/;
 const LONGEST_NAME = 40;
 
 it("are as test/unit/messages.txt has them", async () => {

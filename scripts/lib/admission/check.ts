@@ -1,11 +1,15 @@
 /** Whether an API server with an environment's policies takes what a change makes of it, as `npm run check` asks. */
-import type { Finding } from "../finding.ts";
+import type { Acknowledged } from "../check/acknowledged.ts";
+import { type CheckedChange, differingIn } from "../check/change.ts";
+import type { Part } from "../check/report.ts";
+import { counted } from "../cli/counted.ts";
 import { inNamespace } from "../manifests/manifest.ts";
 import type { Rendering } from "../manifests/rendering.ts";
 import { type Definition, operatorDefinitions, readDefinitions } from "../sandbox/definitions.ts";
 import type { KubernetesClient } from "../sandbox/kubernetes-client.ts";
 import { presentTools } from "../tools/resolve.ts";
 import type { App } from "../tree/catalogue.ts";
+import { isEnvironment } from "../tree/overlays.ts";
 import { withApiServer } from "./api-server-process.ts";
 import { DryRun } from "./dry-run.ts";
 import { exceptionFindings, quotaFindings, refusedFindings } from "./findings.ts";
@@ -25,37 +29,63 @@ export async function whileServerStarts<T>(use: (server: ApiServer) => Promise<T
   return withApiServer({ etcd, kubeApiserver }, async (api) => use({ api }));
 }
 
+export interface AdmissionOptions {
+  apps: readonly App[];
+  /** The environment that builds the live base. */
+  first: string;
+  now: Date;
+  acknowledged: Acknowledged;
+}
+
 /**
- * @param server the one to ask; without one the rest is looked at
- * @param asked the overlays of apps that are asked about
- * @param rendered every app's overlay of their environments
- * @param options.first the environment that builds the live base
- * @returns what is found, and a line about what was asked
+ * Whether the quotas hold what the environments' apps may need, and whether exceptions are over.
+ * @param change.after every app's overlay of the environments
+ */
+export async function checkQuotas(change: CheckedChange, options: AdmissionOptions): Promise<Part> {
+  const all = placed(change.after, options);
+  const changed = differingIn({ ...change, after: all });
+  const findings = [...quotaFindings(all), ...exceptionFindings(changed, options)];
+  const environments = new Set(changed.map(({ overlay }) => overlay.split("/")[1]));
+  return {
+    name: "quotas",
+    looked: environments.size === 0 ? undefined : [...environments].join(", "),
+    findings,
+  };
+}
+
+/**
+ * Asks an API server about the overlays that differ.
+ * @param server undefined: no overlay was likely to differ
  */
 export async function checkAdmission(
   root: string,
-  server: ApiServer | undefined,
-  asked: readonly string[],
-  rendered: Promise<readonly Rendering[]>,
-  { apps, ...options }: { apps: readonly App[]; first: string; now: Date },
-): Promise<{ findings: Finding[]; said: string }> {
-  if (asked.length === 0) return { findings: [], said: "" };
-  const all = (await rendered).map(({ overlay, manifests }) => {
-    const app = apps.find((candidate) => candidate.app === overlay.split("/")[2]);
-    return { overlay, manifests: manifests.map((one) => inNamespace(one, app?.namespace ?? "default")) };
-  });
-  const changed = all.filter(({ overlay }) => asked.includes(overlay));
-  const findings = [...quotaFindings(all), ...exceptionFindings(changed, options)];
-  if (server === undefined) return { findings, said: "" };
-  const overlays = `${asked.length} ${asked.length === 1 ? "overlay" : "overlays"}`;
-  if ("missing" in server) {
-    const fact = `${overlays} NOT put before an API server: ${server.missing.join(" and ")} not built`;
-    return { findings, said: `${fact}; run \`npm run tools -- ${TOOLS.join(" ")}\`` };
-  }
-  const definitions = await definitionsFor(root, changed);
+  server: ApiServer | "not asked" | undefined,
+  change: CheckedChange,
+  options: AdmissionOptions,
+): Promise<Part> {
+  const name = "API server";
+  const nothing = (why: string): Part => ({ name, looked: `NOTHING: ${why}`, findings: [] });
+  if (change.differing.size === 0 || server === undefined) return { name, looked: undefined, findings: [] };
+  if (server === "not asked") return nothing("--no-server");
+  if ("missing" in server)
+    return nothing(`${server.missing.join(" and ")} not built; run \`npm run tools -- ${TOOLS.join(" ")}\``);
+  const all = placed(change.after, options);
+  const definitions = await definitionsFor(root, differingIn({ ...change, after: all }));
   const dryRun = await DryRun.prepare(await server.api, definitions);
-  const refused = await refusedFindings(dryRun, all, new Set(asked));
-  return { findings: [...refused, ...findings], said: `${overlays} put before an API server` };
+  const { acknowledged } = options;
+  const before = placed(change.before, options);
+  const findings = await refusedFindings(dryRun, all, before, { asked: change.differing, acknowledged });
+  return { name, looked: counted(change.differing.size, "overlay"), findings };
+}
+
+/** The apps' overlays, each object with the namespace that Argo CD deploys it to. */
+function placed(renderings: readonly Rendering[], { apps }: { apps: readonly App[] }): Rendering[] {
+  return renderings
+    .filter(({ overlay }) => !isEnvironment(overlay))
+    .map(({ overlay, manifests }) => {
+      const app = apps.find((candidate) => candidate.app === overlay.split("/")[2]);
+      return { overlay, manifests: manifests.map((one) => inNamespace(one, app?.namespace ?? "default")) };
+    });
 }
 
 /** The definitions of the kinds in some renderings: the server takes a while for each, and the operator's are large. */

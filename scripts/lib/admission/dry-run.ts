@@ -11,6 +11,12 @@ import { waitFor } from "../wait.ts";
 const Discovery = z.object({
   resources: z.array(z.object({ name: z.string(), kind: z.string(), namespaced: z.boolean() })),
 });
+const Claim = z.object({
+  kind: z.literal("PersistentVolumeClaim"),
+  spec: z.object({
+    resources: z.object({ requests: z.record(z.string(), z.union([z.string(), z.number()])) }),
+  }),
+});
 const Status = z.object({ message: z.string() });
 
 /** Requests at the same time. */
@@ -19,6 +25,8 @@ const PARALLEL = 16;
 /** What the server has to have before it is asked: others are looked at in their light, and policies hold once they are known. */
 const PLACED = [
   "Namespace",
+  // A claim may grow where its class lets it.
+  "StorageClass",
   "LimitRange",
   "ResourceQuota",
   "ServiceAccount",
@@ -35,6 +43,8 @@ export interface Refusal {
   message: string;
   /** The policy that refuses it; undefined: the server itself does. */
   policy?: string;
+  /** Whether the server would take it if it were new: it is the change of the object that is refused. */
+  isOfChange?: boolean;
 }
 
 export class DryRun {
@@ -43,6 +53,8 @@ export class DryRun {
   readonly #kinds = new Map<string, Promise<z.infer<typeof Discovery>["resources"]>>();
   /** What the server has, by path. */
   readonly #placed = new Map<string, Manifest>();
+  /** Paths of objects that it has as they were before the change. */
+  readonly #before = new Set<string>();
   #canaries = 0;
 
   private constructor(api: KubernetesClient) {
@@ -75,9 +87,10 @@ export class DryRun {
   /**
    * Has the server be one of an environment: its namespaces, quotas and policies, and none of the one before.
    * @param manifests everything in the environment
+   * @param before objects as they were before the change: the server is asked to change those
    * @returns what the server refuses of that
    */
-  async enter(manifests: readonly Manifest[]): Promise<Refusal[]> {
+  async enter(manifests: readonly Manifest[], before: readonly Manifest[]): Promise<Refusal[]> {
     const wanted = manifests.filter(({ kind }) => PLACED.includes(kind));
     const places = new Map<string, Manifest>();
     const refusals: Refusal[] = [];
@@ -87,26 +100,47 @@ export class DryRun {
       else places.set(path, manifest);
     }
     const stale = [...this.#placed].filter(([path, old]) => !isDeepStrictEqual(places.get(path), old));
-    const fresh = [...places].filter(
-      ([path, manifest]) => !isDeepStrictEqual(this.#placed.get(path), manifest),
-    );
     // Old policies first: they would look at what comes.
-    await Promise.all(
-      stale.map(([path, { kind }]) =>
-        this.#limit(async () => {
-          this.#placed.delete(path);
-          if (kind !== "Namespace") await this.#api.call("DELETE", path);
-        }),
-      ),
-    );
+    await Promise.all(stale.map(([path, { kind }]) => this.#limit(async () => this.#remove(path, kind))));
+    const isFresh = ([path, manifest]: [string, Manifest]) =>
+      !isDeepStrictEqual(this.#placed.get(path), manifest);
+    const fresh = [...places].filter(isFresh);
     for (const kind of PLACED) {
-      const made = fresh
-        .filter(([, manifest]) => manifest.kind === kind)
+      const made = [...places]
+        .filter((place) => place[1].kind === kind && isFresh(place))
         .map(([path, manifest]) => this.#limit(async () => this.#place(path, manifest)));
       refusals.push(...(await Promise.all(made)).flat());
+      // What was there is not measured by the quotas and policies of today.
+      if (kind === "StorageClass") await this.#placeBefore(before);
     }
     if ([...stale, ...fresh].some(([, { kind }]) => POLICIES.test(kind))) await this.#untilPoliciesHold();
     return refusals;
+  }
+
+  async #remove(path: string, kind: string): Promise<void> {
+    this.#placed.delete(path);
+    if (kind === "Namespace") return;
+    // No controller is there that would take finalizers off.
+    if (this.#before.delete(path)) await this.#api.call("PATCH", path, { metadata: { finalizers: null } });
+    await this.#api.call("DELETE", `${path}?propagationPolicy=Background`);
+  }
+
+  /** An object that today's server does not take any more cannot be changed; it is asked about as a new one. */
+  async #placeBefore(manifests: readonly Manifest[]): Promise<void> {
+    const placed = manifests.map((manifest) =>
+      this.#limit(async () => {
+        const path = await this.#pathOf(manifest);
+        if (path === undefined || (await this.#api.apply(path, manifest)).status >= 300) return;
+        this.#placed.set(path, manifest);
+        this.#before.add(path);
+        const claim = Claim.safeParse(manifest).data;
+        if (claim === undefined) return;
+        // As a cluster has it that has made the volume: only then a claim can be too small.
+        const status = { phase: "Bound", capacity: claim.spec.resources.requests };
+        accepted(await this.#api.call("PATCH", `${path}/status`, { status }), path);
+      }),
+    );
+    await Promise.all(placed);
   }
 
   async #place(path: string, manifest: Manifest): Promise<Refusal[]> {
@@ -166,10 +200,19 @@ export class DryRun {
         const path = await this.#pathOf(manifest);
         if (path === undefined) return [unknown(manifest)];
         const answer = await this.#api.apply(`${path}?dryRun=All&fieldValidation=Strict`, manifest);
-        return answer.status < 300 ? this.#askPod(manifest) : [refusal(manifest, answer)];
+        if (answer.status < 300) return this.#askPod(manifest);
+        const isOfChange = this.#before.has(path) && (await this.#takesAsNew(manifest));
+        return [{ ...refusal(manifest, answer), isOfChange }];
       }),
     );
     return (await Promise.all(asked)).flat();
+  }
+
+  async #takesAsNew(manifest: Manifest): Promise<boolean> {
+    const other = { ...manifest, metadata: { ...manifest.metadata, name: `${manifest.metadata.name}-new` } };
+    const path = await this.#pathOf(other);
+    const { status } = await this.#api.apply(`${path}?dryRun=All&fieldValidation=Strict`, other);
+    return status < 300;
   }
 
   /** Pod Security, limits and quotas look at pods only. */

@@ -1,6 +1,8 @@
 /** What stands against a change of an environment: an API server that refuses it, a quota that does not hold it, an exception that is over. */
+import { isDeepStrictEqual } from "node:util";
+import type { Acknowledged } from "../check/acknowledged.ts";
 import { type Finding, findingAt } from "../finding.ts";
-import { idOf, ofKind } from "../manifests/manifest.ts";
+import { idOf, type Manifest, ofKind } from "../manifests/manifest.ts";
 import { peakDemand, quotaUse } from "../manifests/quota.ts";
 import type { Rendering } from "../manifests/rendering.ts";
 import type { DryRun, Refusal } from "./dry-run.ts";
@@ -9,30 +11,58 @@ import { exceptionsOf } from "./exception.ts";
 /**
  * Asks an API server about some overlays, one environment after the other.
  * @param renderings those of every app of their environments
- * @param asked the overlays that are asked about
+ * @param before what the overlays that are asked about rendered before the change
+ * @param options.asked the overlays that are asked about
  */
 export async function refusedFindings(
   dryRun: DryRun,
   renderings: readonly Rendering[],
-  asked: ReadonlySet<string>,
+  before: readonly Rendering[],
+  { asked, acknowledged }: { asked: ReadonlySet<string>; acknowledged: Acknowledged },
 ): Promise<Finding[]> {
   const findings: Finding[] = [];
-  for (const [, own] of byEnvironment(renderings)) {
+  const old = byEnvironment(before);
+  for (const [environment, own] of byEnvironment(renderings)) {
     const overlayOf = new Map(
       own.flatMap(({ overlay, manifests }) => manifests.map((one) => [one, overlay])),
     );
-    const entered = await dryRun.enter(own.flatMap(({ manifests }) => manifests));
-    const changed = own.filter(({ overlay }) => asked.has(overlay));
-    const refused = await dryRun.ask(changed.flatMap(({ manifests }) => manifests));
+    const changed = own.filter(({ overlay }) => asked.has(overlay)).flatMap(({ manifests }) => manifests);
+    const were = (old.get(environment) ?? []).flatMap(({ manifests }) => manifests);
+    const entered = await dryRun.enter(
+      own.flatMap(({ manifests }) => manifests),
+      changedObjects(were, changed),
+    );
+    const refused = await dryRun.ask(changed);
     // What the server had to have before is asked about once more.
     const ids = new Set(refused.map(({ manifest }) => idOf(manifest)));
     const all = [...entered.filter(({ manifest }) => !ids.has(idOf(manifest))), ...refused];
-    findings.push(...all.map((refusal) => findingOf(overlayOf.get(refusal.manifest) ?? "", refusal)));
+    findings.push(
+      ...all.map((refusal) => findingOf(overlayOf.get(refusal.manifest) ?? "", refusal, acknowledged)),
+    );
   }
   return findings;
 }
 
-function findingOf(overlay: string, { manifest, message, policy }: Refusal): Finding {
+/** Objects as they were that are there still, and differ. */
+function changedObjects(before: readonly Manifest[], after: readonly Manifest[]): Manifest[] {
+  const now = new Map(after.map((manifest) => [idOf(manifest), manifest]));
+  return before.filter((manifest) => {
+    const other = now.get(idOf(manifest));
+    return other !== undefined && !isDeepStrictEqual(manifest, other);
+  });
+}
+
+function findingOf(
+  overlay: string,
+  { manifest, message, policy, isOfChange = false }: Refusal,
+  acknowledged: Acknowledged,
+): Finding {
+  if (isOfChange)
+    return acknowledged.asked(
+      `${overlay}/kustomization.yaml`,
+      `the API server refuses the change of ${idOf(manifest)}: ${message}; somebody has to delete the object after the merge, and Argo CD makes it anew`,
+      `${idOf(manifest)} is replaced`,
+    );
   if (policy === undefined)
     return findingAt(
       overlay,
@@ -44,12 +74,17 @@ function findingOf(overlay: string, { manifest, message, policy }: Refusal): Fin
   return findingAt(overlay, `the policy ${rule} refuses ${idOf(manifest)}: ${fact}`, remedy);
 }
 
-/** Whether each namespace's quota holds what its workloads need when every autoscaler is at its maximum. */
+/**
+ * Whether each namespace's quota holds what its workloads need when every autoscaler is at its maximum. A namespace without pods needs
+ * nothing: none of its overlays differs, so they are not rendered.
+ */
 export function quotaFindings(renderings: readonly Rendering[]): Finding[] {
   return [...byEnvironment(renderings)].flatMap(([environment, own]) => {
     const manifests = own.flatMap((rendering) => rendering.manifests);
-    return ofKind(manifests, "ResourceQuota").flatMap((quota) =>
-      quotaUse(quota, peakDemand(manifests, quota.metadata.namespace ?? ""))
+    return ofKind(manifests, "ResourceQuota").flatMap((quota) => {
+      const demand = peakDemand(manifests, quota.metadata.namespace ?? "");
+      if (demand["pods"] === 0) return [];
+      return quotaUse(quota, demand)
         .filter(({ needed, hard }) => needed > hard)
         .map(({ resource, needed, hard }) =>
           findingAt(
@@ -57,8 +92,8 @@ export function quotaFindings(renderings: readonly Rendering[]): Finding[] {
             `${idOf(quota)} has ${hard / 1000} of ${resource}, and ${needed / 1000} are needed when all autoscalers are at their maximum`,
             "raise it there, or lower maxReplicas",
           ),
-        ),
-    );
+        );
+    });
   });
 }
 

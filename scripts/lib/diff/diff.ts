@@ -1,6 +1,7 @@
 /** The differences that a change makes in the rendered overlays. Every overlay that could differ is compared. */
 import { compareRenderings, type ObjectChange } from "../manifests/change.ts";
-import { type Job, type Outcome, type RenderOptions, renderJobs } from "../render/overlays.ts";
+import type { Rendered } from "../manifests/rendering.ts";
+import { type Job, type RenderOptions, renderJobs } from "../render/overlays.ts";
 import type { States } from "../render/states.ts";
 
 export interface OverlayDiff {
@@ -72,14 +73,14 @@ function unclearIn({ base, head }: States, overlays: ReadonlySet<string>): strin
   return [...new Set(problems.map(({ kustomization, problem }) => `${kustomization}: ${problem}`))];
 }
 
-const ABSENT: Outcome = { kind: "absent" };
+const ABSENT: Rendered = { kind: "absent" };
 
 /** Of a broken or remote overlay that no change has a part in, both sides are the same. */
 function isDifferent(change: OverlayDiff["change"]): boolean {
   return change === "added" || change === "removed" || change === "changed";
 }
 
-function compare(overlay: string, before: Outcome, after: Outcome): OverlayDiff {
+function compare(overlay: string, before: Rendered, after: Rendered): OverlayDiff {
   const rendered = { before: yamlOf(before), after: yamlOf(after) };
   const entry = { overlay, ...placeOf(overlay), rendered, objects: [], problem: undefined };
   const problem = problemOf(after, "") ?? problemOf(before, " before the change");
@@ -92,11 +93,11 @@ function compare(overlay: string, before: Outcome, after: Outcome): OverlayDiff 
   return { ...entry, change: "changed", objects };
 }
 
-function yamlOf(outcome: Outcome): string {
+function yamlOf(outcome: Rendered): string {
   return outcome.kind === "rendered" ? outcome.yaml : "";
 }
 
-function problemOf(outcome: Outcome, when: string): Pick<OverlayDiff, "change" | "problem"> | undefined {
+function problemOf(outcome: Rendered, when: string): Pick<OverlayDiff, "change" | "problem"> | undefined {
   if (outcome.kind === "broken")
     return { change: "broken", problem: `does not render${when}: ${outcome.error.message}` };
   if (outcome.kind === "remote")

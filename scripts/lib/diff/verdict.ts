@@ -1,4 +1,5 @@
 /** One line for each environment that a change affects: the first thing that a reviewer reads. */
+import { counted } from "../cli/counted.ts";
 import { risksOf } from "../manifests/change.ts";
 import type { Diff, OverlayDiff } from "./diff.ts";
 
@@ -31,7 +32,7 @@ export function verdictsOf(diff: Diff, order: readonly string[]): Verdict[] {
     const text =
       diff.affected.length > 0
         ? "no environment changes: refactor"
-        : "no environment changes: no overlay is built from what differs";
+        : `no environment changes: ${diff.files === 0 ? "no file differs" : "no overlay is built from what differs"}`;
     return [{ environment: "", text, isDangerous: false }];
   }
   return environmentsOf(changed, order).map((environment) =>
@@ -92,8 +93,4 @@ function dataLost(kinds: readonly string[]): string {
       return count === 1 ? `a ${kind}` : counted(count, kind);
     })
     .join(" and ");
-}
-
-function counted(count: number, noun: string): string {
-  return `${count} ${noun}${count === 1 ? "" : "s"}`;
 }

@@ -1,9 +1,7 @@
-/** Overlays as kustomize renders them, each once for all who look at it. */
-import { join } from "node:path";
-import pLimit from "p-limit";
-import { CommandError, messageOf } from "../errors.ts";
+/** Overlays as kustomize renders them, read once for all who look at them. */
+import type { CommandError } from "../errors.ts";
+import { messageOf } from "../errors.ts";
 import { type Finding, findingAt } from "../finding.ts";
-import { build } from "../tree/kustomize.ts";
 import { idOf, type Manifest, parseManifests } from "./manifest.ts";
 
 export interface Rendering {
@@ -12,42 +10,47 @@ export interface Rendering {
   manifests: Manifest[];
 }
 
-/** Renderings at the same time: kustomize takes a core each. */
-const PARALLEL = 4;
+/** How kustomize answers for one overlay. */
+export type Rendered =
+  | { kind: "rendered"; yaml: string }
+  /** There is no such overlay. */
+  | { kind: "absent" }
+  /** It is built from a place elsewhere, and nothing is fetched. */
+  | { kind: "remote"; entry: string }
+  | { kind: "broken"; error: CommandError };
 
 /**
- * Renders overlays.
- * @param overlays their directories, relative to the root
- * @param kustomize gives the path of the program; called only when there is something to render
- * @returns those that render, and a finding for each that does not, both in the order of the overlays
+ * Reads what overlays render.
+ * @param rendered an answer for each overlay, in their order
+ * @returns those that render, and a finding for each that does not, both in the order of the overlays; of absent ones nothing
  */
-export async function renderOverlays(
-  root: string,
+export function readRenderings(
   overlays: readonly string[],
-  kustomize: () => Promise<string>,
-): Promise<{ renderings: Rendering[]; findings: Finding[] }> {
-  if (overlays.length === 0) return { renderings: [], findings: [] };
-  const program = await kustomize();
-  const answers = await pLimit(PARALLEL).map(overlays, async (overlay) => render(root, overlay, program));
+  rendered: readonly Rendered[],
+): { renderings: Rendering[]; findings: Finding[] } {
+  const answers = overlays.flatMap((overlay, index) => read(overlay, rendered[index] ?? { kind: "absent" }));
   return {
     renderings: answers.flatMap((answer) => ("manifests" in answer ? [answer] : [])),
     findings: answers.flatMap((answer) => ("manifests" in answer ? [] : [answer])),
   };
 }
 
-async function render(root: string, overlay: string, program: string): Promise<Rendering | Finding> {
-  try {
-    const manifests = parseManifests(await build(program, join(root, overlay)));
-    // Argo CD deploys the items of any object in its place. Source: argo-cd, reposerver/repository, GenerateManifests.
-    const list = manifests.find((manifest) => "items" in manifest);
-    if (list === undefined) return { overlay, manifests };
-    return findingAt(
-      overlay,
-      `${idOf(list)} has items, and Argo CD would deploy those`,
-      "make each of them a resource of its own",
-    );
-  } catch (error) {
-    if (!(error instanceof CommandError)) throw error;
-    return findingAt(overlay, `does not render: ${messageOf(error)}`, "correct it until it does");
-  }
+function read(overlay: string, rendered: Rendered): (Rendering | Finding)[] {
+  if (rendered.kind === "absent") return [];
+  if (rendered.kind === "broken")
+    return [findingAt(overlay, `does not render: ${messageOf(rendered.error)}`, "correct it until it does")];
+  if (rendered.kind === "remote")
+    return [
+      findingAt(
+        overlay,
+        `does not render: it is built from ${rendered.entry}, and nothing is fetched`,
+        "have it in the repository",
+      ),
+    ];
+  const manifests = parseManifests(rendered.yaml);
+  // Argo CD deploys the items of any object in its place. Source: argo-cd, reposerver/repository, GenerateManifests.
+  const list = manifests.find((manifest) => "items" in manifest);
+  if (list === undefined) return [{ overlay, manifests }];
+  const fact = `${idOf(list)} has items, and Argo CD would deploy those`;
+  return [findingAt(overlay, fact, "make each of them a resource of its own")];
 }

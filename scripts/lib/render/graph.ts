@@ -265,8 +265,14 @@ export class Graph {
 
   /** The overlays that depend on one of some paths, sorted. */
   affectedBy(changed: Iterable<string>): string[] {
+    const found = this.dependingOn(changed);
+    return this.overlays.filter((overlay) => found.has(overlay));
+  }
+
+  /** Every directory with a kustomization that depends on one of some paths, those that others are built from among them. */
+  dependingOn(changed: Iterable<string>): ReadonlySet<string> {
     const paths = new Set(changed);
-    if (paths.size === 0) return [];
+    if (paths.size === 0) return new Set();
     const above = new Set<string>();
     for (const path of paths)
       for (let at = posix.dirname(path); at !== "." && !above.has(at); at = posix.dirname(at)) above.add(at);
@@ -282,7 +288,7 @@ export class Graph {
     }
     const found = new Set(hit);
     for (const directory of found) for (const parent of parents.get(directory) ?? []) found.add(parent);
-    return this.overlays.filter((overlay) => found.has(overlay));
+    return found;
   }
 
   #reach(directories: readonly string[]): Set<string> {

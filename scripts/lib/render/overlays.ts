@@ -2,6 +2,7 @@
 import { realpath } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { CommandError, ExternalError } from "../errors.ts";
+import type { Rendered } from "../manifests/rendering.ts";
 import { withTemporaryDirectory } from "../temporary.ts";
 import { type RenderCache, renderKey } from "./cache.ts";
 import type { Closure } from "./graph.ts";
@@ -14,14 +15,6 @@ export interface Job {
   /** Directory, relative to the top. */
   overlay: string;
 }
-
-export type Outcome =
-  | { kind: "rendered"; yaml: string }
-  /** There is no such overlay in this state. */
-  | { kind: "absent" }
-  /** It is built from a place elsewhere, and nothing is fetched. */
-  | { kind: "remote"; entry: string }
-  | { kind: "broken"; error: CommandError };
 
 export interface RenderOptions {
   render: Render;
@@ -38,7 +31,7 @@ export interface RenderOptions {
  * @returns in their order
  * @throws Error when kustomize has read a file of which the dependency graph does not know: then no answer can be trusted
  */
-export async function renderJobs(jobs: readonly Job[], options: RenderOptions): Promise<Outcome[]> {
+export async function renderJobs(jobs: readonly Job[], options: RenderOptions): Promise<Rendered[]> {
   return withTemporaryDirectory("render-", async (temporary) => {
     // kustomize tells where it has looked by the real path.
     const directory = await realpath(temporary);
@@ -66,7 +59,7 @@ export async function renderJobs(jobs: readonly Job[], options: RenderOptions): 
         tell();
       }),
     );
-    return plans.map(({ key, outcome }): Outcome => outcome ?? found.get(key) ?? { kind: "absent" });
+    return plans.map(({ key, outcome }): Rendered => outcome ?? found.get(key) ?? { kind: "absent" });
   });
 }
 
@@ -75,7 +68,7 @@ interface Plan {
   closure: Closure;
   key: string;
   /** Known without rendering. */
-  outcome: Outcome | undefined;
+  outcome: Rendered | undefined;
   /** Whether everything that it depends on is known. */
   isWhole: boolean;
 }
@@ -94,7 +87,7 @@ function planOf(job: Job, version: string): Plan {
   return { job, closure, key, outcome: known(job, closure), isWhole };
 }
 
-function known({ state, overlay }: Job, { remote }: Closure): Outcome | undefined {
+function known({ state, overlay }: Job, { remote }: Closure): Rendered | undefined {
   if (!state.graph.has(overlay)) return { kind: "absent" };
   const [first] = remote;
   return first === undefined ? undefined : { kind: "remote", entry: first.entry };
@@ -113,8 +106,8 @@ function inputsOf(state: State, closure: Closure): string[] {
 async function readCached(
   plans: readonly Plan[],
   cache: RenderCache | undefined,
-): Promise<Map<string, Outcome>> {
-  const found = new Map<string, Outcome>();
+): Promise<Map<string, Rendered>> {
+  const found = new Map<string, Rendered>();
   if (cache === undefined) return found;
   for (const { key } of plans.filter(({ outcome, isWhole }) => outcome === undefined && isWhole)) {
     const yaml = found.has(key) ? undefined : await cache.read(key);
@@ -137,7 +130,7 @@ async function writeInputs(state: State, plans: readonly Plan[], directory: stri
   );
 }
 
-async function renderOne(plan: Plan, place: string, options: RenderOptions): Promise<Outcome> {
+async function renderOne(plan: Plan, place: string, options: RenderOptions): Promise<Rendered> {
   const { job, key, isWhole } = plan;
   try {
     const { yaml, looked } = await options.render(join(place, job.overlay));

@@ -73,6 +73,15 @@ export async function withStates<T>(
   });
 }
 
+/** Calls a function with the state of the checkout's files alone. @param root the top of the checkout */
+export async function withState<T>(
+  root: string,
+  parsed: NamedByBlob,
+  use: (state: State) => Promise<T>,
+): Promise<T> {
+  return withWorkTree(root, async (git, tree) => use(await stateOf(git, tree, parsed)));
+}
+
 async function leftAt(history: GitHistory, base: string): Promise<string> {
   const [head, other] = [await history.commitOf("HEAD"), await history.commitOf(base)];
   if (head === undefined || other === undefined)
@@ -91,7 +100,7 @@ async function leftAt(history: GitHistory, base: string): Promise<string> {
 }
 
 /** One state, with its dependencies. @param tree a commit, or a tree */
-export async function stateOf(git: GitObjects, tree: string, parsed: NamedByBlob): Promise<State> {
+async function stateOf(git: GitObjects, tree: string, parsed: NamedByBlob): Promise<State> {
   const files = await git.allEntries(tree);
   const graph = await readGraph({ files, texts: async (blobs) => git.texts(blobs) }, parsed);
   return { git, tree, files, graph };

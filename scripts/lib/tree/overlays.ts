@@ -1,8 +1,7 @@
-/** The overlays of a tree, and which of them a change has a part in. */
+/** The overlays of a tree, and the paths of a change. */
 import { dirname } from "node:path";
 import { glob } from "tinyglobby";
 import { GitObjects } from "../git/objects.ts";
-import { allowedInputs } from "./inputs.ts";
 
 /** The directory of every app's overlay, relative to the root. */
 export async function allOverlays(root: string): Promise<string[]> {
@@ -29,32 +28,12 @@ export async function changedPaths(root: string, base: string, head?: string): P
   return list.split("\0").filter((path) => path !== "");
 }
 
-/**
- * Those of some overlays that changed files have a part in: in their rendering, or in their environment's Secrets. They are built
- * from what `allowedInputs` names, and from nothing else: `npm run check` looks.
- * @param first the name of the first environment
- */
-export function touchedOverlays(
-  overlays: readonly string[],
-  paths: readonly string[],
-  first: string,
-): string[] {
-  const tests = paths.map((path): ((overlay: string) => boolean) => {
-    const [top, second = "", third = ""] = path.split("/");
-    if (top === "overlays") {
-      const own = `overlays/${second}/${third}`;
-      // Another app of the environment may use the Secret, too.
-      const isOwn = overlays.includes(own) && !path.endsWith(".sops.yaml");
-      return (overlay) =>
-        isOwn
-          ? overlay === own || overlay === `overlays/${second}`
-          : `${overlay}/`.startsWith(`overlays/${second}/`);
-    }
-    if (top === "argocd" && second !== "settings") return isEnvironment;
-    if (top === "argocd") return () => true;
-    return (overlay) => allowedInputs(overlay, first).some((input) => path.startsWith(`${input}/`));
-  });
-  return overlays.filter((overlay) => tests.some((isTouched) => isTouched(overlay)));
+/** The overlays among the paths of some files: every app's, and every environment's own objects, sorted. */
+export function overlaysIn(paths: Iterable<string>): string[] {
+  return [...paths]
+    .filter((path) => /^overlays\/[^/]+\/(?:[^/]+\/)?kustomization\.yaml$/.test(path))
+    .map((path) => dirname(path))
+    .toSorted();
 }
 
 /** Whether an overlay is of an environment's own objects, and not of an app. */

@@ -579,13 +579,15 @@ describe("npm run check", () => {
   it("compares with the deployed branch, lists what it looked at, and ends with 4 for a finding", async () => {
     const { root, newer } = await repository();
     await git(root, "update-ref", "refs/remotes/origin/main", "main");
-    expect(await run(root)).toEqual({ exitCode: 0, stdout: "no release differs\n", stderr: "" });
+    const same = await run(root);
+    expect(same).toMatchObject({ exitCode: 0, stderr: "" });
+    expect(same.stdout).toMatch(/^no environment changes: no file differs\n\nCHECK /);
     await write(root, { [LIVE]: newer, [TEST]: newer.replace("name: app", "name: mine") });
     await commit(root);
     const { exitCode, stdout, stderr } = await run(root);
     expect(exitCode).toBe(4);
     expect(stdout).toMatch(
-      /^RELEASE +COMES FROM\n\S+live\/web\/release\.yaml +test, which got it in \w{7}\n/,
+      /^RELEASE +COMES FROM\n\S+live\/web\/release\.yaml +test, which got it in \w{7}\n/m,
     );
     expect(stdout).toMatch(/\n\S+test\/web\/release\.yaml +NOT KNOWN\n/);
     expect(stdout).toContain('\n  expected: "    name: app"\n  found:    "    name: mine"\n');

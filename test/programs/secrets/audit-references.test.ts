@@ -1,9 +1,8 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { tryRun } from "../../../scripts/lib/exec.ts";
 import type { Finding } from "../../../scripts/lib/finding.ts";
-import { renderOverlays } from "../../../scripts/lib/manifests/rendering.ts";
+import { renderCheckout } from "../../../scripts/lib/render/checkout.ts";
 import { referenceFindings } from "../../../scripts/lib/secrets/audit/references.ts";
-import { resolveTool } from "../../../scripts/lib/tools/resolve.ts";
 import { bundledLine } from "../../support/commands.ts";
 import { commit, git, write } from "../../support/tree.ts";
 import { read, type SealedRepository, sealedRepository } from "./audit-support.ts";
@@ -22,12 +21,8 @@ beforeAll(async () => {
 beforeEach(async () => write(root, { [POD]: pod }));
 afterAll(async () => repository.remove());
 
-async function kustomize(): Promise<string> {
-  return (await resolveTool("kustomize")).path;
-}
-
 async function references(overlay: string): Promise<Finding[]> {
-  const { renderings, findings } = await renderOverlays(root, [overlay], kustomize);
+  const { renderings, findings } = await renderCheckout(root, [overlay]);
   return [...findings, ...(await referenceFindings(root, renderings))];
 }
 
@@ -86,7 +81,7 @@ describe("a reference", () => {
 
   it("is not looked at where nothing is sealed", async () => {
     await write(root, { [POD]: withReference("api", "tokem") });
-    const { renderings } = await renderOverlays(root, [OVERLAY], kustomize);
+    const { renderings } = await renderCheckout(root, [OVERLAY]);
     const elsewhere = renderings.map((rendering) => ({ ...rendering, overlay: "overlays/other/web" }));
     expect(await referenceFindings(root, elsewhere)).toEqual([]);
   });

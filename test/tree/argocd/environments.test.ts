@@ -1,6 +1,8 @@
+import { posix } from "node:path";
 import { describe, expect, it } from "vitest";
 import { z } from "zod";
-import { inputDirectories } from "../../../scripts/lib/tree/inputs.ts";
+import type { Closure } from "../../../scripts/lib/render/graph.ts";
+import { withState } from "../../../scripts/lib/render/states.ts";
 import { readSettings } from "../../../scripts/lib/tree/settings.ts";
 import { manifestsOf, ROOT, renderTree } from "../support.ts";
 import { only, render } from "./support.ts";
@@ -23,6 +25,14 @@ const tree = await renderTree();
 const settings = await readSettings(ROOT);
 const rendered = new Map<string, Awaited<ReturnType<typeof render>>>();
 for (const { name } of tree.environments) rendered.set(name, await render(`overlays/${name}`));
+const closures = await withState(ROOT, new Map(), async ({ graph }) => {
+  const overlays = [...rendered.keys()].flatMap((env) => [
+    `overlays/${env}`,
+    ...tree.catalogue.map(({ app }) => `overlays/${env}/${app}`),
+  ]);
+  return new Map(overlays.map((overlay) => [overlay, graph.closureOf(overlay)]));
+});
+const NO_CLOSURE: Closure = { files: new Set(), directories: new Set(), remote: [], problems: [] };
 const names = [...rendered.keys()];
 const of = (env: string, kind: string, name?: string) => only(rendered.get(env) ?? [], kind, name);
 const kinds = [...new Set(tree.catalogue.map(({ kind }) => kind))].toSorted();
@@ -174,15 +184,29 @@ describe.each(names)("%s", (env) => {
   });
 
   it.each([
-    ["an application", `overlays/${env}/app`, () => ApplicationSet.parse(set.spec).template.metadata, []],
-    ["its root", `overlays/${env}`, () => root.metadata, ["apps", "base"]],
-  ])("renders %s anew when anything changes that it may be built from", (_, overlay, metadata, more) => {
-    const paths = metadata().annotations?.["argocd.argoproj.io/manifest-generate-paths"]?.split(";");
-    const absolute = paths?.map((path) => (path === "." ? overlay : path.replace(/^\//, "")));
-    expect(absolute?.map((path) => path.replace("{{.path.basename}}", "app"))).toEqual([
-      ...inputDirectories(overlay),
-      ...more,
-    ]);
+    ["an application", () => tree.catalogue.map(({ app }) => app)],
+    ["its root", () => [""]],
+  ])("renders %s anew when any file changes that it is built from", async (what, apps) => {
+    const { annotations } =
+      what === "its root" ? root.metadata : ApplicationSet.parse(set.spec).template.metadata;
+    const paths = annotations?.["argocd.argoproj.io/manifest-generate-paths"]?.split(";") ?? [];
+    const unseen = apps().flatMap((app) => {
+      const overlay = posix.join(`overlays/${env}`, app);
+      const seen = paths.map((path) =>
+        path === "." ? overlay : path.replace(/^\//, "").replace("{{.path.basename}}", app),
+      );
+      const { files, directories, problems } = closures.get(overlay) ?? NO_CLOSURE;
+      expect([files.size > 0, problems]).toEqual([true, []]);
+      return [...files, ...directories].filter(
+        (file) => !seen.some((path) => `${file}/`.startsWith(`${path}/`)),
+      );
+    });
+    expect(unseen).toEqual([]);
+  });
+
+  it("compares its root anew with each commit whose result it reports", () => {
+    const paths = root.metadata.annotations?.["argocd.argoproj.io/manifest-generate-paths"]?.split(";");
+    expect(paths).toEqual(expect.arrayContaining(["/apps", "/base"]));
   });
 });
 

@@ -1,24 +1,15 @@
-import { describe, expect, it } from "vitest";
-import { touchedOverlays } from "../../../scripts/lib/tree/overlays.ts";
+import { expect, it } from "vitest";
+import { overlaysIn } from "../../../scripts/lib/tree/overlays.ts";
 
-describe("a change has a part in", () => {
-  const environments = ["overlays/dev", "overlays/live"];
-  const apps = environments.flatMap((env) => [`${env}/web`, `${env}/disk`]);
-  it.each([
-    ["overlays/dev/web/patch.yaml", ["overlays/dev", "overlays/dev/web"]],
-    ["overlays/dev/web/api.sops.yaml", ["overlays/dev", "overlays/dev/web", "overlays/dev/disk"]],
-    ["overlays/dev/environment.yaml", ["overlays/dev", "overlays/dev/web", "overlays/dev/disk"]],
-    ["overlays/dev/gone/kustomization.yaml", ["overlays/dev", "overlays/dev/web", "overlays/dev/disk"]],
-    ["base/web/pod.yaml", ["overlays/dev/web"]],
-    ["base/web/checksums/kustomization.yaml", ["overlays/dev/web", "overlays/live/web"]],
-    ["base/components/labels/kustomization.yaml", ["overlays/dev/web", "overlays/dev/disk"]],
-    ["base/transformers/spread.yaml", ["overlays/dev/web", "overlays/dev/disk"]],
-    ["base/transformers/hosts/kustomization.yaml", apps],
-    ["argocd/settings/settings.yaml", [...environments, ...apps]],
-    ["argocd/environment/project.yaml", environments],
-    ["apps/web.yaml", []],
-    ["README.md", []],
-  ])("%s", (path, touched) => {
-    expect(touchedOverlays([...environments, ...apps], [path], "dev")).toEqual(touched);
-  });
+it("finds every app's overlay and every environment's own objects among the files", () => {
+  const files = [
+    "overlays/dev/web/kustomization.yaml",
+    "overlays/dev/web/part/kustomization.yaml",
+    "overlays/dev/web/patch.yaml",
+    "overlays/dev/kustomization.yaml",
+    "overlays/dev/bare/deployment.yaml",
+    "base/web/kustomization.yaml",
+    "my/overlays/dev/web/kustomization.yaml",
+  ];
+  expect(overlaysIn(files)).toEqual(["overlays/dev", "overlays/dev/web"]);
 });

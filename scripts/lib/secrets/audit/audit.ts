@@ -5,7 +5,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { RefusedError } from "../../errors.ts";
-import { type Finding, findingAt, findingIn } from "../../finding.ts";
+import { type Finding, findingAt, findingIn, noteIn } from "../../finding.ts";
 import { readCatalogue } from "../../tree/catalogue.ts";
 import { readEnvironments } from "../../tree/environment.ts";
 import {
@@ -154,7 +154,7 @@ function ruleFindings(rules: readonly Rule[], environments: readonly string[]): 
       if (!isExample({ environment, recipients })) return soleReader(environment, recipients);
       const names = recipients.map(({ name }) => name).join(", ");
       const what = `${environment} is sealed for ${names}: nobody has the example's key`;
-      return [{ ...findingIn(RULES_FILE, what, initCommand(environment)), severity: "note" }];
+      return [noteIn(RULES_FILE, what, initCommand(environment))];
     }),
   ];
 }
@@ -164,7 +164,7 @@ function soleReader(environment: string, [only, ...others]: readonly Recipient[]
   if (only === undefined || others.length > 0) return [];
   const what = `only ${only.name} can read ${environment}: its values are lost with that key`;
   const way = `add one that is kept offline: npm run keys add ${environment} break-glass <age1…>`;
-  return [{ ...findingIn(RULES_FILE, what, way), severity: "note" }];
+  return [noteIn(RULES_FILE, what, way)];
 }
 
 function strayFindings(files: readonly string[], wanted: readonly Wanted[]): Finding[] {

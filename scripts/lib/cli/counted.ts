@@ -1,0 +1,4 @@
+/** `1 app`, `2 apps`. */
+export function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+}
