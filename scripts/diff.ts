@@ -16,6 +16,7 @@ interface Options {
   root: string;
   prove?: true;
   markdown?: true;
+  whole?: string;
   json?: true;
   html?: true;
   patch?: string;
@@ -30,6 +31,7 @@ const program = command("diff", "Show what a change makes different in each envi
   .option("--root <directory>", "a checkout, of any tree of kustomizations", repositoryRoot())
   .option("--prove", "render every overlay on both sides, also those that nothing leads to")
   .option("--markdown", "for a comment on a pull request")
+  .option("--whole <address>", "where all of it is, for Markdown that is longer than a forge takes")
   .option("--json", "for programs")
   .option("--html", "as one page")
   .option("--patch <file>", "write the differences of the whole renderings to a file")
@@ -38,7 +40,7 @@ const program = command("diff", "Show what a change makes different in each envi
 await main(program);
 
 async function diff(options: Options): Promise<void> {
-  const { base, prove = false, markdown, json, html, patch } = options;
+  const { base, prove = false, markdown, whole, json, html, patch } = options;
   if ([markdown, json, html].filter((format) => format === true).length > 1)
     throw new UsageError("--markdown, --json and --html are three formats", "give one of them");
   const root = await topOf(options.root);
@@ -53,7 +55,7 @@ async function diff(options: Options): Promise<void> {
   if (patch !== undefined) await writeFile(patch, await asPatch(found));
   const text =
     markdown === true
-      ? asMarkdown(found, order, "")
+      ? asMarkdown(found, order, whole)
       : html === true
         ? asHtml(found, order)
         : asText(found, order);

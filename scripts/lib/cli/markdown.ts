@@ -5,11 +5,12 @@ const LONGEST_BODY = 60_000;
 
 /**
  * The body of a pull request, no longer than a forge takes it.
- * @param whole where all of the change is shown
+ * @param whole where all of the change is shown; undefined: a command shows it
  */
-export function cutBody(body: string, whole: string): string {
+export function cutBody(body: string, whole: string | undefined): string {
   if (body.length <= LONGEST_BODY) return body;
-  return `${body.slice(0, body.lastIndexOf("\n", LONGEST_BODY))}\n\n… and more: [the whole change](${whole})\n`;
+  const rest = whole === undefined ? "`npm run diff` shows the whole change" : `[the whole change](${whole})`;
+  return `${body.slice(0, body.lastIndexOf("\n", LONGEST_BODY))}\n\n… and more: ${rest}\n`;
 }
 
 /** What reorders, hides or ends a line, and halves of characters. */

@@ -27,7 +27,7 @@ export function asText(diff: Diff, order: readonly string[]): string {
  * A comment for a pull request.
  * @param whole where all of it is shown, when a forge would not take the whole
  */
-export function asMarkdown(diff: Diff, order: readonly string[], whole: string): string {
+export function asMarkdown(diff: Diff, order: readonly string[], whole: string | undefined): string {
   const verdicts = verdictsOf(diff, order).map(
     ({ text, isDangerous }) => `- ${isDangerous ? "⚠️ " : ""}${bold(text)}`,
   );

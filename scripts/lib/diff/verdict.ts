@@ -1,6 +1,6 @@
 /** One line for each environment that a change affects: the first thing that a reviewer reads. */
 import { counted } from "../cli/counted.ts";
-import { risksOf } from "../manifests/change.ts";
+import { type ObjectChange, risksOf } from "../manifests/change.ts";
 import type { Diff, OverlayDiff } from "./diff.ts";
 
 export interface Verdict {
@@ -60,20 +60,24 @@ function verdictOf(environment: string, overlays: readonly OverlayDiff[]): Verdi
   const broken = overlays.filter(({ change }) => change === "broken");
   const remote = overlays.filter(({ change }) => change === "remote");
   const compared = overlays.filter((overlay) => !broken.includes(overlay) && !remote.includes(overlay));
-  const lost = objects.filter(({ change, kind }) => change === "removed" && kind in HOLDS_DATA);
+  const isGone = ({ change }: ObjectChange) => change === "removed" || change === "renamed";
+  const lost = objects.filter((object) => isGone(object) && object.kind in HOLDS_DATA);
   const refused = objects.filter(({ risks: own }) => own.includes("immutable"));
-  const deleted = objects.filter((object) => object.change === "removed" && !lost.includes(object));
+  const rest = objects.filter((object) => !lost.includes(object));
+  const deleted = rest.filter(({ change }) => change === "removed");
+  const renamed = rest.filter(({ change }) => change === "renamed");
   const warnings = [
     ...(broken.length > 0 ? [`${counted(broken.length, "overlay")} that does not render`] : []),
     ...(lost.length > 0 ? [`deletes ${dataLost(lost.map(({ kind }) => HOLDS_DATA[kind] ?? kind))}`] : []),
     ...(refused.length > 0 ? [`changes ${counted(refused.length, "immutable object")}`] : []),
     ...(remote.length > 0 ? [`${counted(remote.length, "overlay")} built from elsewhere, not compared`] : []),
   ];
-  const isAll = warnings.length === 0 && deleted.length === 0 && risks.length === 1;
+  const isAll = warnings.length === 0 && deleted.length === 0 && renamed.length === 0 && risks.length === 1;
   const parts = [
     ...warnings,
     ...(compared.length > 0 ? [subjects(compared)] : []),
     ...(deleted.length > 0 ? [`deletes ${counted(deleted.length, "object")}`] : []),
+    ...(renamed.length > 0 ? [`renames ${counted(renamed.length, "object")}`] : []),
     ...(risks.length > 0 ? [`${risks.join(", ")}${isAll ? " only" : ""}`] : []),
   ];
   return { environment, text: `${label}: ${parts.join(", ")}`, isDangerous: warnings.length > 0 };

@@ -13,10 +13,11 @@ export interface FieldChange {
 }
 
 export interface ObjectChange {
-  change: "added" | "removed" | "changed";
+  /** A renamed object differs in nothing but its name: the cluster deletes one and makes another. */
+  change: "added" | "removed" | "changed" | "renamed";
   /** `group/Kind`, or `Kind` of the core group. */
   kind: string;
-  /** As `idOf` names it; without the hash of its content where the two sides differ in that. */
+  /** As `idOf` names it; without the hash of its content where the two sides differ in that. A renamed one has both names. */
   id: string;
   /** The riskiest first. */
   risks: Risk[];
@@ -56,7 +57,35 @@ export function compareManifests(old: readonly Manifest[], now: readonly Manifes
     else if (!isDeepStrictEqual(previous, manifest)) changes.push(changed(previous, manifest));
   }
   for (const [id, manifest] of left) if (!seen.has(id)) changes.push(entry("removed", manifest));
-  return changes.sort((one, other) => rank(one) - rank(other));
+  return withRenames(changes, left, right).sort((one, other) => rank(one) - rank(other));
+}
+
+/** Says an object that goes, and one that comes and is otherwise equal, as one. Where there are several such, nobody can tell. */
+function withRenames(
+  changes: readonly ObjectChange[],
+  left: ReadonlyMap<string, Manifest>,
+  right: ReadonlyMap<string, Manifest>,
+): ObjectChange[] {
+  const nameless = (manifest: Manifest | undefined) =>
+    manifest && JSON.stringify(withNames(manifest, new Map([[manifest.metadata.name, ""]])));
+  const of = (kind: ObjectChange["change"], objects: ReadonlyMap<string, Manifest>) =>
+    changes
+      .filter(({ change }) => change === kind)
+      .map((change) => [change, nameless(objects.get(change.id))] as const);
+  const [gone, come] = [of("removed", left), of("added", right)];
+  const pairs = gone.flatMap(([removed, text]) => {
+    const [added, ...others] = come.filter(([, other]) => other === text).map(([change]) => change);
+    const isAlone = gone.filter(([, other]) => other === text).length === 1;
+    return added === undefined || others.length > 0 || !isAlone ? [] : [{ removed, added }];
+  });
+  const paired = new Set(pairs.flatMap(({ removed, added }) => [removed, added]));
+  return [
+    ...changes.filter((change) => !paired.has(change)),
+    ...pairs.map(({ removed, added }): ObjectChange => {
+      const name = right.get(added.id)?.metadata.name ?? "";
+      return { ...removed, change: "renamed", id: `${removed.id} → ${name}` };
+    }),
+  ];
 }
 
 /** The risks of some changes, each once, the riskiest first. */

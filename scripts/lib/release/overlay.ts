@@ -115,7 +115,12 @@ function dataOf(manifest: Manifest | undefined): Record<string, string> {
 function findingOf(overlay: string, { change, id, fields: [first, ...others] }: ObjectChange): Finding {
   const way = `leave it to a promotion, or have ${OVERLAY_FIELDS} allow it`;
   if (first === undefined) {
-    const what = { added: `adds ${id}`, removed: `leaves out ${id}`, changed: `changes ${id}` }[change];
+    const what = {
+      added: `adds ${id}`,
+      removed: `leaves out ${id}`,
+      changed: `changes ${id}`,
+      renamed: `renames ${id}`,
+    }[change];
     return findingAt(overlay, `${what}, and its release does not`, way);
   }
   const more = others.length === 0 ? "" : ` (and ${others.length} more)`;

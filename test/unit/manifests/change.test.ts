@@ -504,9 +504,22 @@ describe("objects", () => {
     );
   });
 
-  it("that are renamed are two", () => {
+  it("that differ in their name only are renamed, which deletes one", () => {
     const changes = compareRenderings(RENDERING, edited("name: default-deny", "name: deny"));
-    expect(changes.map(({ change }) => change)).toEqual(["removed", "added"]);
+    expect(changes).toEqual([expect.objectContaining({ change: "renamed", risks: ["deletion", "network"] })]);
+    expect(changes[0]?.id).toMatch(/default-deny → deny$/);
+  });
+
+  it("that differ in more than their name are two, and so are those that could be either", () => {
+    const text = policy.replace("name: default-deny", "name: deny");
+    const wider = compareRenderings(policy, text.replace("port: 8081", "port: 8082"));
+    expect(wider.map(({ change }) => change)).toEqual(["removed", "added"]);
+    const both = [text, text.replace("name: deny", "name: other")].join("---\n");
+    expect(compareRenderings(policy, both).map(({ change }) => change)).toEqual([
+      "removed",
+      "added",
+      "added",
+    ]);
   });
 
   it("of a secret keep their values to themselves", () => {
@@ -567,16 +580,21 @@ describe("a ConfigMap with the hash of its content in its name", () => {
   });
 
   it.each([
-    ["whose name has no hash", (text: string) => text.replaceAll("-fkhch772fb", "-a")],
-    ["whose ending is no hash of kustomize", (text: string) => text.replaceAll("-fkhch772fb", "-aeiou01356")],
+    ["whose name has no hash", ["renamed"], (text: string) => text.replaceAll("-fkhch772fb", "-a")],
+    [
+      "whose ending is no hash of kustomize",
+      ["renamed"],
+      (text: string) => text.replaceAll("-fkhch772fb", "-aeiou01356"),
+    ],
     [
       "of another namespace",
+      ["removed", "added"],
       (text: string) =>
         text.replace("-fkhch772fb\n  namespace: microservices", "-h8mcd2t74f\n  namespace: x"),
     ],
-  ])("is another one %s", (_, rename) => {
+  ])("is another one %s", (_, expected, rename) => {
     const kinds = compareRenderings(RENDERING, rename(RENDERING)).filter(({ kind }) => kind === "ConfigMap");
-    expect(kinds.map(({ change }) => change)).toEqual(["removed", "added"]);
+    expect(kinds.map(({ change }) => change)).toEqual(expected);
   });
 
   it("is not guessed where there are two of that name", () => {
