@@ -178,13 +178,20 @@ describe("checks", () => {
       });
       expect(node?.with).toEqual({ "node-version": 24, "package-manager-cache": false });
       expect(install?.run).toBe("npm ci --ignore-scripts");
-      expect(commands).not.toEqual([]);
-      for (const step of [install, ...commands]) {
-        expect(step?.["working-directory"]).toBe("deployed");
-        expect(step?.uses).toBeUndefined();
-      }
-      for (const step of commands)
-        expect(step.run).toContain('--root "$GITHUB_WORKSPACE/change" --base "$BASE"');
+      const own = commands.filter(({ uses }) => uses === undefined);
+      expect(own).not.toEqual([]);
+      for (const step of [install, ...own]) expect(step?.["working-directory"]).toBe("deployed");
+      for (const step of own) expect(step.run).toContain('--root "$GITHUB_WORKSPACE/change" --base "$BASE"');
+      // An action runs nothing of the change, and keeps none of its files.
+      const actions = commands.filter(({ uses }) => uses !== undefined);
+      expect(actions.map(({ uses }) => uses?.split("@")[0])).toEqual(
+        name === "check" ? ["actions/upload-artifact"] : [],
+      );
+      for (const step of actions)
+        expect(String(step.with?.["path"]).trim().split("\n")).toEqual([
+          "${{ runner.temp }}/diff.html",
+          "${{ runner.temp }}/diff.patch",
+        ]);
     },
   );
 
