@@ -50,7 +50,10 @@ export async function benchScale(
       const tree = await promotedTree({ root, place, count, kustomize });
       const scale = { root, tree, kustomize, cache: join(directory, `cache-${count}`), runs };
       figures.push(...(await memoryFigures(scale, count)));
-      if (part === 1) figures.push(...(await timeFigures(scale, directory, count, say)));
+      if (part < 1) continue;
+      figures.push(...(await timeFigures(scale, directory, count, say)));
+      say("other commands");
+      figures.push(...(await verbFigures(scale, count)));
     }
     return figures;
   } finally {
@@ -70,7 +73,14 @@ async function promotedTree({
   count: number;
   kustomize: string;
 }): Promise<Tree> {
-  const tree = await writeTree({ model: root, root: place, count, settings: {}, source: "example/sources" });
+  const tree = await writeTree({
+    model: root,
+    root: place,
+    count,
+    settings: {},
+    source: "example/sources",
+    isWhole: true,
+  });
   for (const [index, to] of tree.environments.entries()) {
     const from = tree.environments[index - 1];
     if (from !== undefined) await carry(tree, { from, to, kustomize });
@@ -82,6 +92,8 @@ async function promotedTree({
     await put(place, path, text.replaceAll(/LOG_LEVEL=\w+/g, "LOG_LEVEL=trace"));
   }
   await commitAll(tree, "Another log level");
+  // As a clone has it.
+  await git(tree, "update-ref", "refs/remotes/origin/main", "main");
   return tree;
 }
 
@@ -175,12 +187,42 @@ async function timeFigures(
   ];
 }
 
-/** Runs `diff` as a process of its own. @returns seconds, and the most memory of it and all that it starts, in bytes */
-async function diff(
+/** What other commands say of one app, and how much memory they take for it. */
+async function verbFigures(scale: Scale, count: number): Promise<Figure[]> {
+  const app = scale.tree.apps[0] ?? "";
+  const [from = "", to = ""] = scale.tree.environments;
+  const verbs: [string, string, string[], number?][] = [
+    [`check of one of ${count} apps, without an API server`, "check", ["--base", "main", "--no-server"], 15],
+    ["check of the same", "check", ["--base", "main"], 15],
+    ["promote --dry-run of the same", "promote", ["--local", "--dry-run", from, to, app]],
+    [`status of ${count} apps`, "status", []],
+  ];
+  const figures: Figure[] = [];
+  for (const [name, verb, args, limit = Number.POSITIVE_INFINITY] of verbs) {
+    const took: number[] = [];
+    const bytes: number[] = [];
+    for (let index = 0; index < scale.runs; index += 1) {
+      const run = await command(scale, verb, args);
+      took.push(run.seconds);
+      bytes.push(run.peakBytes / 1e9);
+    }
+    figures.push({ name, unit: "s", measured: took, limit });
+    figures.push({ name: "its memory", unit: "GB", measured: bytes, limit: 1 });
+  }
+  return figures;
+}
+
+async function diff(scale: Scale, ...more: string[]): Promise<{ seconds: number; peakBytes: number }> {
+  return command(scale, "diff", ["--base", "main", ...more]);
+}
+
+/** Runs a command as a process of its own. @returns seconds, and the most memory of it and all that it starts, in bytes */
+async function command(
   { root, tree, cache }: Scale,
-  ...more: string[]
+  verb: string,
+  more: readonly string[],
 ): Promise<{ seconds: number; peakBytes: number }> {
-  const [program, args] = programLine(root, "diff", ["--root", tree.root, "--base", "main", ...more]);
+  const [program, args] = programLine(root, verb, ["--root", tree.root, ...more]);
   const env = commandEnvironment(root, { RENDER_CACHE: cache });
   const began = performance.now();
   const child = spawn(program, args, { cwd: root, env, stdio: ["ignore", "ignore", "inherit"] });
@@ -197,7 +239,7 @@ async function diff(
   const took = (performance.now() - began) / 1000;
   sampling.abort();
   await sampled;
-  if (code !== 0) throw new ExternalError(`npm run diff failed with exit code ${code}`);
+  if (code !== 0) throw new ExternalError(`npm run ${verb} failed with exit code ${code}`);
   return { seconds: took, peakBytes };
 }
 

@@ -13,6 +13,8 @@ import { gitEnvironment } from "../test/support/gitea.ts";
 
 /** The files that do not depend on the number of services. */
 const SHARED = ["argocd/**", "base/components/**", "base/transformers/**", "overlays/*/*.yaml"];
+/** Besides, what a whole tree has: the other apps, whose Secrets the services share. */
+const WHOLE = ["apps/**", "base/**", "overlays/**", "sandbox/crds/**", ".sops.yaml"];
 
 export interface Tree {
   readonly root: string;
@@ -29,6 +31,7 @@ export interface Tree {
  * @param options.count how many services
  * @param options.settings values of argocd/settings
  * @param options.source the repository that all services come from, `owner/name`
+ * @param options.isWhole whether the model's other apps are in it, too, with their releases
  */
 export async function writeTree(options: {
   model: string;
@@ -36,13 +39,14 @@ export async function writeTree(options: {
   count: number;
   settings: Readonly<Record<string, string>>;
   source: string;
+  isWhole?: boolean;
 }): Promise<Tree> {
-  const { model, root, count, settings, source } = options;
+  const { model, root, count, settings, source, isWhole = false } = options;
   const service = (await readCatalogue(model)).find(({ kind }) => kind === "service");
   if (service === undefined) throw new RefusedError("apps/*.yaml has no service for a model", "add one");
   const environments = (await readEnvironments(model)).map(({ name }) => name);
   const apps = Array.from({ length: count }, (_, index) => `service-${String(index + 1).padStart(3, "0")}`);
-  for (const path of await glob(SHARED, { cwd: model, dot: true })) {
+  for (const path of await glob(isWhole ? [...SHARED, ...WHOLE] : SHARED, { cwd: model, dot: true })) {
     const text = await readFile(join(model, path), "utf8");
     if (path === SETTINGS_FILE) await put(root, path, withSettings(text, settings));
     else if (path.endsWith("/environment.yaml"))

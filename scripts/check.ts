@@ -72,6 +72,9 @@ interface Options {
 /** What Argo CD deploys, and the commands read, is made of these. */
 const DEPLOYED = /^(apps|argocd\/settings|base|overlays)\//;
 
+/** What decides about Secrets: their values, who can read them, and which ones there are. */
+const SEALING = /^apps\/|\.sops\.yaml$|\/environment\.yaml$/;
+
 const program = command("check", "Check what a change does to every environment, and whether it may.")
   .option("--base <ref>", "check what HEAD changes since it left this; by default the deployed branch")
   .option("--all", "check every release of HEAD, every overlay, and all Secrets")
@@ -169,10 +172,16 @@ async function checkParts(
     const [change, releases] = await Promise.all([looking, checkProvenance(root, checked.scope, kustomize)]);
     const parts = await Promise.all([
       checkReleases(checked, releases),
-      partOf("shape", "the whole tree", shapeFindings(root), fileFindings(root), trackedFindings(root)),
+      partOf(
+        "shape",
+        "the whole tree",
+        shapeFindings(root, change.touched),
+        fileFindings(root),
+        trackedFindings(root),
+      ),
       checkOverlays(checked, change),
       checkSecrets(checked, change),
-      checkApplications(checked, checked.settings.repoURL),
+      checkApplications(checked),
       checkWithPrograms(head, paths, differingIn(change)),
       checkQuotas(change, admission),
       checkAdmission(root, server ? apiServer : "not asked", change, admission),
@@ -285,7 +294,10 @@ async function checkSecrets(
   { root, scope, paths, now }: Checked,
   { after, touched }: CheckedChange,
 ): Promise<Part> {
-  const { looks, findings } = await auditSecrets(root, { now });
+  // What seals nothing changes no Secret but those that its overlays apply.
+  const isSealing = paths === undefined || paths.some((path) => SEALING.test(path));
+  const only = isSealing ? undefined : { overlays: touched, paths };
+  const { looks, findings } = await auditSecrets(root, { now, only });
   const renderings = after.filter(({ overlay }) => touched.has(overlay));
   const inTree = await plaintextInTree(root, new Set(looks.map(({ path }) => path)), paths);
   const inCommits = paths === undefined ? [] : await plaintextInCommits(root, scope.history);

@@ -90,6 +90,7 @@ it("where no API server is built, a check says so, and looks at the rest", async
     differing: new Set([over.overlay]),
     before: [],
     after: [over],
+    summed: new Set(["dev"]),
     findings: [],
   };
   const acknowledged = new Acknowledged(new Map());

@@ -1,15 +1,13 @@
 /** Whether an API server with an environment's policies takes what a change makes of it, as `npm run check` asks. */
 import type { Acknowledged } from "../check/acknowledged.ts";
-import { type CheckedChange, differingIn } from "../check/change.ts";
-import type { Part } from "../check/report.ts";
+import { type CheckedChange, differingIn, placed } from "../check/change.ts";
+import { NOT_ASKED, type Part } from "../check/report.ts";
 import { counted } from "../cli/counted.ts";
-import { inNamespace } from "../manifests/manifest.ts";
 import type { Rendering } from "../manifests/rendering.ts";
 import { type Definition, operatorDefinitions, readDefinitions } from "../sandbox/definitions.ts";
 import type { KubernetesClient } from "../sandbox/kubernetes-client.ts";
 import { presentTools } from "../tools/resolve.ts";
 import type { App } from "../tree/catalogue.ts";
-import { isEnvironment } from "../tree/overlays.ts";
 import { withApiServer } from "./api-server-process.ts";
 import { DryRun } from "./dry-run.ts";
 import { exceptionFindings, quotaFindings, refusedFindings } from "./findings.ts";
@@ -39,16 +37,16 @@ export interface AdmissionOptions {
 
 /**
  * Whether the quotas hold what the environments' apps may need, and whether exceptions are over.
- * @param change.after every app's overlay of the environments
+ * @param change.summed where the change needs more of a quota
  */
 export async function checkQuotas(change: CheckedChange, options: AdmissionOptions): Promise<Part> {
-  const all = placed(change.after, options);
+  const all = placed(change.after, options.apps);
   const changed = differingIn({ ...change, after: all });
-  const findings = [...quotaFindings(all), ...exceptionFindings(changed, options)];
-  const environments = new Set(changed.map(({ overlay }) => overlay.split("/")[1]));
+  const summed = all.filter(({ overlay }) => change.summed.has(overlay.split("/")[1] ?? ""));
+  const findings = [...quotaFindings(summed), ...exceptionFindings(changed, options)];
   return {
     name: "quotas",
-    looked: environments.size === 0 ? undefined : [...environments].join(", "),
+    looked: change.summed.size === 0 ? undefined : [...change.summed].join(", "),
     findings,
   };
 }
@@ -64,28 +62,18 @@ export async function checkAdmission(
   options: AdmissionOptions,
 ): Promise<Part> {
   const name = "API server";
-  const nothing = (why: string): Part => ({ name, looked: `NOTHING: ${why}`, findings: [] });
+  const nothing = (why: string): Part => ({ name, looked: `${NOT_ASKED}${why}`, findings: [] });
   if (change.differing.size === 0 || server === undefined) return { name, looked: undefined, findings: [] };
   if (server === "not asked") return nothing("--no-server");
   if ("missing" in server)
     return nothing(`${server.missing.join(" and ")} not built; run \`npm run tools -- ${TOOLS.join(" ")}\``);
-  const all = placed(change.after, options);
+  const all = placed(change.after, options.apps);
   const definitions = await definitionsFor(root, differingIn({ ...change, after: all }));
   const dryRun = await DryRun.prepare(await server.api, definitions);
   const { acknowledged } = options;
-  const before = placed(change.before, options);
+  const before = placed(change.before, options.apps);
   const findings = await refusedFindings(dryRun, all, before, { asked: change.differing, acknowledged });
   return { name, looked: counted(change.differing.size, "overlay"), findings };
-}
-
-/** The apps' overlays, each object with the namespace that Argo CD deploys it to. */
-function placed(renderings: readonly Rendering[], { apps }: { apps: readonly App[] }): Rendering[] {
-  return renderings
-    .filter(({ overlay }) => !isEnvironment(overlay))
-    .map(({ overlay, manifests }) => {
-      const app = apps.find((candidate) => candidate.app === overlay.split("/")[2]);
-      return { overlay, manifests: manifests.map((one) => inNamespace(one, app?.namespace ?? "default")) };
-    });
 }
 
 /** The definitions of the kinds in some renderings: the server takes a while for each, and the operator's are large. */

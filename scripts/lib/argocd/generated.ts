@@ -12,7 +12,7 @@ import { wildcard } from "../wildcard.ts";
 export interface Files {
   /** The address of the repository: generators that read another one are not understood. */
   repoURL: string;
-  paths: readonly string[];
+  paths: ReadonlySet<string>;
   /** The text of a file. */
   read: (path: string) => string | undefined;
 }
@@ -232,7 +232,7 @@ function isSelected(cluster: Parameters, selector: z.infer<typeof Selector> | un
 
 /** Source: argo-cd, applicationset/generators/git.go, filterApps. */
 function directories(wanted: readonly Wanted[], { paths }: Files, outer: Parameters): Parameters[] {
-  const all = new Set(paths.flatMap(directoriesAbove));
+  const all = new Set([...paths].flatMap(directoriesAbove));
   return [...all]
     .filter(wantedBy(wanted, outer))
     .toSorted()
@@ -244,7 +244,13 @@ function contents(
   { paths, read }: Files,
   outer: Parameters,
 ): Parameters[] {
-  return paths.filter(wantedBy(files, outer)).map((path) => {
+  const [one, ...others] = files.map(({ path }) => filled(path, outer));
+  // A single file is asked for a thousand times.
+  const isSingle = one !== undefined && others.length === 0 && !/[*?[{]/.test(one);
+  const found = isSingle
+    ? [one].filter((path) => paths.has(path))
+    : [...paths].filter(wantedBy(files, outer));
+  return found.map((path) => {
     const content = z.record(z.string(), z.unknown()).parse(parse(read(path) ?? "") ?? {});
     const place = { path: { ...pathParameters(posix.dirname(path)), filename: posix.basename(path) } };
     return { ...content, ...(pathParamPrefix === undefined ? place : { [pathParamPrefix]: place }) };

@@ -12,11 +12,16 @@ import type { Part } from "./report.ts";
 /** What Argo CD's first application renders: the add-ons, and what belongs to the hub. */
 const ROOT = "argocd/root";
 
-/** Looks at the Applications before and after a change. @param repoURL the repository's address */
-export async function checkApplications(
-  { head, states, rendering, acknowledged }: ApplicationsChecked,
-  repoURL: string,
-): Promise<Part> {
+/** Looks at the Applications before and after a change. */
+export async function checkApplications({
+  head,
+  states,
+  rendering,
+  acknowledged,
+  settings: { repoURL },
+}: ApplicationsChecked): Promise<Part> {
+  if (states !== undefined && !states.changed.some((path) => concerns(path, states)))
+    return { name: "Applications", looked: undefined, findings: [] };
   const after = await applicationsOf(head, repoURL, rendering);
   const before = states === undefined ? undefined : await applicationsOf(states.base, repoURL, rendering);
   const changes = before === undefined ? [] : compareApplications(before.applications, after.applications);
@@ -36,10 +41,17 @@ export async function checkApplications(
 }
 
 interface ApplicationsChecked {
+  settings: { repoURL: string };
   head: State;
   states: States | undefined;
   rendering: RenderOptions;
   acknowledged: Acknowledged;
+}
+
+/** Whether a path decides about Applications: the catalogue, Argo CD's own files, and an overlay that comes or goes. */
+function concerns(path: string, { base, head }: States): boolean {
+  if (/^(apps|argocd)\/|^overlays\/[^/]+\/[^/]+$/.test(path)) return true;
+  return path.startsWith("overlays/") && base.files.has(path) !== head.files.has(path);
 }
 
 /** The Applications of one state of the repository. @param repoURL the repository's address */
@@ -56,7 +68,7 @@ export async function applicationsOf(
   const texts = await state.git.texts(catalogue.map(([, { blob }]) => blob));
   const files = {
     repoURL,
-    paths: [...state.files.keys()],
+    paths: new Set(state.files.keys()),
     read: (path: string) => texts.get(state.files.get(path)?.blob ?? ""),
   };
   const environments = own.map((overlay) => overlay.split("/")[1] ?? "");

@@ -2,6 +2,8 @@
 import { diffStates } from "../diff/diff.ts";
 import { type Verdict, verdictsOf } from "../diff/verdict.ts";
 import type { Finding } from "../finding.ts";
+import { inNamespace, ofKind } from "../manifests/manifest.ts";
+import { demandGrows } from "../manifests/quota.ts";
 import { type Rendered, type Rendering, readRenderings } from "../manifests/rendering.ts";
 import { type RenderOptions, renderJobs } from "../render/overlays.ts";
 import type { State, States } from "../render/states.ts";
@@ -17,8 +19,10 @@ export interface CheckedChange {
   differing: ReadonlySet<string>;
   /** What the differing ones rendered before the change. */
   before: readonly Rendering[];
-  /** What is rendered now: the touched ones, and those that share a quota, a namespace or policies with a differing one. */
+  /** What is rendered now: the touched ones, those that bring what a differing one is looked at with, and those below. */
   after: readonly Rendering[];
+  /** Environments of which every app is rendered that shares a quota with a differing one: there the change needs more of it. */
+  summed: ReadonlySet<string>;
   /** One for each touched overlay that does not render. */
   findings: readonly Finding[];
 }
@@ -47,15 +51,24 @@ export async function lookAtChange(
     const isMoved = changed.includes(`apps/${overlay.split("/")[2]}.yaml`);
     return isMoved || !isSame(before[index], after[index]);
   });
-  const beside = neighbours(all, differing, apps).filter((overlay) => !touched.includes(overlay));
   const now = readRenderings(touched, after);
-  const others = readRenderings(beside, await renderAll(head, beside, options));
+  const old = readRenderings(touched, before).renderings.filter(({ overlay }) => differing.includes(overlay));
+  const renderBeside = async (wanted: readonly string[], known: readonly Rendering[]) => {
+    const beside = wanted.filter((overlay) => !known.some((one) => one.overlay === overlay));
+    return readRenderings(beside, await renderAll(head, beside, options)).renderings;
+  };
+  const catalogue = new Catalogue(apps);
+  const platform = await renderBeside(catalogue.platformOf(all, differing), now.renderings);
+  const known = [...now.renderings, ...platform];
+  const growing = growingOverlays({ before: old, after: known, differing }, catalogue);
+  const neighbours = await renderBeside(catalogue.neighboursOf(all, growing), known);
   return {
     verdicts: verdictsOf(await diffStates(states, false, options), order),
     touched: new Set(touched),
     differing: new Set(differing),
-    before: readRenderings(touched, before).renderings.filter(({ overlay }) => differing.includes(overlay)),
-    after: [...now.renderings, ...others.renderings],
+    before: old,
+    after: [...known, ...neighbours],
+    summed: new Set(growing.map(environmentOf)),
     findings: now.findings,
   };
 }
@@ -65,7 +78,8 @@ export async function lookAtAll(state: State, options: RenderOptions): Promise<C
   const all = overlaysIn(state.files.keys());
   const { renderings: after, findings } = readRenderings(all, await renderAll(state, all, options));
   const differing = new Set(all.filter((overlay) => !isEnvironment(overlay)));
-  return { verdicts: [], touched: new Set(all), differing, before: [], after, findings };
+  const summed = new Set(all.map(environmentOf));
+  return { verdicts: [], touched: new Set(all), differing, before: [], after, summed, findings };
 }
 
 async function renderAll(
@@ -99,21 +113,83 @@ function touchedOutside(overlays: readonly string[], paths: readonly string[]): 
   return new Set(overlays.filter((overlay) => tests.some((isTouched) => isTouched(overlay))));
 }
 
-/** The overlays that share an environment's quota with one of some, or bring the namespaces and policies it is looked at with. */
-function neighbours(all: readonly string[], overlays: readonly string[], apps: readonly App[]): string[] {
-  const catalogue = new Map(apps.map((app) => [app.app, app]));
-  const placeOf = (overlay: string) => {
-    const [, environment, name = ""] = overlay.split("/");
-    const app = catalogue.get(name);
-    return { environment, namespace: app?.namespace, isFoundation: app?.kind === "foundation" };
-  };
-  const places = overlays.map(placeOf);
-  return all.filter((overlay) => {
-    if (isEnvironment(overlay)) return false;
-    const { environment, namespace, isFoundation } = placeOf(overlay);
-    return places.some(
-      (one) =>
-        one.environment === environment && (isFoundation || one.isFoundation || one.namespace === namespace),
+function environmentOf(overlay: string): string {
+  return overlay.split("/")[1] ?? "";
+}
+
+/** Whose overlays bring the namespaces, limits and policies of an environment, and its classes of disks. */
+const PLATFORM = ["foundation", "platform"];
+
+/** The apps, as their overlays are looked at. */
+class Catalogue {
+  readonly #apps: ReadonlyMap<string, App>;
+
+  constructor(apps: readonly App[]) {
+    this.#apps = new Map(apps.map((app) => [app.app, app]));
+  }
+
+  appOf(overlay: string): App | undefined {
+    return this.#apps.get(overlay.split("/")[2] ?? "");
+  }
+
+  namespaceOf(overlay: string): string {
+    return this.appOf(overlay)?.namespace ?? "default";
+  }
+
+  /** Those of the same environments that bring what others are looked at with. */
+  platformOf(all: readonly string[], overlays: readonly string[]): string[] {
+    const environments = new Set(overlays.map(environmentOf));
+    return all.filter(
+      (overlay) =>
+        environments.has(environmentOf(overlay)) && PLATFORM.includes(this.appOf(overlay)?.kind ?? ""),
     );
+  }
+
+  /** Those that share a quota with one of some; the foundation brings all quotas. */
+  neighboursOf(all: readonly string[], overlays: readonly string[]): string[] {
+    return all.filter(
+      (overlay) =>
+        !isEnvironment(overlay) &&
+        overlays.some(
+          (one) =>
+            environmentOf(one) === environmentOf(overlay) &&
+            (this.appOf(one)?.kind === "foundation" || this.namespaceOf(one) === this.namespaceOf(overlay)),
+        ),
+    );
+  }
+}
+
+/** The differing overlays that need more of a quota than before, or bring quotas. */
+function growingOverlays(
+  {
+    before,
+    after,
+    differing,
+  }: { before: readonly Rendering[]; after: readonly Rendering[]; differing: readonly string[] },
+  catalogue: Catalogue,
+): string[] {
+  const manifestsOf = (renderings: readonly Rendering[], overlay: string) =>
+    renderings
+      .filter((one) => one.overlay === overlay)
+      .flatMap(({ manifests }) => manifests.map((one) => inNamespace(one, catalogue.namespaceOf(overlay))));
+  return differing.filter((overlay) => {
+    if (catalogue.appOf(overlay)?.kind === "foundation") return true;
+    const ranges = after
+      .filter((one) => environmentOf(one.overlay) === environmentOf(overlay))
+      .flatMap(({ manifests }) => ofKind(manifests, "LimitRange"));
+    const [old, now] = [manifestsOf(before, overlay), manifestsOf(after, overlay)];
+    const namespaces = new Set([...old, ...now].map(({ metadata }) => metadata.namespace ?? ""));
+    return [...namespaces].some((namespace) => demandGrows(old, now, { namespace, ranges }));
   });
+}
+
+/** Apps' overlays, each object with the namespace that Argo CD deploys it to. */
+export function placed(renderings: readonly Rendering[], apps: readonly App[]): Rendering[] {
+  const catalogue = new Catalogue(apps);
+  return renderings
+    .filter(({ overlay }) => !isEnvironment(overlay))
+    .map(({ overlay, manifests }) => {
+      const namespace = catalogue.namespaceOf(overlay);
+      return { overlay, manifests: manifests.map((one) => inNamespace(one, namespace)) };
+    });
 }

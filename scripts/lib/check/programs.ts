@@ -11,7 +11,7 @@ import type { Rendering } from "../manifests/rendering.ts";
 import type { State } from "../render/states.ts";
 import { withTemporaryDirectory } from "../temporary.ts";
 import { presentTools } from "../tools/resolve.ts";
-import type { Part } from "./report.ts";
+import { NOT_ASKED, type Part } from "./report.ts";
 
 const ROUTES = "argocd/addons/kube-prometheus-stack.yaml";
 const WORKFLOW = /^\.github\/workflows\/[^/]+\.ya?ml$/;
@@ -66,7 +66,7 @@ async function ask(name: string, tool: string, questions: readonly Question[]): 
   if (questions.length === 0) return { name, looked: undefined, findings: [] };
   const program = (await presentTools([tool])).get(tool);
   if (program === undefined) {
-    const looked = `NOTHING: ${tool} is not built; run \`npm run tools -- ${tool}\``;
+    const looked = `${NOT_ASKED}${tool} is not built; run \`npm run tools -- ${tool}\``;
     return { name, looked, findings: [] };
   }
   const findings = await withTemporaryDirectory("check-", async (directory) => {

@@ -11,10 +11,13 @@ export interface Part {
   findings: readonly Finding[];
 }
 
+/** How `looked` begins where a part could not be looked at. */
+export const NOT_ASKED = "NOTHING: ";
+
 /** A line for each part that the change concerns. */
 export function describeParts(parts: readonly Part[]): string {
   const rows = parts.flatMap(({ name, looked, findings }) =>
-    looked === undefined ? [] : [[name, looked, resultOf(findings)]],
+    looked === undefined ? [] : [[name, looked, looked.startsWith(NOT_ASKED) ? "-" : resultOf(findings)]],
   );
   return table(["CHECK", "LOOKED AT", "RESULT"], rows);
 }

@@ -81,6 +81,25 @@ export function peakDemand(manifests: readonly Manifest[], namespace: string): A
   return total;
 }
 
+/**
+ * Whether manifests need more of anything than they did, so that a quota which held them may not hold them any more.
+ * Where nobody knows how many pods there are, it does.
+ * @param ranges the LimitRanges of the namespace
+ */
+export function demandGrows(
+  before: readonly Manifest[],
+  after: readonly Manifest[],
+  { namespace, ranges }: { namespace: string; ranges: readonly Manifest[] },
+): boolean {
+  try {
+    const [old, now] = [before, after].map((manifests) => peakDemand([...manifests, ...ranges], namespace));
+    return Object.entries(now ?? {}).some(([resource, amount]) => amount > (old?.[resource] ?? 0));
+  } catch (error) {
+    if (error instanceof RefusedError) return true;
+    throw error;
+  }
+}
+
 /** The pods of a CronJob's one Job. A suspended CronJob counts: a person may start a Job of it. */
 function runningPods(cronJob: CronJob): number {
   const { concurrencyPolicy = "Allow", jobTemplate } = cronJob.spec;

@@ -15,14 +15,20 @@ import { takenFindings } from "./taken.ts";
 /** What is rendered lies in these. */
 const DIRECTORIES = ["argocd", "base", "overlays"];
 
-/** Looks at the whole tree; it renders nothing. */
-export async function shapeFindings(root: string): Promise<Finding[]> {
+/**
+ * Looks at the whole tree; it renders nothing.
+ * @param built the overlays of which it looks what they are built from; all by default
+ */
+export async function shapeFindings(root: string, built?: ReadonlySet<string>): Promise<Finding[]> {
   const overlays = await allOverlays(root);
   const rendered = [...(await environmentOverlays(root)), ...overlays];
   const findings = [
     ...(await catalogueFindings(root, overlays)),
     ...(await fileFindings(root, rendered)),
-    ...(await inputFindings(root, rendered)),
+    ...(await inputFindings(
+      root,
+      rendered.filter((overlay) => built?.has(overlay) !== false),
+    )),
     ...(await takenFindings(root)),
   ];
   // Several overlays may be built from the same file.

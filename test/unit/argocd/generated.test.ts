@@ -66,7 +66,11 @@ const FILES: Record<string, string> = {
   "overlays/dev/other/kustomization.yaml": "",
   "overlays/prod/web/kustomization.yaml": "",
 };
-const files = { repoURL: REPOSITORY, paths: Object.keys(FILES), read: (path: string) => FILES[path] };
+const files = {
+  repoURL: REPOSITORY,
+  paths: new Set(Object.keys(FILES)),
+  read: (path: string) => FILES[path],
+};
 const made = (text: string) => generateApplications(parseManifests(text), files, ["dev", "prod"]);
 
 describe("an ApplicationSet makes", () => {

@@ -8,6 +8,7 @@ import type {
 } from "../../../scripts/lib/manifests/manifest.ts";
 import {
   containerAmounts,
+  demandGrows,
   peakDemand,
   peakPods,
   quotaUse,
@@ -180,6 +181,23 @@ describe("what a namespace needs", () => {
   it.each(["DaemonSet", "Job"])("is not guessed for a %s", (kind) => {
     const manifest = { apiVersion: "any/v1", kind, metadata: { name: "x", namespace: "shop" } };
     expect(() => peakDemand([manifest], "shop")).toThrow("does not know this kind");
+  });
+});
+
+describe("a change needs more of a quota", () => {
+  const web = (replicas: number, cpu: string) =>
+    workload("Deployment", { replicas }, [container("a", cpu, "64Mi")]);
+  const job = cronJob({ concurrencyPolicy: "Allow" }, {});
+  it.each<[string, Manifest[], Manifest[], boolean]>([
+    ["with another replica", [web(1, "1")], [web(2, "1")], true],
+    ["with more of a resource", [web(2, "1")], [web(2, "1100m")], true],
+    ["with fewer replicas of more each", [web(3, "100m")], [web(1, "1")], true],
+    ["when it is new", [], [web(1, "1")], true],
+    ["where nobody knows", [web(1, "1")], [web(1, "1"), job], true],
+    ["not with less", [web(2, "1")], [web(1, "900m")], false],
+    ["not where it goes", [web(2, "1")], [], false],
+  ])("%s", (_, before, after, grows) => {
+    expect(demandGrows(before, after, { namespace: "shop", ranges: [range] })).toBe(grows);
   });
 });
 

@@ -65,34 +65,46 @@ interface Wanted {
   path: string;
 }
 
+/** A part of a tree. */
+export interface AuditScope {
+  /** Directories of overlays: their Secrets are looked at. */
+  overlays: ReadonlySet<string>;
+  /** Files that may hold a Secret which nobody has sealed. */
+  paths: readonly string[];
+}
+
 /**
  * Looks at every sealed Secret that the catalogue wants, and at every sealed file that is there.
  * @param root the repository's root directory
  * @param options.maxAgeDays a file that was sealed longer ago gets a note
+ * @param options.only what a change that seals nothing has a part in; all by default
  * @returns findings in the order of paths and lines; nothing when there is no Secret at all
  * @throws RefusedError when catalogue, environments or `.sops.yaml` cannot be read
  */
 export async function auditSecrets(
   root: string,
-  options: { now: Date; maxAgeDays?: number },
+  options: { now: Date; maxAgeDays?: number; only?: AuditScope | undefined },
 ): Promise<Audited> {
-  const { now, maxAgeDays = MAX_AGE_DAYS } = options;
+  const { now, maxAgeDays = MAX_AGE_DAYS, only } = options;
   const credentials = credentialsOf(await readCatalogue(root));
   const environments = (await readEnvironments(root)).map(({ name }) => name);
   const last = environments.at(-1);
   const files = await sealedFiles(root);
-  const wanted = await wantedIn(root, environments, credentials);
-  if (files.length === 0 && wanted.length === 0) return { secrets: [], findings: [], looks: [], rules: [] };
+  const all = await wantedIn(root, environments, credentials);
+  if (files.length === 0 && all.length === 0) return { secrets: [], findings: [], looks: [], rules: [] };
 
   const rules = await readRules(root);
+  const wanted = all.filter((want) => only === undefined || only.overlays.has(overlayOf(want)));
+  const there = new Set(files);
+  const read = wanted.map(({ path }) => path).filter((path) => there.has(path));
   const texts = new Map(
-    await Promise.all(files.map(async (path) => [path, await readFile(join(root, path), "utf8")] as const)),
+    await Promise.all(read.map(async (path) => [path, await readFile(join(root, path), "utf8")] as const)),
   );
   const findings = [
     ...credentials.flatMap(typeFindings),
     ...ruleFindings(rules, environments),
-    ...strayFindings(files, wanted),
-    ...(await hiddenFindings(root, new Set(files))),
+    ...strayFindings(files, all),
+    ...(await hiddenFindings(root, there, only?.paths)),
   ];
   const looks: Look[] = [];
   const secrets: AuditedSecret[] = [];
@@ -100,7 +112,7 @@ export async function auditSecrets(
   for (const want of wanted) {
     const rule = rules.find(({ environment }) => environment === want.environment);
     const text = texts.get(want.path);
-    const look = text === undefined ? missing(want) : read(want, text);
+    const look = text === undefined ? missing(want) : lookAt(want, text);
     if ("file" in look) {
       looks.push(look);
       findings.push(...fileFindings(look, rule, now), ...timeFindings(look, rule, { now, maxAgeDays, last }));
@@ -181,10 +193,15 @@ function strayFindings(files: readonly string[], wanted: readonly Wanted[]): Fin
 }
 
 /** A cluster decrypts every SopsSecret, whatever its file is called: also a copy that somebody has made. */
-async function hiddenFindings(root: string, known: ReadonlySet<string>): Promise<Finding[]> {
+async function hiddenFindings(
+  root: string,
+  known: ReadonlySet<string>,
+  paths: readonly string[] | undefined,
+): Promise<Finding[]> {
   const files = await manifestFiles(root);
+  const looked = paths === undefined ? undefined : new Set(paths);
   const found = files
-    .filter((path) => !known.has(path))
+    .filter((path) => !known.has(path) && looked?.has(path) !== false)
     .map(async (path) => {
       const text = await readFile(join(root, path), "utf8");
       const what = "a SopsSecret that `npm run seal` has not written";
@@ -200,7 +217,7 @@ function missing(want: Wanted): Finding {
   return findingIn(path, what, sealAgain(want));
 }
 
-function read(want: Wanted, text: string): Look | Finding {
+function lookAt(want: Wanted, text: string): Look | Finding {
   try {
     return { ...want, text, file: parseSealed(text, want.path) };
   } catch (error) {
@@ -212,14 +229,18 @@ function read(want: Wanted, text: string): Look | Finding {
 
 /** The paths of what the overlays of some Secrets list as resources. */
 async function listedResources(root: string, wanted: readonly Wanted[]): Promise<Set<string>> {
-  const overlays = new Set(wanted.map(({ environment, place }) => `overlays/${environment}/${place.app}`));
+  const overlays = new Set(wanted.map(overlayOf));
   const lists = await Promise.all([...overlays].map(async (overlay) => resourcesOf(root, overlay)));
   return new Set(lists.flat());
 }
 
-function unlisted({ path, environment, place }: Wanted): Finding {
-  const what = `resources lacks ${place.name}.sops.yaml: nobody applies it`;
-  return findingAt(`overlays/${environment}/${place.app}`, what, `add it, or remove ${path}`);
+function unlisted(want: Wanted): Finding {
+  const what = `resources lacks ${want.place.name}.sops.yaml: nobody applies it`;
+  return findingAt(overlayOf(want), what, `add it, or remove ${want.path}`);
+}
+
+function overlayOf({ environment, place }: Wanted): string {
+  return `overlays/${environment}/${place.app}`;
 }
 
 /** Notes on values that are old or still placeholders. The last environment, which customers use, must not have a placeholder. */

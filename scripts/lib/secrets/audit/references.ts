@@ -23,33 +23,34 @@ import { keysOf, parseSealed } from "../sealed.ts";
  * is not looked at.
  */
 export async function referenceFindings(root: string, renderings: readonly Rendering[]): Promise<Finding[]> {
-  const sealed = await sealedOffers(root);
-  return renderings.flatMap(({ overlay, manifests }) => {
-    const offers = sealed.get(environmentOf(overlay) ?? "");
-    if (offers === undefined) return [];
+  const sealed = new Map<string, string[]>();
+  for (const path of await sealedFiles(root)) {
+    const environment = parseSealedPath(path)?.environment ?? "";
+    const there = sealed.get(environment);
+    if (there === undefined) sealed.set(environment, [path]);
+    else there.push(path);
+  }
+  const found = renderings.map(async ({ overlay, manifests }) => {
+    const files = sealed.get(environmentOf(overlay) ?? overlay);
+    if (files === undefined) return [];
     try {
       const needed = neededReferences(manifests).filter(({ kind }) => kind === "Secret");
-      const missing = missingReferences(needed, [...offers, ...offeredReferences(manifests)]);
+      const names = new Set(needed.map(({ name }) => name));
+      const named = files.filter((path) => names.has(parseSealedPath(path)?.name ?? ""));
+      const offers = await Promise.all(
+        named.map(async (path) => offersOf(await readFile(join(root, path), "utf8"), path)),
+      );
+      const missing = missingReferences(needed, [...offers.flat(), ...offeredReferences(manifests)]);
       return missing.map((reference) => describe(overlay, reference));
     } catch (error) {
       if (!(error instanceof CommandError)) throw error;
       return [findingAt(overlay, `its Secrets cannot be looked at: ${messageOf(error)}`, "correct it")];
     }
   });
+  return (await Promise.all(found)).flat();
 }
 
-/** What is sealed, by environment. What is damaged offers nothing. */
-async function sealedOffers(root: string): Promise<Map<string, Offer[]>> {
-  const offers = new Map<string, Offer[]>();
-  for (const path of await sealedFiles(root)) {
-    const place = parseSealedPath(path);
-    if (place === undefined) continue;
-    const there = offers.get(place.environment) ?? [];
-    offers.set(place.environment, [...there, ...offersOf(await readFile(join(root, path), "utf8"), path)]);
-  }
-  return offers;
-}
-
+/** What a sealed file has. What is damaged offers nothing. */
 function offersOf(text: string, path: string): Offer[] {
   try {
     const file = parseSealed(text, path);
