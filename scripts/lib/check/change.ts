@@ -40,7 +40,7 @@ export async function lookAtChange(
 ): Promise<CheckedChange> {
   const { base, head, changed } = states;
   const all = overlaysIn(head.files.keys());
-  const depending = [base, head].map(({ graph }) => graph.dependingOn(changed));
+  const depending = [...new Set([base.graph, head.graph])].map((graph) => graph.dependingOn(changed));
   const outside = touchedOutside(all, changed);
   const touched = all.filter(
     (overlay) => outside.has(overlay) || depending.some((found) => found.has(overlay)),

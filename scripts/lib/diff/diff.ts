@@ -42,7 +42,9 @@ export interface Diff {
 export async function diffStates(states: States, prove: boolean, options: RenderOptions): Promise<Diff> {
   const { base, head, changed, left } = states;
   const all = [...new Set([...base.graph.overlays, ...head.graph.overlays])].toSorted();
-  const affected = new Set([...base.graph.affectedBy(changed), ...head.graph.affectedBy(changed)]);
+  // Often both sides have the same graph.
+  const graphs = [...new Set([base.graph, head.graph])];
+  const affected = new Set(graphs.flatMap((graph) => graph.affectedBy(changed)));
   const looked = prove ? all : all.filter((overlay) => affected.has(overlay));
   const jobs = looked.flatMap((overlay): Job[] => [
     { state: base, overlay },

@@ -1,5 +1,6 @@
 /** Of which files each overlay is made: a closure of everything that its kustomizations name. */
 import { posix } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import type { Entry } from "../git/objects.ts";
 import { isAddress } from "../tree/inputs.ts";
 import { filesOfPlugins, type NamedFile, type NamedFiles, namedFiles } from "../tree/named-files.ts";
@@ -54,9 +55,15 @@ export interface NamedByBlob {
 /**
  * Reads the kustomizations of a tree.
  * @param parsed what has been read before; what is new is added
+ * @param like another state of it: where a change names no other files, both have the same graph
  * @throws ExternalError when git fails
  */
-export async function readGraph(tree: Tree, parsed: NamedByBlob = new Map()): Promise<Graph> {
+export async function readGraph(
+  tree: Tree,
+  parsed: NamedByBlob = new Map(),
+  like?: { files: Tree["files"]; graph: Graph },
+): Promise<Graph> {
+  if (like !== undefined && (await isAlike(tree, parsed, like))) return like.graph;
   const links = new Links(tree.files, await tree.texts(blobsOf(tree.files, ({ mode }) => mode === LINK)));
   const places = [...tree.files.keys()]
     .filter((path) => NAMES.includes(posix.basename(path)))
@@ -66,15 +73,11 @@ export async function readGraph(tree: Tree, parsed: NamedByBlob = new Map()): Pr
       passed.add(real ?? path);
       return { path, blob: tree.files.get(real ?? "")?.blob, passed };
     });
-  const texts = await tree.texts(
-    places.flatMap(({ blob }) => (blob === undefined || parsed.get(blob) !== undefined ? [] : blob)),
+  const named = await namesIn(
+    tree,
+    parsed,
+    places.flatMap(({ blob }) => blob ?? []),
   );
-  const named = (blob = ""): NamedFiles => {
-    const text = texts.get(blob);
-    const found = parsed.get(blob) ?? (text === undefined ? NO_TEXT : namedFiles(text));
-    parsed.set(blob, found);
-    return found;
-  };
   const nodes = new Map<string, Node>();
   const plugins: { node: Node; directory: string; kustomization: string; file: NamedFile }[] = [];
   for (const { path: kustomization, blob, passed } of places) {
@@ -93,6 +96,41 @@ export async function readGraph(tree: Tree, parsed: NamedByBlob = new Map()): Pr
   const graph = new Graph(nodes);
   await addPlugins(tree, graph, plugins, links);
   return graph;
+}
+
+/** The files that kustomizations name: those that are not known are read. */
+async function namesIn(
+  tree: Tree,
+  parsed: NamedByBlob,
+  blobs: readonly string[],
+): Promise<(blob: string | undefined) => NamedFiles> {
+  const texts = await tree.texts(blobs.filter((blob) => parsed.get(blob) === undefined));
+  return (blob = "") => {
+    const text = texts.get(blob);
+    const found = parsed.get(blob) ?? (text === undefined ? NO_TEXT : namedFiles(text));
+    parsed.set(blob, found);
+    return found;
+  };
+}
+
+/** Whether nothing that the graph of another state is made of is different in a tree. */
+async function isAlike(
+  tree: Tree,
+  parsed: NamedByBlob,
+  { files, graph }: { files: Tree["files"]; graph: Graph },
+): Promise<boolean> {
+  if (tree.files.size !== files.size) return false;
+  const pairs: [string, string][] = [];
+  for (const [path, { mode, blob }] of tree.files) {
+    const before = files.get(path);
+    // Through a link, a file of any name may be a kustomization.
+    if (before === undefined || before.mode === LINK || mode === LINK) return false;
+    if (before.blob === blob) continue;
+    if (graph.plugins.has(path)) return false;
+    if (NAMES.includes(posix.basename(path))) pairs.push([before.blob, blob]);
+  }
+  const named = await namesIn(tree, parsed, pairs.flat());
+  return pairs.every(([before, blob]) => isDeepStrictEqual(named(before), named(blob)));
 }
 
 function blobsOf(files: Tree["files"], test: (entry: Entry) => boolean): string[] {
@@ -151,6 +189,7 @@ async function addPlugins(
     const found = known.get(real);
     if (found !== undefined) return found;
     const files = graph.has(real) ? [...graph.closureOf(real).files] : [real];
+    for (const file of files) graph.plugins.add(file);
     const blobs = files.flatMap((file) => tree.files.get(file)?.blob ?? []);
     known.set(real, blobs);
     return blobs;
@@ -227,6 +266,8 @@ class Links {
 
 export class Graph {
   readonly #nodes: ReadonlyMap<string, Node>;
+  /** Files that hold configurations of plugins, which may name others. */
+  readonly plugins = new Set<string>();
   /** Directories of kustomizations that no other one is built from, sorted. Components are none. */
   readonly overlays: readonly string[];
 

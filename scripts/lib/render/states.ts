@@ -66,7 +66,7 @@ export async function withStates<T>(
   return withWorkTree(root, async (git, tree) => {
     // One after the other: most kustomizations are the same.
     const before = await stateOf(git, left, parsed);
-    const after = await stateOf(git, tree, parsed);
+    const after = await stateOf(git, tree, parsed, before);
     const paths = new Set([...before.files.keys(), ...after.files.keys()]);
     const changed = [...paths].filter((path) => !isSame(before.files.get(path), after.files.get(path)));
     return use({ left, base: before, head: after, changed });
@@ -99,10 +99,10 @@ async function leftAt(history: GitHistory, base: string): Promise<string> {
   throw new RefusedError(`HEAD and ${base} have no commit in common`, "give another one with --base");
 }
 
-/** One state, with its dependencies. @param tree a commit, or a tree */
-async function stateOf(git: GitObjects, tree: string, parsed: NamedByBlob): Promise<State> {
+/** One state, with its dependencies. @param tree a commit, or a tree @param like another one of the same repository */
+async function stateOf(git: GitObjects, tree: string, parsed: NamedByBlob, like?: State): Promise<State> {
   const files = await git.allEntries(tree);
-  const graph = await readGraph({ files, texts: async (blobs) => git.texts(blobs) }, parsed);
+  const graph = await readGraph({ files, texts: async (blobs) => git.texts(blobs) }, parsed, like);
   return { git, tree, files, graph };
 }
 

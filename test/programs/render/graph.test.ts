@@ -197,7 +197,9 @@ function edited(files: Files, changes: readonly Edit[]): Files {
   return result;
 }
 
-async function graphOf(files: Files) {
+type Like = NonNullable<Parameters<typeof readGraph>[2]>;
+
+async function graphOf(files: Files, like?: Like): Promise<Like> {
   const entries = Object.entries(files).map(([path, text]) => {
     const isLink = text.startsWith(LINK);
     return [
@@ -205,10 +207,9 @@ async function graphOf(files: Files) {
       { mode: isLink ? "120000" : "100644", blob: isLink ? text.slice(LINK.length) : text },
     ] as const;
   });
-  return readGraph({
-    files: new Map(entries),
-    texts: async (blobs) => new Map(blobs.map((blob) => [blob, blob])),
-  });
+  const all = new Map(entries);
+  const texts = async (blobs: readonly string[]) => new Map(blobs.map((blob) => [blob, blob]));
+  return { files: all, graph: await readGraph({ files: all, texts }, new Map(), like) };
 }
 
 async function rendered(
@@ -246,7 +247,9 @@ it("every overlay whose rendering differs after an edit is affected by it", asyn
         const after = edited(before, changes);
         const paths = new Set([...Object.keys(before), ...Object.keys(after)]);
         const changed = [...paths].filter((path) => before[path] !== after[path]);
-        const graphs = await Promise.all([graphOf(before), graphOf(after)]);
+        // As `withStates` reads both sides.
+        const first = await graphOf(before);
+        const graphs = [first.graph, (await graphOf(after, first)).graph];
         const overlays = [...new Set(graphs.flatMap((graph) => graph.overlays))];
         const affected = new Set(graphs.flatMap((graph) => graph.affectedBy(changed)));
         const [old, now] = [

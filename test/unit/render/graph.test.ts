@@ -321,3 +321,49 @@ it("overlays are what nothing else is built from, and no components", async () =
   expect(graph.affectedBy(["top.yaml"])).toEqual(["."]);
   expect(graph.affectedBy(["circle/one/kustomization.yaml"])).toEqual(["circle/one", "circle/two"]);
 });
+
+describe("the graph of another state", () => {
+  const FILES = {
+    ...OTHER,
+    [`${WEB}/kustomization.yaml`]: "resources: [pod.yaml]\ntransformers: [plugin.yaml]\n",
+    [`${WEB}/pod.yaml`]: POD,
+    [`${WEB}/plugin.yaml`]: "kind: PatchTransformer\npath: patch.yaml\n",
+    [`${WEB}/patch.yaml`]: "a: b\n",
+  };
+  it.each<[string, boolean, Record<string, string | undefined>]>([
+    ["is taken where a file changes that names none", true, { [`${WEB}/pod.yaml`]: `${POD}# more\n` }],
+    [
+      "is taken where a kustomization names the same files",
+      true,
+      {
+        [`${WEB}/kustomization.yaml`]: "resources: [pod.yaml]\ntransformers: [plugin.yaml]\nnamePrefix: a-\n",
+      },
+    ],
+    [
+      "is not taken where a kustomization names another file",
+      false,
+      { [`${WEB}/kustomization.yaml`]: "resources: [patch.yaml]\ntransformers: [plugin.yaml]\n" },
+    ],
+    ["is not taken where a plugin names another file", false, { [`${WEB}/plugin.yaml`]: "path: pod.yaml\n" }],
+    ["is not taken where a file comes", false, { [`${WEB}/more.yaml`]: POD }],
+    [
+      "is not taken where a file takes the place of another",
+      false,
+      { [`${WEB}/patch.yaml`]: undefined, [`${WEB}/other.yaml`]: POD },
+    ],
+    ["is not taken where there is a link", false, { [`${WEB}/pod.yaml`]: "-> ../other/pod.yaml" }],
+  ])("%s", async (_, isTaken, changes) => {
+    const before = treeOf(FILES);
+    const all: Record<string, string | undefined> = { ...FILES, ...changes };
+    const after = treeOf(
+      Object.fromEntries(
+        Object.entries(all).flatMap(([path, text]) => (text === undefined ? [] : [[path, text]])),
+      ),
+    );
+    const graph = await readGraph(before);
+    const taken = await readGraph(after, new Map(), { files: before.files, graph });
+    expect(taken === graph).toBe(isTaken);
+    const fresh = await readGraph(after);
+    for (const overlay of fresh.overlays) expect(taken.closureOf(overlay)).toEqual(fresh.closureOf(overlay));
+  });
+});
