@@ -1,18 +1,23 @@
+import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { expect, it } from "vitest";
+import { expect, inject, it } from "vitest";
 import { z } from "zod";
-import { temporary, write } from "../support/tree.ts";
+import { commit, git, temporary, write } from "../support/tree.ts";
+import { pod } from "./promotion-support.ts";
 import {
   ask,
+  askAs,
   commandLine,
   FILE,
   fileAt,
+  makePerson,
   NEW,
   OLD,
   personCommits,
   push,
   repository,
   type TestRepository,
+  withToken,
 } from "./support.ts";
 
 const Comments = z.array(z.object({ id: z.number(), body: z.string() }));
@@ -21,20 +26,19 @@ async function comments({ api }: TestRepository, number: number): Promise<string
   return Comments.parse(await ask(`${api}/issues/${number}/comments`)).map(({ body }) => body);
 }
 
-/** A pull request that changes an image in the first environment, and one that a person opens for it. */
-async function proposed() {
-  const repo = await repository();
+/** Puts a change on a branch, and opens a pull request for it. @returns its number; the checkout has the branch */
+async function propose(repo: TestRepository, change: Change, title: string): Promise<number> {
   await push(repo.root, "change");
-  const text = (await fileAt(repo.root, "change")).replaceAll(OLD, NEW);
-  await personCommits(repo.root, "change", { [FILE]: text });
-  const pull = await ask(`${repo.api}/pulls`, "POST", {
-    base: "main",
-    head: "change",
-    title: "Another image",
-  });
-  const { number } = z.object({ number: z.number() }).parse(pull);
-  return { repo, number };
+  await personCommits(repo.root, "change", await change(repo));
+  const pull = await ask(`${repo.api}/pulls`, "POST", { base: "main", head: "change", title });
+  return Numbered.parse(pull).number;
 }
+
+/** Files that a change writes. */
+type Change = (repo: TestRepository) => Promise<Record<string, string>> | Record<string, string>;
+
+const Numbered = z.object({ number: z.number() });
+const bumped: Change = async ({ root }) => ({ [FILE]: (await fileAt(root, "main")).replaceAll(OLD, NEW) });
 
 /** What `diff` says of the checkout, as a file. */
 async function markdown({ root }: TestRepository): Promise<string> {
@@ -50,7 +54,8 @@ async function markdown({ root }: TestRepository): Promise<string> {
 }
 
 it("a pull request has one comment with what it does, which follows the change", async () => {
-  const { repo, number } = await proposed();
+  const repo = await repository();
+  const number = await propose(repo, bumped, "Another image");
   await ask(`${repo.api}/issues/${number}/comments`, "POST", { body: "Looks good" });
   const first = await markdown(repo);
   expect(await commandLine("comment", repo.root, [String(number), first])).toEqual({
@@ -74,6 +79,55 @@ it("a pull request has one comment with what it does, which follows the change",
   const [, changed = "", ...none] = await comments(repo, number);
   expect(none).toEqual([]);
   expect(changed).toContain("**no environment changes**: no overlay is built from what differs");
+});
+
+const POD = "base/web/pod.yaml";
+const RELEASE = "overlays/test/web/release.yaml";
+const release = (tag: string) => `# commit: ${tag}\n${pod("web").replace("shop/web\n", `shop/web:${tag}\n`)}`;
+
+it.each<[string, Change, string]>([
+  ["a bump", bumped, "**dev**: 1 app, image only"],
+  [
+    "an edit of a base",
+    () => ({ [POD]: `${pod("web")}      env: [{ name: LEVEL, value: debug }]\n` }),
+    "**dev**: 1 app, configuration only",
+  ],
+  ["a promotion", () => ({ [RELEASE]: release(NEW) }), "**test**: 1 app, image only"],
+  [
+    "a refactor",
+    () => ({
+      "base/web/kustomization.yaml": "components:\n  - ../components/labels\nresources:\n  - pod.yaml\n",
+    }),
+    "**no environment changes**: refactor",
+  ],
+])("%s is said in one line", async (title, change, verdict) => {
+  const repo = await repository({ [RELEASE]: release(OLD) });
+  const number = await propose(repo, change, title);
+  await commandLine("comment", repo.root, [String(number), await markdown(repo)]);
+  const [comment = ""] = await comments(repo, number);
+  expect(comment.split("\n")).toContain(`- ${verdict}`);
+});
+
+it("a change from a fork is said by the base's tools, which read it and run nothing of it", async () => {
+  const repo = await repository();
+  const { user, token } = await makePerson(repo, "read");
+  await askAs(token, `${repo.api}/forks`, "POST", { name: repo.name });
+  const trap = "import { writeFileSync } from 'node:fs'; writeFileSync('ran', '');\n";
+  const header = ["-c", `http.extraHeader=Authorization: token ${token}`];
+  await write(repo.root, { ...(await bumped(repo)), "scripts/run.js": trap, "scripts/diff.ts": trap });
+  await git(repo.root, "checkout", "--quiet", "-b", "theirs");
+  await commit(repo.root);
+  const fork = `${inject("forge")}/${user}/${repo.name}.git`;
+  await git(repo.root, ...header, "push", "--quiet", fork, "HEAD:refs/heads/theirs");
+  const head = `${user}:theirs`;
+  const pull = await askAs(token, `${repo.api}/pulls`, "POST", { base: "main", head, title: "From a fork" });
+  const { number } = Numbered.parse(pull);
+  await git(repo.root, ...withToken(), "fetch", "--quiet", "origin", `refs/pull/${number}/head`);
+  await git(repo.root, "checkout", "--quiet", "--detach", "FETCH_HEAD");
+  const file = await markdown(repo);
+  expect(await commandLine("comment", repo.root, [String(number), file])).toMatchObject({ exitCode: 0 });
+  expect((await comments(repo, number)).join("\n")).toContain("- **dev**: 1 app, image only");
+  expect(await readdir(repo.root)).not.toContain("ran");
 });
 
 it.each<[string, string[], string]>([
