@@ -36,16 +36,9 @@ const LOOK_MS = 100;
  * @throws ExternalError when the sandbox does not start, deliver or stop
  */
 export async function benchSandbox(root: string, options: BenchOptions): Promise<Figure[]> {
-  const { runs, say, onInterrupt } = options;
+  const { runs, say } = options;
   const layout = layoutOf(root);
-  if (process.platform !== "linux") throw new RefusedError("the bench of the sandbox needs Linux's /proc");
-  if (await sandboxExists(layout))
-    throw new RefusedError(`${root} has a sandbox: its figures would be those of an old one`, "run npm stop");
-  const stop = async () => npm(root, "stop");
-  onInterrupt(stop);
-  try {
-    say("npm start");
-    const start = await npm(root, "start");
+  return withSandbox(root, options, async (start, stop) => {
     const memory = [await memoryBytes(await sandboxProcesses(layout))];
     say(`${SETTLE_MS / 1000} s to settle, then ${IDLE_MS / 1000} s idle`);
     const idle = await measureIdle(layout);
@@ -63,9 +56,29 @@ export async function benchSandbox(root: string, options: BenchOptions): Promise
       { name: `${deployed}: slowest`, unit: "s", measured: [Math.max(...merges)], limit: 10 },
       { name: "npm stop", unit: "s", measured: [stopped], limit: 15 },
     ];
-  } catch (error) {
+  });
+}
+
+/**
+ * Starts a sandbox for a function, and stops it, also when that fails or is interrupted.
+ * @param use gets the seconds of the start, and what stops it earlier and tells how long that takes
+ * @throws RefusedError when the checkout has a sandbox, or the system has no /proc
+ */
+export async function withSandbox<T>(
+  root: string,
+  { say, onInterrupt }: BenchOptions,
+  use: (startSeconds: number, stop: () => Promise<number>) => Promise<T>,
+): Promise<T> {
+  if (process.platform !== "linux") throw new RefusedError("the bench of the sandbox needs Linux's /proc");
+  if (await sandboxExists(layoutOf(root)))
+    throw new RefusedError(`${root} has a sandbox: its figures would be those of an old one`, "run npm stop");
+  const stop = async () => npm(root, "stop");
+  onInterrupt(stop);
+  try {
+    say("npm start");
+    return await use(await npm(root, "start"), stop);
+  } finally {
     await stop();
-    throw error;
   }
 }
 
@@ -80,7 +93,7 @@ async function npm(root: string, script: "start" | "stop"): Promise<number> {
   return (performance.now() - began) / 1000;
 }
 
-async function sandboxProcesses(layout: Layout): ReturnType<typeof processesOf> {
+export async function sandboxProcesses(layout: Layout): ReturnType<typeof processesOf> {
   return processesOf(new Set([...(await startedProcesses(layout)).values()].map(({ pid }) => pid)));
 }
 

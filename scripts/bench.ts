@@ -1,5 +1,6 @@
 /** `npm run bench <bench>`: measure, and print each figure with its limit. docs/benchmarks.md. */
 import { cpus, totalmem } from "node:os";
+import { benchArgocd } from "../bench/argocd.ts";
 import { amount, type Bench, figureTable, isWithinLimit } from "../bench/figures.ts";
 import { benchRelease } from "../bench/release.ts";
 import { benchSandbox } from "../bench/sandbox.ts";
@@ -18,6 +19,7 @@ interface Options {
 }
 
 const BENCHES = new Map<string, { bench: Bench; tools: readonly string[] }>([
+  ["argocd", { bench: benchArgocd, tools: SANDBOX_TOOLS }],
   ["sandbox", { bench: benchSandbox, tools: SANDBOX_TOOLS }],
   ["release", { bench: benchRelease, tools: ["gitea", "kustomize"] }],
   ["scale", { bench: benchScale, tools: ["kustomize", "kustomize-render"] }],

@@ -8,6 +8,7 @@ import { type Definition, operatorDefinitions, readDefinitions } from "../sandbo
 import type { KubernetesClient } from "../sandbox/kubernetes-client.ts";
 import { presentTools } from "../tools/resolve.ts";
 import type { App } from "../tree/catalogue.ts";
+import { environmentOf } from "../tree/overlays.ts";
 import { withApiServer } from "./api-server-process.ts";
 import { DryRun } from "./dry-run.ts";
 import { exceptionFindings, quotaFindings, refusedFindings } from "./findings.ts";
@@ -42,7 +43,7 @@ export interface AdmissionOptions {
 export async function checkQuotas(change: CheckedChange, options: AdmissionOptions): Promise<Part> {
   const all = placed(change.after, options.apps);
   const changed = differingIn({ ...change, after: all });
-  const summed = all.filter(({ overlay }) => change.summed.has(overlay.split("/")[1] ?? ""));
+  const summed = all.filter(({ overlay }) => change.summed.has(environmentOf(overlay)));
   const findings = [...quotaFindings(summed), ...exceptionFindings(changed, options)];
   return {
     name: "quotas",

@@ -5,6 +5,7 @@ import { type Finding, findingAt } from "../finding.ts";
 import { idOf, type Manifest, ofKind } from "../manifests/manifest.ts";
 import { peakDemand, quotaUse } from "../manifests/quota.ts";
 import type { Rendering } from "../manifests/rendering.ts";
+import { environmentOf } from "../tree/overlays.ts";
 import type { DryRun, Refusal } from "./dry-run.ts";
 import { exceptionsOf } from "./exception.ts";
 
@@ -107,7 +108,7 @@ export function exceptionFindings(
 ): Finding[] {
   const today = now.toISOString().slice(0, 10);
   return renderings
-    .filter(({ overlay }) => overlay.split("/")[1] === first)
+    .filter(({ overlay }) => environmentOf(overlay) === first)
     .flatMap(({ overlay, manifests }) =>
       manifests.flatMap((manifest) =>
         exceptionsOf(manifest).flatMap(({ rule, until }) => {
@@ -127,7 +128,7 @@ export function exceptionFindings(
 function byEnvironment(renderings: readonly Rendering[]): Map<string, Rendering[]> {
   const found = new Map<string, Rendering[]>();
   for (const rendering of renderings) {
-    const environment = rendering.overlay.split("/")[1] ?? "";
+    const environment = environmentOf(rendering.overlay);
     found.set(environment, [...(found.get(environment) ?? []), rendering]);
   }
   return found;

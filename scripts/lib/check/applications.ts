@@ -5,7 +5,7 @@ import { type Finding, findingIn, noteIn } from "../finding.ts";
 import { readRenderings } from "../manifests/rendering.ts";
 import { type RenderOptions, renderJobs } from "../render/overlays.ts";
 import type { State, States } from "../render/states.ts";
-import { isEnvironment, overlaysIn } from "../tree/overlays.ts";
+import { environmentOf, isEnvironment, overlaysIn } from "../tree/overlays.ts";
 import type { Acknowledged } from "./acknowledged.ts";
 import type { Part } from "./report.ts";
 
@@ -71,7 +71,7 @@ export async function applicationsOf(
     paths: new Set(state.files.keys()),
     read: (path: string) => texts.get(state.files.get(path)?.blob ?? ""),
   };
-  const environments = own.map((overlay) => overlay.split("/")[1] ?? "");
+  const environments = own.map(environmentOf);
   return generateApplications(
     renderings.flatMap(({ manifests }) => manifests),
     files,

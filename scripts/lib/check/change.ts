@@ -8,7 +8,7 @@ import { type Rendered, type Rendering, readRenderings } from "../manifests/rend
 import { type RenderOptions, renderJobs } from "../render/overlays.ts";
 import type { State, States } from "../render/states.ts";
 import type { App } from "../tree/catalogue.ts";
-import { isEnvironment, overlaysIn } from "../tree/overlays.ts";
+import { appOf, environmentOf, isEnvironment, overlaysIn } from "../tree/overlays.ts";
 
 export interface CheckedChange {
   /** What each environment gets; none where the whole tree is looked at. */
@@ -48,7 +48,7 @@ export async function lookAtChange(
   const [before, after] = [await renderAll(base, touched, options), await renderAll(head, touched, options)];
   const differing = touched.filter((overlay, index) => {
     if (isEnvironment(overlay)) return false;
-    const isMoved = changed.includes(`apps/${overlay.split("/")[2]}.yaml`);
+    const isMoved = changed.includes(`apps/${appOf(overlay)}.yaml`);
     return isMoved || !isSame(before[index], after[index]);
   });
   const now = readRenderings(touched, after);
@@ -113,10 +113,6 @@ function touchedOutside(overlays: readonly string[], paths: readonly string[]): 
   return new Set(overlays.filter((overlay) => tests.some((isTouched) => isTouched(overlay))));
 }
 
-function environmentOf(overlay: string): string {
-  return overlay.split("/")[1] ?? "";
-}
-
 /** Whose overlays bring the namespaces, limits and policies of an environment, and its classes of disks. */
 const PLATFORM = ["foundation", "platform"];
 
@@ -128,12 +124,12 @@ class Catalogue {
     this.#apps = new Map(apps.map((app) => [app.app, app]));
   }
 
-  appOf(overlay: string): App | undefined {
-    return this.#apps.get(overlay.split("/")[2] ?? "");
+  of(overlay: string): App | undefined {
+    return this.#apps.get(appOf(overlay));
   }
 
   namespaceOf(overlay: string): string {
-    return this.appOf(overlay)?.namespace ?? "default";
+    return this.of(overlay)?.namespace ?? "default";
   }
 
   /** Those of the same environments that bring what others are looked at with. */
@@ -141,7 +137,7 @@ class Catalogue {
     const environments = new Set(overlays.map(environmentOf));
     return all.filter(
       (overlay) =>
-        environments.has(environmentOf(overlay)) && PLATFORM.includes(this.appOf(overlay)?.kind ?? ""),
+        environments.has(environmentOf(overlay)) && PLATFORM.includes(this.of(overlay)?.kind ?? ""),
     );
   }
 
@@ -153,7 +149,7 @@ class Catalogue {
         overlays.some(
           (one) =>
             environmentOf(one) === environmentOf(overlay) &&
-            (this.appOf(one)?.kind === "foundation" || this.namespaceOf(one) === this.namespaceOf(overlay)),
+            (this.of(one)?.kind === "foundation" || this.namespaceOf(one) === this.namespaceOf(overlay)),
         ),
     );
   }
@@ -173,7 +169,7 @@ function growingOverlays(
       .filter((one) => one.overlay === overlay)
       .flatMap(({ manifests }) => manifests.map((one) => inNamespace(one, catalogue.namespaceOf(overlay))));
   return differing.filter((overlay) => {
-    if (catalogue.appOf(overlay)?.kind === "foundation") return true;
+    if (catalogue.of(overlay)?.kind === "foundation") return true;
     const ranges = after
       .filter((one) => environmentOf(one.overlay) === environmentOf(overlay))
       .flatMap(({ manifests }) => ofKind(manifests, "LimitRange"));

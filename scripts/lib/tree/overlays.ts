@@ -40,3 +40,13 @@ export function overlaysIn(paths: Iterable<string>): string[] {
 export function isEnvironment(overlay: string): boolean {
   return overlay.split("/").length === 2;
 }
+
+/** The environment of an overlay. */
+export function environmentOf(overlay: string): string {
+  return overlay.split("/")[1] ?? "";
+}
+
+/** The app of an overlay; an empty text for an environment's own objects. */
+export function appOf(overlay: string): string {
+  return overlay.split("/")[2] ?? "";
+}
