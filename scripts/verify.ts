@@ -1,6 +1,6 @@
 /** `npm run verify <env>`: whether what Git has of an environment runs on a cluster, as a table with a verdict. docs/verify.md. */
 import { join } from "node:path";
-import { listApplications } from "./lib/argocd/applications.ts";
+import { compareAnew, listApplications } from "./lib/argocd/applications.ts";
 import { connectArgocd } from "./lib/argocd/connection.ts";
 import { command, main, onInterrupt } from "./lib/cli/command.ts";
 import { confirm } from "./lib/cli/confirm.ts";
@@ -120,9 +120,10 @@ async function putLoad(
 /** A cluster is called in Argo CD as in the kubeconfig, or Argo CD has one of the environment only. */
 async function askArgocd(root: string, env: string, context: string): Promise<Check> {
   try {
-    const all = await listApplications(await connectArgocd(root, process.env), env);
+    const argocd = await connectArgocd(root, process.env);
+    const all = await listApplications(argocd, env);
     const here = all.filter(({ cluster }) => cluster === context);
-    return checkApplications(here.length > 0 ? here : all);
+    return checkApplications(await compareAnew(argocd, here.length > 0 ? here : all));
   } catch (error) {
     if (error instanceof CommandError) return notAsked("applications", messageOf(error));
     throw error;

@@ -12,6 +12,7 @@ import {
   applicationOf,
   ENVIRONMENTS,
   env,
+  kubectl,
   npm,
   npmInWork,
   push,
@@ -186,6 +187,57 @@ describe("what goes wrong before there is a sync", () => {
     const found = await untilHealthy(`dev-${APP}`, fixed);
     expect(found.operation).toBe("Error");
     await untilReported(fixed, `argocd/dev/${APP}`, /^success: healthy, and nothing to sync/);
+  });
+
+  describe("a changed object that the API server refuses", () => {
+    const DEPLOYMENT = `base/${APP}/deployment.yaml`;
+    let refused: string;
+
+    /** An event of another object, after which Argo CD takes the release for deployed. When it no longer does, `compareAnew` can go. */
+    async function deceive(): Promise<void> {
+      const annotation = `test/event=${Date.now()}`;
+      await kubectl("dev", "-n", "microservices", "annotate", "--overwrite", "pdb", APP, annotation);
+      await untilHealthy(`dev-${APP}`, refused);
+    }
+
+    it("leaves what runs, and Argo CD calls it Synced and Healthy all the same", async () => {
+      refused = await edit(DEPLOYMENT, "containerPort: 9090", "containerPort: 99090");
+      await until("Argo CD has seen the refusal", async () => {
+        const found = await applicationOf(`dev-${APP}`);
+        return (found?.revision === refused && found.comparisonError?.includes("is invalid")) || undefined;
+      });
+      await deceive();
+      const path = "jsonpath={.spec.template.spec.containers[0].ports[1].containerPort}";
+      expect(await kubectl("dev", "-n", "microservices", "get", "deployment", APP, "-o", path)).toBe("9090");
+    });
+
+    it("is reported by npm run verify", async () => {
+      await deceive();
+      const verified = await npmInWork(["verify", "dev"]);
+      expect(verified.stdout).toMatch(
+        new RegExp(`^Application dev-${APP}: Unknown .*Deployment.*is invalid: .*containerPort`, "m"),
+      );
+      expect(verified.exitCode).toBe(4);
+    });
+
+    it("is reported by npm run status", async () => {
+      await deceive();
+      expect(await status()).toMatch(
+        new RegExp(`^dev-${APP} cannot be compared with Git: ComparisonError: .*containerPort`, "m"),
+      );
+    });
+
+    it.each(["the forge", "Argo CD"])("is not promoted by the word of %s", async (word) => {
+      await deceive();
+      expect(await newest(refused, `argocd/dev/${APP}`)).toBe("undefined: undefined");
+      const source = word === "Argo CD" ? ["--server"] : [];
+      const promoted = await npmInWork(["promote", "--", "--dry-run", ...source, "dev", "staging", APP]);
+      expect(promoted.stdout).toMatch(new RegExp(`^${APP} .* not proven$`, "m"));
+    });
+
+    it("is over with the commit that fixes it", async () => {
+      await untilHealthy(`dev-${APP}`, await edit(DEPLOYMENT, "containerPort: 99090", "containerPort: 9090"));
+    });
   });
 
   it("an application that cannot be made is on the commit that broke it, and all is well on the one that fixes it", async () => {

@@ -1,4 +1,5 @@
 /** Argo CD, through its command line client. */
+import pLimit from "p-limit";
 import { z } from "zod";
 import { ExternalError } from "../errors.ts";
 import { run } from "../exec.ts";
@@ -137,6 +138,26 @@ export async function readApplication(argocd: Argocd, name: string): Promise<App
   const [application] = parseApplications(`[${await ask(argocd, ["app", "get", name, "--output", "json"])}]`);
   if (application === undefined) throw new ExternalError(`Argo CD has no application ${name}`);
   return application;
+}
+
+/** Comparisons at the same time: each has the API server try every object of an application. */
+const COMPARED_AT_ONCE = 4;
+
+/**
+ * Has Argo CD compare applications with their clusters now, and says how they are then. What it says by itself can be wrong: when the
+ * API server refuses a changed object while Argo CD compares, Argo CD 3.6 notes every object as unchanged beside its error. With the
+ * next event of another object it believes the note: the application is Synced with a commit that its cluster does not have.
+ * @throws ExternalError as `listApplications`
+ */
+export async function compareAnew(
+  argocd: Argocd,
+  applications: readonly Application[],
+): Promise<Application[]> {
+  const call = pLimit(COMPARED_AT_ONCE);
+  const compared = applications.map(async ({ name }) =>
+    call(async () => ask(argocd, ["app", "get", name, "--refresh", "--output", "json"])),
+  );
+  return parseApplications(`[${(await Promise.all(compared)).join(",")}]`);
 }
 
 async function ask({ program, env }: Argocd, args: readonly string[]): Promise<string> {

@@ -122,7 +122,8 @@ function reportOf(
   const at = new Date(Math.max(since?.getTime() ?? 0, healthSince?.getTime() ?? 0));
   const context = formatContext({ cluster, app });
   const description = `${sync} ${health}${message === "" ? "" : `: ${message}`}`;
-  const isSynced = sync === "Synced" && window.has(revision);
+  // What was never deployed is Synced, too, after the API server has refused it (`compareAnew`).
+  const isSynced = sync === "Synced" && window.has(revision) && since !== undefined;
   const state = health === "Degraded" ? "failure" : isSynced && health === "Healthy" ? "success" : "pending";
   return { context, state, description, at, url: undefined, account: undefined };
 }

@@ -40,8 +40,13 @@ const TIMES = new Set([
   "group_interval",
   "repeat_interval",
 ]);
-/** No scrape is more frequent, and none is given less time: the machine does not get faster by the pace. */
-const SHORTEST_SCRAPE_MS = 2000;
+/** No scrape or evaluation is more frequent, and no scrape is given less time: the machine does not get faster by the pace. */
+const SHORTEST_MS: Readonly<Record<string, number>> = {
+  scrape_interval: 2000,
+  scrape_timeout: 2000,
+  evaluation_interval: 1000,
+  interval: 1000,
+};
 
 /** Prometheus' file. */
 export function prometheusConfig(generated: string, place: Place): string {
@@ -90,7 +95,7 @@ function shorten(value: unknown, pace: number, key = ""): unknown {
   if (pace === 1) return value;
   if (Array.isArray(value)) return value.map((item) => shorten(item, pace));
   if (typeof value === "string") {
-    if (TIMES.has(key)) return shorter(value, pace, key.startsWith("scrape_") ? SHORTEST_SCRAPE_MS : 1);
+    if (TIMES.has(key)) return shorter(value, pace, SHORTEST_MS[key]);
     return key === "expr" ? shortenQuery(value, pace) : value;
   }
   if (typeof value !== "object" || value === null) return value;

@@ -31,6 +31,21 @@ export function withApplications(
   };
 }
 
+/**
+ * Applications that are Synced, as Argo CD says, and have deployed nothing since their release came. It may have brought nothing to
+ * deploy, or was refused (`compareAnew`).
+ */
+export function doubtful(
+  rows: readonly Pick<StatusRow, "app" | "env" | "since">[],
+  applications: readonly Application[],
+): Application[] {
+  return applications.filter(({ app, env, sync, deployments }) => {
+    const since = rows.find((row) => row.app === app && row.env === env)?.since;
+    if (sync !== "Synced" || since === undefined || since === null) return false;
+    return (deployments.at(-1)?.at.getTime() ?? 0) < new Date(since).getTime();
+  });
+}
+
 function stateOf(application: Application, image: string | null) {
   const { app, cluster, sync, health, revision, images, isEmpty } = application;
   const path = image?.split(":")[0] ?? app;

@@ -1,5 +1,5 @@
 /** Where a status comes from: the forge or, where there is no token for one, the checkout; and Argo CD, where it can be asked. */
-import { listApplicationSetErrors, listApplications } from "../argocd/applications.ts";
+import { compareAnew, listApplicationSetErrors, listApplications } from "../argocd/applications.ts";
 import { connectArgocd } from "../argocd/connection.ts";
 import { CommandError, messageOf, RefusedError } from "../errors.ts";
 import { connectRepository, type RepositoryConnection } from "../forge/connection.ts";
@@ -10,7 +10,7 @@ import type { RemoteOptions } from "../git/remote.ts";
 import { PROMOTIONS } from "../promotion/pull-request-body.ts";
 import { readSettings } from "../tree/settings.ts";
 import { firingAlerts, withAlerts } from "./alerts.ts";
-import { withApplications } from "./applications.ts";
+import { doubtful, withApplications } from "./applications.ts";
 import { type OpenChange, openChanges } from "./changes.ts";
 import { readStatus, type Status } from "./status.ts";
 
@@ -93,10 +93,9 @@ async function fromCheckout({ root, apps, now }: StatusRequest, reason: string):
 async function addArgocd({ root, env, apps }: StatusRequest, status: Status): Promise<Status> {
   try {
     const argocd = await connectArgocd(root, env);
-    const [applications, errors] = await Promise.all([
-      listApplications(argocd),
-      listApplicationSetErrors(argocd),
-    ]);
+    const [listed, errors] = await Promise.all([listApplications(argocd), listApplicationSetErrors(argocd)]);
+    const compared = await compareAnew(argocd, doubtful(status.rows, listed));
+    const applications = listed.map((one) => compared.find(({ name }) => name === one.name) ?? one);
     return withApplications({ ...status, notes: [...status.notes, ...errors] }, applications, apps);
   } catch (error) {
     if (!(error instanceof CommandError)) throw error;

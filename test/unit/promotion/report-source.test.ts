@@ -78,6 +78,7 @@ describe("Argo CD as the source of reports", () => {
     ["progressing", { revision: LATER, health: "Progressing" }, HISTORY, "pending", 2],
     ["out of sync", { revision: LATER, sync: "OutOfSync" }, HISTORY, "pending", 2],
     ["synced to what was there before", { revision: OLD }, HISTORY.slice(0, 1), "pending", 0],
+    ["synced, and never deployed: it was refused", { revision: LATER }, HISTORY.slice(0, 1), "pending", 0],
     ["synced to a commit that nobody knows", { revision: UNKNOWN }, HISTORY, "pending", 2],
   ])("%s", async (_, status, history, state, day) => {
     const { clusters, reports, warnings } = await ask([listed(PLACE, status, history)]);

@@ -93,6 +93,10 @@ groups:
           summary: "[5m] are over"
 `;
 
+  it("is not evaluated more often than a busy machine can", () => {
+    expect(parse(rulesFile(RULES, 100)).groups[0].interval).toBe("1000ms");
+  });
+
   it("stays as it is", () => {
     expect(rulesFile(RULES, 1)).toBe(RULES);
   });

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { type Application, parseApplications } from "../../../scripts/lib/argocd/applications.ts";
 import { withAlerts } from "../../../scripts/lib/status/alerts.ts";
-import { withApplications } from "../../../scripts/lib/status/applications.ts";
+import { doubtful, withApplications } from "../../../scripts/lib/status/applications.ts";
 import type { OpenChange } from "../../../scripts/lib/status/changes.ts";
 import type { Status, StatusRow } from "../../../scripts/lib/status/status.ts";
 import { describeStatus, statusMarkdown, statusTable } from "../../../scripts/lib/status/tables.ts";
@@ -23,6 +23,10 @@ function application(env: string, app: string, change: Partial<Application> = {}
   };
   const past = { healthSince: undefined, deployments: [] };
   return { name, app, env, cluster: env, images: [], ...state, ...moment, ...past, ...change };
+}
+
+function deployedAt(time: string): Application["deployments"][number] {
+  return { revision: "b".repeat(40), at: new Date(time) };
 }
 
 const ENVIRONMENTS = ["dev", "staging", "prod"];
@@ -240,6 +244,20 @@ describe("Argo CD's state", () => {
     [{ sync: "OutOfSync", health: "Missing" }, "web  8f3c1d0 2h OutOfSync Missing"],
   ])("%j stands beside the release, and what else the cluster runs", (change, line) => {
     expect(describe1(change)).toBe(line);
+  });
+
+  it.each<[string, Partial<Application>, boolean]>([
+    ["has deployed nothing", {}, true],
+    [
+      "has deployed nothing since the release came",
+      { deployments: [deployedAt("2026-11-20T09:59:59Z")] },
+      true,
+    ],
+    ["has deployed since", { deployments: [deployedAt("2026-11-20T10:00:01Z")] }, false],
+    ["says itself that it is not synced", { sync: "OutOfSync" }, false],
+  ])("doubts a Synced application of which Argo CD knows no deployment: it %s", (_, change, isDoubtful) => {
+    const found = doubtful([row("dev", "web")], [application("dev", "web", change)]);
+    expect(found).toHaveLength(isDoubtful ? 1 : 0);
   });
 
   it("makes a row for each cluster of an environment, and for what Git does not have any more", () => {
