@@ -42,56 +42,57 @@ const OTHERS: Endpoint[] = [
   { name: "metadata", address: "169.254.169.254" },
 ];
 
-/** Every flow there is, besides DNS. Anything that is not here is closed. */
-const FLOWS = [
-  // Everybody reaches the gateway, and its controller configures it.
-  "internet -> gateway/apisix: 9080 9443",
-  ...PRIVATE.map((address) => `${address} -> gateway/apisix: 9080 9443`),
-  "metadata -> gateway/apisix: 9080 9443",
-  "gateway/apisix-ingress-controller -> gateway/apisix: 9180",
-  "gateway/apisix -> data/redis: 6379",
-  // The gateway calls all four.
-  "gateway/apisix -> microservices/user-service: 8080",
-  "gateway/apisix -> microservices/product-service: 8081",
-  "gateway/apisix -> microservices/order-service: 8082",
-  "gateway/apisix -> microservices/payment-service: 8083",
-  // Services call each other, and their stores.
-  "microservices/order-service -> microservices/user-service: 8080",
-  "microservices/order-service -> microservices/product-service: 8081",
-  "microservices/order-service -> microservices/payment-service: 8083",
-  "microservices/user-service -> data/postgresql: 5432",
-  "microservices/product-service -> data/postgresql: 5432",
-  "microservices/order-service -> data/postgresql: 5432",
-  "microservices/payment-service -> data/postgresql: 5432",
-  "microservices/user-service -> data/redis: 6379",
-  "microservices/product-service -> data/redis: 6379",
-  "microservices/order-service -> data/redis: 6379",
-  // The backup, and the bucket that may get a copy.
-  "data/postgresql-backup -> data/postgresql: 5432",
-  "data/postgresql-backup -> internet: 443",
-  "data/postgresql-restore -> data/postgresql: 5432",
-  "data/postgresql-restore -> internet: 443",
-  // The payment provider.
-  "microservices/payment-service -> internet: 443",
-  // Logs.
-  "logging/fluent-bit -> monitoring/elasticsearch: 6443 9200",
+const label = ({ name, namespace }: Endpoint) => (namespace === undefined ? name : `${namespace}/${name}`);
+
+/** What `anywhere` of the catalogue stands for. */
+const ANYWHERE = ["internet", ...PRIVATE, "metadata"];
+
+/** Flows with add-ons at both ends, which are no apps of the catalogue. */
+const OF_ADDONS = [
   "elastic-system/elastic-operator -> monitoring/elasticsearch: 6443 9200 10250",
-  // Traces.
-  ...["user", "product", "order", "payment"].map(
-    (name) => `microservices/${name}-service -> monitoring/opentelemetry-collector: 4317`,
-  ),
-  // Prometheus reads metrics, from kubelets too.
-  "monitoring/prometheus -> microservices/user-service: 8080",
-  "monitoring/prometheus -> microservices/product-service: 8081",
-  "monitoring/prometheus -> microservices/order-service: 8082",
-  "monitoring/prometheus -> microservices/payment-service: 8083",
-  "monitoring/prometheus -> data/postgresql: 9187",
-  "monitoring/prometheus -> data/redis: 9121",
+  // Metrics of the kubelets.
   ...PRIVATE.map((address) => `monitoring/prometheus -> ${address}: 443 6443 10250`),
-  "monitoring/prometheus -> gateway/apisix: 9091",
-  "monitoring/prometheus -> gateway/apisix-ingress-controller: 8080",
-  "monitoring/prometheus -> logging/fluent-bit: 2020",
 ];
+
+/** The names that an end of the catalogue has here: those of the pods of an app, in its namespace. */
+function namesOf(end: string): string[] {
+  if (end === "anywhere") return ANYWHERE;
+  if (OTHERS.some((other) => label(other) === end)) return [end];
+  const [namespace, app] = end.split("/");
+  const manifests = manifestsOf(tree, tree.environments[0]?.name ?? "");
+  const own = podTemplates(manifests).filter(
+    ({ owner, labels }) => owner.metadata.namespace === namespace && labels["app.kubernetes.io/name"] === app,
+  );
+  return own.length === 0 ? [end] : own.map(({ owner }) => `${namespace}/${owner.metadata.name}`);
+}
+
+/** Every flow there is, besides DNS: those that the catalogue declares, and the traces of all services. */
+function declaredFlows(): string[] {
+  const declared = tree.catalogue.flatMap(({ app, namespace, kind, flows }) => {
+    const self = `${namespace}/${app}`;
+    const to = Object.entries(flows?.to ?? {}).map(([end, ports]) => ({ source: self, target: end, ports }));
+    const from = Object.entries(flows?.from ?? {}).map(([end, ports]) => ({
+      source: end,
+      target: self,
+      ports,
+    }));
+    const traces = { source: self, target: "monitoring/opentelemetry-collector", ports: 4317 };
+    return [...to, ...from, ...(kind === "service" ? [traces] : [])];
+  });
+  return declared.flatMap(({ source, target, ports }) =>
+    namesOf(source).flatMap((one) =>
+      namesOf(target).map((other) => `${one} -> ${other}: ${[ports].flat().join(" ")}`),
+    ),
+  );
+}
+
+/** Anything that is not here is closed. */
+const FLOWS = [...declaredFlows(), ...OF_ADDONS];
+
+it("the catalogue declares each flow once", () => {
+  const pairs = FLOWS.map((flow) => flow.split(":")[0]);
+  expect(pairs.filter((pair, index) => pairs.indexOf(pair) !== index)).toEqual([]);
+});
 
 /** Those who use the API server from a closed namespace; it has no selector, so each reaches its ports everywhere. */
 const API_CLIENTS = [
@@ -125,8 +126,6 @@ const API_SERVER = API_CLIENTS.flatMap((client) => {
 })
   // Between two that have a flow of their own, that one names these ports, too.
   .filter((flow) => !FLOWS.some((own) => own.split(":")[0] === flow.split(":")[0]));
-
-const label = ({ name, namespace }: Endpoint) => (namespace === undefined ? name : `${namespace}/${name}`);
 
 /** The other ends, and the pods of some manifests. */
 function endpointsOf(manifests: readonly Manifest[]): Endpoint[] {

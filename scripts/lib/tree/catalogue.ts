@@ -41,16 +41,35 @@ const Secret = z.union(
   "not a Secret with its keys, or with the one that it is the same as",
 );
 
+const port = z.int().min(1).max(65535);
+/** The other ends of flows, each with its ports. */
+const Ends = z
+  .record(
+    z
+      .string()
+      .regex(/^([a-z0-9-]+\/[a-z0-9-]+|internet|anywhere)$/, "not <namespace>/<app>, internet or anywhere"),
+    z.union([port, z.array(port).min(1)], "not a port, or a list of ports"),
+  )
+  .default({});
+
 const common = {
   app: name,
   namespace: name,
   owners: z.array(name).min(1),
   /** What the app needs; sealed in each of its overlays. */
   secrets: z.array(Secret).default([]),
+  /**
+   * Who talks to the app, and whom it talks to; DNS and traces go without saying. A flow between two apps is at one of them. The
+   * network policies are compared with all of these.
+   */
+  flows: z.strictObject({ from: Ends, to: Ends }).optional(),
 };
+/** How services use a store: a component of `base/components`, their own copy of one of its Secrets, and its port. */
+const Client = z.strictObject({ component: name, secret: secretName, port });
 /** The kind decides which AppProject an app has: argocd/environment/projects. */
 const App = z.discriminatedUnion("kind", [
-  z.strictObject({ ...common, kind: z.enum(["foundation", "platform", "store"]) }),
+  z.strictObject({ ...common, kind: z.enum(["foundation", "platform"]) }),
+  z.strictObject({ ...common, kind: z.literal("store"), client: Client.optional() }),
   z.strictObject({
     ...common,
     kind: z.literal("service"),
