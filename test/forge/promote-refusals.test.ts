@@ -232,6 +232,7 @@ const TREES: Tree[] = [
   {
     name: "an app whose overlay the target lacks",
     files: { "overlays/live/web": undefined },
+    args: ["test", "live", "web"],
     exitCode: 3,
     line: /^promote: there is no overlays\/live\/web\/kustomization\.yaml; add the app's overlay there first$/,
   },

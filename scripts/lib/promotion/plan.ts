@@ -34,6 +34,8 @@ export interface PromotionPlan {
   from: string;
   to: string;
   steps: PromotionStep[];
+  /** Apps that nobody named, and that the target has no overlay of yet. */
+  absent: string[];
 }
 
 /** What a tree is a state of. */
@@ -92,11 +94,16 @@ export async function planPromotion(options: {
 }): Promise<PromotionPlan> {
   const { root, history, from, to } = options;
   const source = checkWay(await readEnvironments(root), from, to);
-  const apps = await chooseApps(root, from, options.apps);
+  const chosen = await chooseApps(root, from, options.apps);
+  const there = await Promise.all(chosen.map(({ app }) => exists(join(root, overlayIn(to, app)))));
+  const absent = chosen.filter((_, index) => there[index] !== true).map(({ app }) => app);
+  const [lacking] = absent;
+  if (lacking !== undefined && options.apps.length > 0)
+    throw new RefusedError(`there is no ${overlayIn(to, lacking)}`, "add the app's overlay there first");
+  const apps = chosen.filter(({ app }) => !absent.includes(app));
   const live = source.promotesFrom === undefined;
   const inputs = apps.flatMap((app) => (live ? renderInputs(app.app, from) : [releasePath(from, app.app)]));
   await history.refuseChanged([...new Set(inputs)]);
-  for (const { app } of apps) await mustExist(root, `overlays/${to}/${app}/kustomization.yaml`);
   const kustomize = live ? await options.kustomize() : "";
   const steps = await pLimit(PARALLEL).map(apps, async (app) => {
     const after = live
@@ -111,7 +118,7 @@ export async function planPromotion(options: {
     refuseObstacles(obstaclesIn(`overlays/${from}/${app.app}`, parseManifests(after.body)));
     return step(root, history, to, after);
   });
-  return { from, to, steps };
+  return { from, to, steps, absent };
 }
 
 /** Writes what a plan changes; files that stay as they are are not touched. */
@@ -138,9 +145,7 @@ function wayTo({ name, promotesFrom }: Environment): string {
 async function chooseApps(root: string, from: string, names: readonly string[]): Promise<App[]> {
   const catalogue = await readCatalogue(root);
   const chosen = findApps(catalogue, names);
-  const there = await Promise.all(
-    chosen.map((app) => exists(join(root, "overlays", from, app.app, "kustomization.yaml"))),
-  );
+  const there = await Promise.all(chosen.map(({ app }) => exists(join(root, overlayIn(from, app)))));
   const absent = chosen.find((_, index) => names.length > 0 && there[index] !== true);
   if (absent !== undefined)
     throw new RefusedError(`${from} has no ${absent.app}`, `add overlays/${from}/${absent.app} first`);
@@ -185,7 +190,12 @@ async function mustRead(root: string, environment: string, app: string): Promise
   );
 }
 
-async function mustExist(root: string, path: string): Promise<void> {
-  if (!(await exists(join(root, path))))
-    throw new RefusedError(`there is no ${path}`, "add the app's overlay there first");
+function overlayIn(environment: string, app: string): string {
+  return `overlays/${environment}/${app}/kustomization.yaml`;
+}
+
+/** What a person reads about apps that a promotion leaves out. */
+export function describeAbsent({ to, absent }: Pick<PromotionPlan, "to" | "absent">): string[] {
+  if (absent.length === 0) return [];
+  return [`${to} has no overlay yet of ${absent.join(", ")}: docs/new-service.md says how it gets one`];
 }

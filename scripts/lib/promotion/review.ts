@@ -19,7 +19,13 @@ import { collectEvidence } from "./evidence.ts";
 import { type Freeze, freezeOf, readSyncWindows, type SyncWindow } from "./freeze.ts";
 import type { Verdict } from "./health.ts";
 import { type OvertakenPromotion, overtakenPromotions } from "./open.ts";
-import { applyPromotion, type PromotionPlan, type PromotionStep, planPromotion } from "./plan.ts";
+import {
+  applyPromotion,
+  describeAbsent,
+  type PromotionPlan,
+  type PromotionStep,
+  planPromotion,
+} from "./plan.ts";
 import { missingInTarget, type RenderedManifests } from "./references.ts";
 import { argocdSource, type ReportSource, statusSource } from "./report-source.ts";
 
@@ -179,7 +185,7 @@ async function reviewTree(
     heldBack: apps.length === 0 ? held : [],
     overtaken,
     refusals,
-    warnings: [...apart, ...evidence.warnings],
+    warnings: [...describeAbsent(plan), ...apart, ...evidence.warnings],
   };
 }
 

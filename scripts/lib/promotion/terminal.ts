@@ -7,7 +7,7 @@ import { describeChanges, renderedDiffs } from "../manifests/change-report.ts";
 import { describeProposal } from "../pull-request/propose.ts";
 import { releaseName } from "../release/release.ts";
 import { carriedBy } from "./open.ts";
-import type { PromotionPlan } from "./plan.ts";
+import { describeAbsent, type PromotionPlan } from "./plan.ts";
 import type { PromoteOutcome } from "./promote.ts";
 import type { Refusal, Review, ReviewedStep } from "./review.ts";
 
@@ -83,7 +83,8 @@ export function describeOutcome(outcome: PromoteOutcome): string {
 }
 
 /** A plan of release files in a checkout. */
-export function describePlan({ from, to, steps }: PromotionPlan): string {
+export function describePlan(plan: PromotionPlan): string {
+  const { from, to, steps } = plan;
   const rows = steps.map(({ app, change, before, after }) => [
     app,
     change,
@@ -92,7 +93,8 @@ export function describePlan({ from, to, steps }: PromotionPlan): string {
   ]);
   const written = steps.filter(({ change }) => change !== "unchanged").length;
   const end = written === 0 ? "nothing to do" : `${written} differ; review them with git diff, then commit`;
-  return `${table(["APP", `${from} -> ${to}`, "BEFORE", "AFTER"], rows)}\n${end}\n`;
+  const lines = [table(["APP", `${from} -> ${to}`, "BEFORE", "AFTER"], rows), ...describeAbsent(plan), end];
+  return `${lines.join("\n")}\n`;
 }
 
 function countOf({ commits }: ReviewedStep): string {

@@ -5,6 +5,7 @@ import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { CommandError } from "../../../scripts/lib/errors.ts";
 import { GitObjects } from "../../../scripts/lib/git/objects.ts";
 import { applyPromotion, checkoutHistory, planPromotion } from "../../../scripts/lib/promotion/plan.ts";
+import { describePlan } from "../../../scripts/lib/promotion/terminal.ts";
 import { deriveRelease, parseRelease } from "../../../scripts/lib/release/release.ts";
 import { commit, git, SCALED, SHA, smallRepository, temporary, write } from "../../support/tree.ts";
 import { kustomize } from "../../tree/support.ts";
@@ -87,6 +88,16 @@ describe("promotion from the live base", () => {
     expect((await release(root, "test", "web")).commit).toBe(rendered.trim());
   });
 
+  it("leaves out, and tells, what the target has no overlay of yet", async () => {
+    const root = await smallRepository();
+    await rm(join(root, "overlays/test/disk"), { recursive: true });
+    await commit(root);
+    const history = await checkoutHistory(root);
+    const plan = await planPromotion({ root, history, from: "dev", to: "test", apps: [], kustomize });
+    expect(plan.steps.map(({ app }) => app)).toEqual(["web"]);
+    expect(describePlan(plan)).toContain("\ntest has no overlay yet of disk: docs/new-service.md");
+  });
+
   it("leaves nothing in the temporary directory", async () => {
     const root = await smallRepository();
     // One of its own: other tests work in the machine's at the same time.
@@ -165,7 +176,7 @@ describe("promotion is refused, and writes nothing,", () => {
     const root = await smallRepository();
     await rm(join(root, "overlays/test/web"), { recursive: true });
     await commit(root);
-    expect(await refusal(promote(root, "dev", "test"))).toBe(
+    expect(await refusal(promote(root, "dev", "test", "web"))).toBe(
       "3 there is no overlays/test/web/kustomization.yaml",
     );
     expect(await git(root, "status", "--porcelain")).toBe("");
