@@ -2,6 +2,7 @@
 import { dirname } from "node:path";
 import { command, main, onInterrupt } from "./lib/cli/command.ts";
 import { UsageError } from "./lib/errors.ts";
+import { dateOption } from "./lib/parse-date.ts";
 import { repositoryRoot } from "./lib/repository.ts";
 import { isWorkClone, layoutOf } from "./lib/sandbox/layout.ts";
 import { isUnwatched } from "./lib/sandbox/supervisor.ts";
@@ -12,6 +13,7 @@ interface Options {
   json?: true;
   markdown?: true;
   commits?: true;
+  at?: string;
   root: string;
 }
 
@@ -21,6 +23,7 @@ const program = command("status", "Which release of which app is where.")
   .option("--json", "a list of objects, one for each app, environment and cluster")
   .option("--markdown", "the table for a pull request's comment or a job's summary")
   .option("--commits", "count how many commits of its own repository an app is behind")
+  .option("--at <date>", "what was where then: 2026-11-20 or 2026-11-20T14:00Z, from Git alone")
   .option("--root <directory>", "the repository", repositoryRoot())
   .addHelpText(
     "after",
@@ -32,14 +35,18 @@ await main(program);
 async function show(apps: string[], options: Options): Promise<void> {
   const { root, json, markdown } = options;
   if (json && markdown) throw new UsageError("--json and --markdown are two things", "leave one of them out");
-  const now = new Date();
+  const at = options.at === undefined ? undefined : dateOption("--at", options.at);
   const commits = options.commits === true;
-  const found = await findStatus({ root, env: process.env, onInterrupt, apps, commits, now });
-  const status = { ...found.status, notes: [...found.status.notes, ...(await sandboxNotes(root))] };
-  const { rows, notes } = status;
+  if (at !== undefined && commits)
+    throw new UsageError("--commits asks the forge, which knows today only", "leave it out");
+  if (at !== undefined && at > new Date()) throw new UsageError(`--at ${options.at} is not over yet`);
+  const now = at ?? new Date();
+  const found = await findStatus({ root, env: process.env, onInterrupt, apps, commits, now, at });
+  const notes = at === undefined ? await sandboxNotes(root) : [];
+  const status = { ...found.status, notes: [...found.status.notes, ...notes] };
   if (json) {
-    process.stdout.write(`${JSON.stringify(rows, null, 2)}\n`);
-    process.stderr.write(notes.map((note) => `${note}\n`).join(""));
+    process.stdout.write(`${JSON.stringify(status.rows, null, 2)}\n`);
+    process.stderr.write(status.notes.map((note) => `${note}\n`).join(""));
     return;
   }
   const print = markdown ? statusMarkdown : describeStatus;

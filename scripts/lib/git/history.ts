@@ -110,6 +110,12 @@ export class GitHistory extends GitObjects {
     return new Set(list.split("\n").filter((line) => line !== ""));
   }
 
+  /** Where a branch stood at a moment; undefined before its first commit. @param tip the newest commit of the branch */
+  async commitAt(date: Date, tip: string): Promise<string | undefined> {
+    const list = await this.git(["rev-list", "-1", "--first-parent", `--before=${date.toISOString()}`, tip]);
+    return list.trim() || undefined;
+  }
+
   /** Whether older commits are missing. */
   async isShallow(): Promise<boolean> {
     return (await this.git(["rev-parse", "--is-shallow-repository"])).trim() === "true";

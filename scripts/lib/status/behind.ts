@@ -69,13 +69,23 @@ export async function lastRollback(
   { environment, app }: HoldPlace,
   releases: Releases,
 ): Promise<Commit | undefined> {
-  const says = new RegExp(`^Rollback: ${environment} ${app} `, "m");
-  for (const [index, release] of releases.entries()) {
-    const { commit, digest } = release;
-    if (digest === undefined || !digestsOf(releases.slice(index + 1)).has(digest)) continue;
-    if (says.test(await git.git(["log", "--format=%B", `${commit}^..${commit}`]))) return release;
-  }
+  for (const [index, release] of releases.entries())
+    if (await isRollback(git, { environment, app }, releases, index)) return release;
   return undefined;
+}
+
+/** Whether one of an environment's releases was a rollback. @param index of it */
+export async function isRollback(
+  git: GitHistory,
+  { environment, app }: HoldPlace,
+  releases: Releases,
+  index: number,
+): Promise<boolean> {
+  const { commit, digest } = releases[index] ?? {};
+  if (commit === undefined || digest === undefined) return false;
+  if (!digestsOf(releases.slice(index + 1)).has(digest)) return false;
+  const says = new RegExp(`^Rollback: ${environment} ${app} `, "m");
+  return says.test(await git.git(["log", "--format=%B", `${commit}^..${commit}`]));
 }
 
 /**

@@ -1,6 +1,7 @@
 /** Where a status comes from: the forge or, where there is no token for one, the checkout; and Argo CD, where it can be asked. */
 import { compareAnew, listApplicationSetErrors, listApplications } from "../argocd/applications.ts";
 import { connectArgocd } from "../argocd/connection.ts";
+import { moment } from "../duration.ts";
 import { CommandError, messageOf, RefusedError } from "../errors.ts";
 import { connectRepository, type RepositoryConnection } from "../forge/connection.ts";
 import { withForge } from "../forge/session.ts";
@@ -28,6 +29,8 @@ export interface StatusRequest extends Pick<RemoteOptions, "env" | "onInterrupt"
   /** Whether to count how many commits of its own repository an app is behind. */
   commits: boolean;
   now: Date;
+  /** What was where then, as the checkout knows it; undefined: now. */
+  at?: Date | undefined;
 }
 
 /**
@@ -35,6 +38,7 @@ export interface StatusRequest extends Pick<RemoteOptions, "env" | "onInterrupt"
  * @throws UsageError for an unknown app; RefusedError, ExternalError when the forge is not in order
  */
 export async function findStatus(request: StatusRequest): Promise<FoundStatus> {
+  if (request.at !== undefined) return findEarlier(request, request.at);
   const connection = await connect(request);
   const found =
     "reason" in connection
@@ -80,14 +84,30 @@ function shown(changes: readonly OpenChange[], apps: readonly string[]): OpenCha
 
 /** What the checkout knows of the deployed branch, where there is no forge to ask. */
 async function fromCheckout({ root, apps, now }: StatusRequest, reason: string): Promise<FoundStatus> {
-  const { revision } = await readSettings(root);
-  const { name, commit, isShallow } = await deployedIn(root, revision);
-  const query = { git: new GitHistory(root), commit, changes: undefined, sources: undefined };
-  const status = await readStatus({ ...query, apps, now });
-  const short = "its history is short: `git fetch --unshallow` brings the rest";
-  const notes = [`without open pull requests: ${reason}`, ...(isShallow ? [short] : [])];
+  const { git, name, commit, notes: short } = await deployedHere(root);
+  const status = await readStatus({ git, commit, changes: undefined, sources: undefined, apps, now });
+  const notes = [`without open pull requests: ${reason}`, ...short];
   const source = `${name} at ${commit.slice(0, 7)}, as this checkout has it`;
   return { status: { ...status, notes }, changes: [], source };
+}
+
+async function findEarlier({ root, apps }: StatusRequest, at: Date): Promise<FoundStatus> {
+  const { git, name, commit: tip, notes } = await deployedHere(root);
+  const commit = await git.commitAt(at, tip);
+  if (commit === undefined) throw new RefusedError(`${name} has no commit of before ${moment(at)}`);
+  const status = await readStatus({ git, commit, changes: undefined, sources: undefined, apps, now: at });
+  const source = `${name} as it was at ${moment(at)}: ${commit.slice(0, 7)}`;
+  return { status: { ...status, notes }, changes: [], source };
+}
+
+/** The deployed branch, as a checkout has it. */
+export async function deployedHere(
+  root: string,
+): Promise<{ git: GitHistory; name: string; commit: string; notes: string[] }> {
+  const { revision } = await readSettings(root);
+  const { name, commit, isShallow } = await deployedIn(root, revision);
+  const short = "its history is short: `git fetch --unshallow` brings the rest";
+  return { git: new GitHistory(root), name, commit, notes: isShallow ? [short] : [] };
 }
 
 async function addArgocd({ root, env, apps }: StatusRequest, status: Status): Promise<Status> {
