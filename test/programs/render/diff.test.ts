@@ -253,7 +253,7 @@ it("sees a change of the same length in the second in which the file was committ
   await write(root, { [path]: pod("bew") });
   await utimes(join(root, path), second, second);
   await utimes(index, second, second);
-  expect(await verdict(root)).toBe("live: 1 app, deletes 1 object, image");
+  expect(await verdict(root)).toBe("live: 1 app, renames 1 object, image");
 });
 
 it("leaves no trace in the repository", async () => {
