@@ -43,8 +43,7 @@ export async function withApiServer<T>(
     const cluster = await prepareCluster(layout, state, NAME, 0);
     const api = await connectKubernetes(cluster.adminKubeconfig, NAME);
     const [etcd, apiserver] = apiServerProcesses(layout, state, cluster, programs);
-    // What is in it is of no use to anybody after a crash.
-    const store = await Program.start(layout, { ...etcd, args: [...etcd.args, "--unsafe-no-fsync"] });
+    const store = await Program.start(layout, etcd);
     try {
       await store.untilAnswers(async () => isReady(etcd.ready));
       const server = await Program.start(layout, { ...apiserver, args: [...apiserver.args, ...ALONE] });

@@ -425,7 +425,16 @@ export class Sandbox {
       "--filename",
       "-",
     ];
-    await this.#kubectl(cluster, args, manifests);
+    const applied = async () => {
+      try {
+        return await this.#kubectl(cluster, args, manifests);
+      } catch (error) {
+        // To apply again is harmless, and on a machine with much to do etcd may not answer in time.
+        if (!messageOf(error).includes("etcdserver: request timed out")) throw error;
+        return undefined;
+      }
+    };
+    await waitFor(`${cluster.name} stores its objects`, applied);
   }
 
   async #kubectl(cluster: Cluster, args: readonly string[], input?: string): Promise<string> {
