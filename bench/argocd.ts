@@ -1,17 +1,17 @@
 /** Argo CD with many applications: what it renders anew, and how fast, when one of them changes. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
+import { type Application, parseApplications } from "../scripts/lib/argocd/applications.ts";
 import { ExternalError } from "../scripts/lib/errors.ts";
 import { run } from "../scripts/lib/exec.ts";
 import { gitEnv } from "../scripts/lib/sandbox/clone.ts";
 import { type Layout, layoutOf } from "../scripts/lib/sandbox/layout.ts";
 import { portOf, readState, type State } from "../scripts/lib/sandbox/state.ts";
-import { findSandbox } from "../scripts/lib/sandbox/variables.ts";
 import { readEnvironments } from "../scripts/lib/tree/environment.ts";
 import { waitFor } from "../scripts/lib/wait.ts";
 import type { BenchOptions, Figure } from "./figures.ts";
 import { memoryBytes } from "./processes.ts";
-import { sandboxProcesses, withSandbox } from "./sandbox.ts";
+import { type AskApplications, connectApplications, sandboxProcesses, withSandbox } from "./sandbox.ts";
 import { put } from "./tree.ts";
 
 /** With those of the tree. */
@@ -20,25 +20,15 @@ const NAMESPACE = "data";
 /** ApplicationSets look at Git every 30 s here, and 250 applications are synced then. */
 const PATIENCE = { everyMs: 2000, quietMs: 300_000 };
 const LOOK_MS = 100;
-/** What follows a commit, such as comparisons of what the cluster reports, has come by then. */
+/** By then the comparisons that follow a commit have ended. */
 const SETTLE_MS = 20_000;
 
-const List = z.object({
-  items: z.array(
-    z.object({
-      metadata: z.object({ name: z.string() }),
-      status: z
-        .object({
-          sync: z.object({ status: z.string().optional(), revision: z.string().optional() }).optional(),
-        })
-        .optional(),
-    }),
-  ),
-});
+const List = z.object({ items: z.array(z.unknown()) });
 
 interface Many {
   layout: Layout;
   state: State;
+  ask: AskApplications;
   environments: readonly string[];
   /** Those that are added: each a map of configuration. */
   apps: readonly string[];
@@ -52,10 +42,11 @@ export async function benchArgocd(root: string, options: BenchOptions): Promise<
     const state = await readState(layout);
     if (state === undefined) throw new ExternalError("the sandbox has no state");
     const environments = (await readEnvironments(layout.work)).map(({ name }) => name);
-    const present = (await applications(layout)).length;
+    const ask = await connectApplications(layout);
+    const present = (await applications(ask)).length;
     const count = Math.ceil((APPLICATIONS - present) / environments.length);
     const apps = Array.from({ length: count }, (_, index) => `many-${String(index + 1).padStart(3, "0")}`);
-    const many = { layout, state, environments, apps };
+    const many = { layout, state, ask, environments, apps };
     const total = present + count * environments.length;
     say(`${total} applications`);
     await addApps(many);
@@ -133,7 +124,7 @@ function map(app: string, value: string): string {
 }
 
 /** @returns seconds from the push until the first environment has it */
-async function changeOne({ layout, environments }: Many, app: string): Promise<number> {
+async function changeOne({ layout, ask, environments }: Many, app: string): Promise<number> {
   await put(layout.work, mapOf(app), map(app, String(Date.now())));
   const commit = await pushAll(layout, `${app}: another value`);
   const began = performance.now();
@@ -141,8 +132,8 @@ async function changeOne({ layout, environments }: Many, app: string): Promise<n
   await waitFor(
     `${name} is Synced`,
     async () => {
-      const one = (await applications(layout)).find(({ metadata }) => metadata.name === name)?.status?.sync;
-      return (one?.status === "Synced" && one.revision === commit) || undefined;
+      const one = (await applications(ask)).find((application) => application.name === name);
+      return (one?.sync === "Synced" && one.revision === commit) || undefined;
     },
     { everyMs: LOOK_MS },
   );
@@ -157,22 +148,17 @@ async function pushAll(layout: Layout, message: string): Promise<string> {
   return (await git("rev-parse", "HEAD")).trim();
 }
 
-async function applications(layout: Layout): Promise<z.infer<typeof List>["items"]> {
-  const { ARGOCD_SERVER = "", ARGOCD_AUTH_TOKEN = "" } =
-    (await findSandbox(layout.root, {}))?.variables ?? {};
+async function applications(ask: AskApplications): Promise<Application[]> {
   const fields = "items.metadata.name,items.status.sync.status,items.status.sync.revision";
-  const response = await fetch(`http://${ARGOCD_SERVER}/api/v1/applications?fields=${fields}`, {
-    headers: { authorization: `Bearer ${ARGOCD_AUTH_TOKEN}` },
-  });
-  return List.parse(await response.json()).items;
+  const { items } = List.parse(JSON.parse(await ask(`?fields=${fields}`)));
+  return parseApplications(JSON.stringify(items));
 }
 
 /** How many of the added ones are Synced in the first environment. */
-async function syncedOf({ layout, environments, apps }: Many): Promise<number> {
+async function syncedOf({ ask, environments, apps }: Many): Promise<number> {
   const names = new Set(apps.map((app) => `${environments[0]}-${app}`));
-  const all = await applications(layout);
-  return all.filter(({ metadata, status }) => names.has(metadata.name) && status?.sync?.status === "Synced")
-    .length;
+  const all = await applications(ask);
+  return all.filter(({ name, sync }) => names.has(name) && sync === "Synced").length;
 }
 
 /** How many manifests the repo server is asked for meanwhile, by its own metrics. */

@@ -1,5 +1,6 @@
 /** Figures: a measurement, its limit, and its aim. */
 import { table } from "../scripts/lib/cli/table.ts";
+import { median as middle } from "../scripts/lib/median.ts";
 
 export type Unit = "s" | "GB" | "%" | "items";
 
@@ -58,10 +59,7 @@ export function amount(value: number, unit: Unit, hasUnit = true): string {
   return `${value.toFixed(digits)}${hasUnit ? ` ${unit}` : ""}`;
 }
 
-/** The middle of some numbers; of an even count, the mean of the middle two; NaN of none. */
+/** The middle of some numbers; NaN of none. */
 export function median(numbers: readonly number[]): number {
-  const sorted = numbers.toSorted((a, b) => a - b);
-  const half = sorted.length / 2;
-  const [low, high] = [sorted[Math.ceil(half) - 1], sorted[Math.floor(half)]];
-  return low === undefined || high === undefined ? Number.NaN : (low + high) / 2;
+  return middle(numbers) ?? Number.NaN;
 }

@@ -107,15 +107,24 @@ async function measureIdle(layout: Layout): Promise<number> {
   return ((used * 1000) / (performance.now() - began) / CORES) * 100;
 }
 
+/** Asks Argo CD's API about applications. @param path the rest of the address: an application's, or a query */
+export type AskApplications = (path: string) => Promise<string>;
+
+/** The command line client takes half a second to start: the benches measure shorter times. */
+export async function connectApplications(layout: Layout): Promise<AskApplications> {
+  const { ARGOCD_SERVER = "", ARGOCD_AUTH_TOKEN = "" } =
+    (await findSandbox(layout.root, {}))?.variables ?? {};
+  const headers = { authorization: `Bearer ${ARGOCD_AUTH_TOKEN}` };
+  return async (path) =>
+    (await fetch(`http://${ARGOCD_SERVER}/api/v1/applications${path}`, { headers })).text();
+}
+
 /** Merges a new image, one service after the other, so that no merge waits for the rollout of the one before. */
 async function measureMerges(layout: Layout, runs: number, say: (line: string) => void): Promise<number[]> {
   const [environment] = await readEnvironments(layout.root);
   const services = (await readCatalogue(layout.root)).filter((app) => app.kind === "service");
-  const {
-    FORGE_TOKEN = "",
-    ARGOCD_SERVER = "",
-    ARGOCD_AUTH_TOKEN = "",
-  } = (await findSandbox(layout.root, {}))?.variables ?? {};
+  const { FORGE_TOKEN = "" } = (await findSandbox(layout.root, {}))?.variables ?? {};
+  const ask = await connectApplications(layout);
   const settings = await readSettings(layout.work);
   const forge = connectForge(forgeAddress(settings), FORGE_TOKEN);
   const seconds: number[] = [];
@@ -125,10 +134,7 @@ async function measureMerges(layout: Layout, runs: number, say: (line: string) =
       throw new RefusedError("apps/*.yaml has no service whose image could be changed");
     say(`merge ${index + 1} of ${runs}: ${service.app}`);
     const isDelivered = async (tag: string) => {
-      // The command line client takes half a second to start, longer than what is to be seen.
-      const url = `http://${ARGOCD_SERVER}/api/v1/applications/${environment.name}-${service.app}`;
-      const response = await fetch(url, { headers: { authorization: `Bearer ${ARGOCD_AUTH_TOKEN}` } });
-      const [seen] = parseApplications(`[${await response.text()}]`);
+      const [seen] = parseApplications(`[${await ask(`/${environment.name}-${service.app}`)}]`);
       const isRunning = seen?.images.some((image) => image.includes(tag)) === true;
       return (seen?.sync === "Synced" && seen.health === "Healthy" && isRunning) || undefined;
     };

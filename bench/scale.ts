@@ -187,7 +187,7 @@ async function timeFigures(
   ];
 }
 
-/** What other commands say of one app, and how much memory they take for it. */
+/** Other commands about one app: their time, and their memory. */
 async function verbFigures(scale: Scale, count: number): Promise<Figure[]> {
   const app = scale.tree.apps[0] ?? "";
   const [from = "", to = ""] = scale.tree.environments;

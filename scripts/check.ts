@@ -4,13 +4,7 @@
  * tree has its shape. docs/workflows.md, docs/check.md.
  */
 import { writeFile } from "node:fs/promises";
-import {
-  type AdmissionOptions,
-  type ApiServer,
-  checkAdmission,
-  checkQuotas,
-  whileServerStarts,
-} from "./lib/admission/check.ts";
+import { type ApiServer, checkAdmission, checkQuotas, whileServerStarts } from "./lib/admission/check.ts";
 import { type Acknowledged, readAcknowledged } from "./lib/check/acknowledged.ts";
 import { checkApplications } from "./lib/check/applications.ts";
 import { type CheckedChange, differingIn, lookAtAll, lookAtChange } from "./lib/check/change.ts";
@@ -54,6 +48,7 @@ import { findingLines } from "./lib/secrets/audit/report.ts";
 import { toolPath } from "./lib/tools/path.ts";
 import { type App, readCatalogue } from "./lib/tree/catalogue.ts";
 import { environmentOrder, readEnvironments } from "./lib/tree/environment.ts";
+import { appOf, environmentOf } from "./lib/tree/overlays.ts";
 import { readSettings, SETTINGS_FILE, type Settings } from "./lib/tree/settings.ts";
 import { shapeFindings } from "./lib/tree/shape.ts";
 import { trackedFindings } from "./lib/tree/tracked.ts";
@@ -69,10 +64,10 @@ interface Options {
   root: string;
 }
 
-/** What Argo CD deploys, and the commands read, is made of these. */
+/** Overlays and their gates are made of these. */
 const DEPLOYED = /^(apps|argocd\/settings|base|overlays)\//;
 
-/** What decides about Secrets: their values, who can read them, and which ones there are. */
+/** Files that decide about Secrets: their values, their readers, and the list of them. */
 const SEALING = /^apps\/|\.sops\.yaml$|\/environment\.yaml$/;
 
 const program = command("check", "Check what a change does to every environment, and whether it may.")
@@ -87,7 +82,7 @@ const program = command("check", "Check what a change does to every environment,
   .action(check);
 await main(program);
 
-/** What is checked: a change, or a whole tree. */
+/** A change, or a whole tree. */
 interface Checked {
   root: string;
   scope: ProvenanceScope;
@@ -167,7 +162,6 @@ async function checkParts(
     const order = await environmentOrder(root);
     const looking =
       states === undefined ? lookAtAll(head, rendering) : lookAtChange(states, { apps, order }, rendering);
-    const admission: AdmissionOptions = { ...checked };
     // The releases are looked at meanwhile.
     const [change, releases] = await Promise.all([looking, checkProvenance(root, checked.scope, kustomize)]);
     const parts = await Promise.all([
@@ -183,8 +177,8 @@ async function checkParts(
       checkSecrets(checked, change),
       checkApplications(checked),
       checkWithPrograms(head, paths, differingIn(change)),
-      checkQuotas(change, admission),
-      checkAdmission(root, server ? apiServer : "not asked", change, admission),
+      checkQuotas(change, checked),
+      checkAdmission(root, server ? apiServer : "not asked", change, checked),
       forge === true ? checkProtection(root) : [],
     ]);
     const isShown = ({ looked, findings }: Part) => looked !== undefined || findings.length > 0;
@@ -280,8 +274,8 @@ async function obstacleFindings(
 ): Promise<Finding[]> {
   const catalogue = new Map(apps.map((app) => [app.app, app]));
   const found = renderings.map(async ({ overlay, manifests }) => {
-    const [, environment = "", name = ""] = overlay.split("/");
-    const app = catalogue.get(name);
+    const environment = environmentOf(overlay);
+    const app = catalogue.get(appOf(overlay));
     return app !== undefined && environment === first
       ? obstaclesInLive({ root, app, environment, manifests })
       : obstaclesIn(overlay, manifests);
@@ -294,7 +288,7 @@ async function checkSecrets(
   { root, scope, paths, now }: Checked,
   { after, touched }: CheckedChange,
 ): Promise<Part> {
-  // What seals nothing changes no Secret but those that its overlays apply.
+  // A change that seals nothing concerns only the Secrets that its overlays apply.
   const isSealing = paths === undefined || paths.some((path) => SEALING.test(path));
   const only = isSealing ? undefined : { overlays: touched, paths };
   const { looks, findings } = await auditSecrets(root, { now, only });

@@ -1,11 +1,12 @@
 /** `npm run report`: how many releases an environment gets, how fast, and how many are taken back. docs/status.md#report. */
 import { command, main } from "./lib/cli/command.ts";
+import { markdownTable } from "./lib/cli/markdown.ts";
 import { table } from "./lib/cli/table.ts";
 import { inWords } from "./lib/duration.ts";
 import { UsageError } from "./lib/errors.ts";
 import { repositoryRoot } from "./lib/repository.ts";
 import { readDeployed } from "./lib/status/behind.ts";
-import { type Delivery, deploymentsOf, mondayOf, sumUp } from "./lib/status/delivery.ts";
+import { beginOf, type Delivery, deploymentsOf, sumUp } from "./lib/status/delivery.ts";
 import { deployedHere } from "./lib/status/sources.ts";
 import { readCatalogue } from "./lib/tree/catalogue.ts";
 import { findEnvironment, readEnvironments } from "./lib/tree/environment.ts";
@@ -16,8 +17,6 @@ interface Options {
   markdown?: true;
   root: string;
 }
-
-const DAYS_MS = 24 * 3600 * 1000;
 
 const program = command(
   "report",
@@ -52,15 +51,10 @@ async function report(
       "name a later environment",
     );
   const now = new Date();
-  const since = new Date(mondayOf(now).getTime() - (Number(count) - 1) * 7 * DAYS_MS);
+  const since = beginOf(Number(count), now);
   const places = catalogue.map(({ app }) => ({ environment, app }));
   const deployed = await readDeployed(git, commit, first?.name ?? "", places);
-  const dates = new Map((await git.log([], { from: commit })).map((one) => [one.commit, one.date]));
-  const found = await Promise.all(
-    places.map(async (place) =>
-      deploymentsOf(git, place, deployed.releases(environment, place.app), { since, dates }),
-    ),
-  );
+  const found = await Promise.all(places.map(async (place) => deploymentsOf(git, place, deployed, since)));
   const { weeks, all } = sumUp(found.flat(), { since, now });
   if (json) {
     process.stdout.write(`${JSON.stringify({ environment, weeks, all }, null, 2)}\n`);
@@ -103,9 +97,4 @@ function figuresOf(all: Delivery, weeks: number, environment: string): string[][
 
 function spanOf(seconds: number | null): string {
   return seconds === null ? "-" : inWords(seconds);
-}
-
-function markdownTable(headings: readonly string[], rows: readonly (readonly string[])[]): string {
-  const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |`;
-  return [line(headings), line(headings.map(() => "---")), ...rows.map(line)].join("\n");
 }

@@ -110,7 +110,7 @@ export class DryRun {
         .filter((place) => place[1].kind === kind && isFresh(place))
         .map(([path, manifest]) => this.#limit(async () => this.#place(path, manifest)));
       refusals.push(...(await Promise.all(made)).flat());
-      // What was there is not measured by the quotas and policies of today.
+      // Today's quotas and policies do not measure the objects of before.
       if (kind === "StorageClass") await this.#placeBefore(before);
     }
     if ([...stale, ...fresh].some(([, { kind }]) => POLICIES.test(kind))) await this.#untilPoliciesHold();

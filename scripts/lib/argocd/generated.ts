@@ -5,7 +5,7 @@
 import { posix } from "node:path";
 import { parse } from "yaml";
 import { z } from "zod";
-import { idOf, type Manifest } from "../manifests/manifest.ts";
+import { fieldOf, idOf, type Manifest } from "../manifests/manifest.ts";
 import { wildcard } from "../wildcard.ts";
 
 /** The files of one state of the repository. */
@@ -33,7 +33,7 @@ export interface GeneratedApplication {
   takesObjects: boolean;
 }
 
-/** What ApplicationSets make; of those that are not understood, why. */
+/** The Applications of some ApplicationSets, and the reasons why others are not understood. */
 export interface Generated {
   applications: GeneratedApplication[];
   problems: string[];
@@ -63,7 +63,7 @@ interface Generator {
   list?: { elements: Record<string, unknown>[] } | undefined;
   matrix?: { generators: Generator[] } | undefined;
 }
-/** What is used here. Another field would change what is made, so it is none that may be passed over. */
+/** The generators that this repository uses. Any other field may change the result, so it is refused. */
 const Generator: z.ZodType<Generator> = z.lazy(() =>
   z.strictObject({
     clusters: z.strictObject({ selector: Selector.optional() }).optional(),
@@ -72,11 +72,17 @@ const Generator: z.ZodType<Generator> = z.lazy(() =>
     matrix: z.strictObject({ generators: z.array(Generator) }).optional(),
   }),
 );
-const Source = z.object({ repoURL: z.string(), path: z.string().optional(), chart: z.string().optional() });
-const Spec = z.object({
-  project: z.string(),
-  source: Source,
-  destination: z.object({ namespace: z.string() }),
+const Application = z.object({
+  metadata: z.object({
+    name: z.string(),
+    labels: z.record(z.string(), z.string()).default({}),
+    finalizers: z.array(z.string()).default([]),
+  }),
+  spec: z.object({
+    project: z.string(),
+    source: z.object({ repoURL: z.string(), path: z.string().optional(), chart: z.string().optional() }),
+    destination: z.object({ namespace: z.string() }),
+  }),
 });
 const ApplicationSet = z.object({
   metadata: z.object({ name: z.string() }),
@@ -89,23 +95,8 @@ const ApplicationSet = z.object({
         preserveResourcesOnDeletion: z.boolean().optional(),
       })
       .default({}),
-    template: z.object({
-      metadata: z.object({
-        name: z.string(),
-        labels: z.record(z.string(), z.string()).default({}),
-        finalizers: z.array(z.string()).default([]),
-      }),
-      spec: Spec,
-    }),
+    template: Application,
   }),
-});
-const Application = z.object({
-  metadata: z.object({
-    name: z.string(),
-    labels: z.record(z.string(), z.string()).default({}),
-    finalizers: z.array(z.string()).default([]),
-  }),
-  spec: Spec,
 });
 
 type Parameters = Record<string, unknown>;
@@ -183,13 +174,19 @@ function madeBy(manifest: Manifest, files: Files, environments: readonly string[
   });
 }
 
-function sourceOf({ source }: z.infer<typeof Spec>): string {
+function sourceOf({ source }: z.infer<typeof Application>["spec"]): string {
   return source.path ?? `${source.repoURL} ${source.chart ?? ""}`;
 }
 
 interface World {
   files: Files;
-  clusters: readonly Parameters[];
+  clusters: readonly Cluster[];
+}
+
+/** As the generator of clusters tells one. */
+interface Cluster extends Parameters {
+  name: string;
+  metadata: { labels: Record<string, string> };
 }
 
 function parametersOf(generator: Generator, world: World, outer: Parameters): Parameters[] {
@@ -210,9 +207,11 @@ function parametersOf(generator: Generator, world: World, outer: Parameters): Pa
   );
 }
 
-function isSelected(cluster: Parameters, selector: z.infer<typeof Selector> | undefined): boolean {
+function isSelected(
+  { metadata: { labels } }: Cluster,
+  selector: z.infer<typeof Selector> | undefined,
+): boolean {
   if (selector === undefined) return true;
-  const labels = z.object({ labels: z.record(z.string(), z.string()) }).parse(cluster["metadata"]).labels;
   const { matchLabels, matchExpressions } = selector;
   const other = [...Object.keys(matchLabels), ...matchExpressions.map(({ key }) => key)].find(
     (key) => key !== LABEL,
@@ -286,13 +285,7 @@ function filled(template: string, parameters: Parameters): string {
   return template.replaceAll(/\{\{(.*?)\}\}/g, (_, inner: string) => {
     const keys = /^\s*((?:\.[A-Za-z_]\w*)+)\s*$/.exec(inner)?.[1]?.slice(1).split(".");
     if (keys === undefined) throw new NotUnderstood(`its template has {{${inner}}}`);
-    const value = keys.reduce<unknown>(
-      (node, key) =>
-        typeof node === "object" && node !== null
-          ? Object.entries(node).find(([name]) => name === key)?.[1]
-          : undefined,
-      parameters,
-    );
+    const value = keys.reduce<unknown>(fieldOf, parameters);
     if (typeof value === "string" || typeof value === "number") return String(value);
     throw new NotUnderstood(`{{${inner}}} has no value`);
   });

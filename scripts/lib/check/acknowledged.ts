@@ -1,6 +1,6 @@
 /**
- * What the commits of a change acknowledge: a line `Acknowledges: <fact>` in the message of one of them. It is for what a machine cannot
- * know: that somebody wants this. A reviewer sees it, and Git keeps who said it.
+ * Facts that the commits of a change acknowledge, each by a line `Acknowledges: <fact>` in a message. The line says that somebody wants
+ * a dangerous change, which no machine can know. A reviewer sees it, and Git keeps the author.
  */
 import { type Finding, findingIn, noteIn } from "../finding.ts";
 import type { GitHistory } from "../git/history.ts";

@@ -1,4 +1,4 @@
-/** What a change makes of Argo CD's Applications: created, deleted or renamed ones, and two of one name. */
+/** The Applications of Argo CD that a change creates, deletes or renames, and two of one name. */
 import { type Generated, type GeneratedApplication, generateApplications } from "../argocd/generated.ts";
 import { counted } from "../cli/counted.ts";
 import { type Finding, findingIn, noteIn } from "../finding.ts";
@@ -9,7 +9,7 @@ import { environmentOf, isEnvironment, overlaysIn } from "../tree/overlays.ts";
 import type { Acknowledged } from "./acknowledged.ts";
 import type { Part } from "./report.ts";
 
-/** What Argo CD's first application renders: the add-ons, and what belongs to the hub. */
+/** Argo CD's first application: it brings the add-ons, and the hub's own objects. */
 const ROOT = "argocd/root";
 
 /** Looks at the Applications before and after a change. */
@@ -80,7 +80,7 @@ export async function applicationsOf(
 }
 
 /** A change of the Applications, in few words. */
-export interface ApplicationChange {
+interface ApplicationChange {
   kind: "created" | "deleted" | "renamed" | "moved";
   application: GeneratedApplication;
   /** Before it was renamed or moved. */
@@ -88,7 +88,7 @@ export interface ApplicationChange {
 }
 
 /** Compares the Applications before and after a change. @returns in the order of their names */
-export function compareApplications(
+function compareApplications(
   before: readonly GeneratedApplication[],
   after: readonly GeneratedApplication[],
 ): ApplicationChange[] {

@@ -11,15 +11,15 @@ import type { App } from "../tree/catalogue.ts";
 import { appOf, environmentOf, isEnvironment, overlaysIn } from "../tree/overlays.ts";
 
 export interface CheckedChange {
-  /** What each environment gets; none where the whole tree is looked at. */
+  /** One for each environment that changes; none where the whole tree is looked at. */
   verdicts: readonly Verdict[];
   /** Every overlay that the change has a part in, in its rendering or in the Secrets that it refers to. */
   touched: ReadonlySet<string>;
   /** Those of apps that do not render the same bytes as before: only they can break a rule, and only they are asked about. */
   differing: ReadonlySet<string>;
-  /** What the differing ones rendered before the change. */
+  /** The differing ones as they were rendered before the change. */
   before: readonly Rendering[];
-  /** What is rendered now: the touched ones, those that bring what a differing one is looked at with, and those below. */
+  /** The touched ones as they are rendered now, the platform's overlays beside a differing one, and those of `summed`. */
   after: readonly Rendering[];
   /** Environments of which every app is rendered that shares a quota with a differing one: there the change needs more of it. */
   summed: ReadonlySet<string>;
@@ -32,23 +32,27 @@ export function differingIn({ after, differing }: Pick<CheckedChange, "after" | 
   return after.filter(({ overlay }) => differing.has(overlay));
 }
 
-/** Looks at what a change makes different. @param order of the environments */
+/** Looks at a change. @param order of the environments */
 export async function lookAtChange(
   states: States,
   { apps, order }: { apps: readonly App[]; order: readonly string[] },
   options: RenderOptions,
 ): Promise<CheckedChange> {
-  const { base, head, changed } = states;
+  const { base, head } = states;
+  const changed = new Set(states.changed);
   const all = overlaysIn(head.files.keys());
   const depending = [...new Set([base.graph, head.graph])].map((graph) => graph.dependingOn(changed));
-  const outside = touchedOutside(all, changed);
+  const outside = touchedOutside(all, states.changed);
   const touched = all.filter(
     (overlay) => outside.has(overlay) || depending.some((found) => found.has(overlay)),
   );
-  const [before, after] = [await renderAll(base, touched, options), await renderAll(head, touched, options)];
+  const jobs = [base, head].flatMap((state) => touched.map((overlay) => ({ state, overlay })));
+  // Both sides at once: one that is the same on both is rendered once.
+  const rendered = await renderJobs(jobs, options);
+  const [before, after] = [rendered.slice(0, touched.length), rendered.slice(touched.length)];
   const differing = touched.filter((overlay, index) => {
     if (isEnvironment(overlay)) return false;
-    const isMoved = changed.includes(`apps/${appOf(overlay)}.yaml`);
+    const isMoved = changed.has(`apps/${appOf(overlay)}.yaml`);
     return isMoved || !isSame(before[index], after[index]);
   });
   const now = readRenderings(touched, after);
@@ -60,7 +64,7 @@ export async function lookAtChange(
   const catalogue = new Catalogue(apps);
   const platform = await renderBeside(catalogue.platformOf(all, differing), now.renderings);
   const known = [...now.renderings, ...platform];
-  const growing = growingOverlays({ before: old, after: known, differing }, catalogue);
+  const growing = growingOverlays(differing, placed(old, apps), { now: placed(known, apps), catalogue });
   const neighbours = await renderBeside(catalogue.neighboursOf(all, growing), known);
   return {
     verdicts: verdictsOf(await diffStates(states, false, options), order),
@@ -104,7 +108,7 @@ function isSame(before: Rendered | undefined, after: Rendered | undefined): bool
 function touchedOutside(overlays: readonly string[], paths: readonly string[]): Set<string> {
   const tests = paths.flatMap((path): ((overlay: string) => boolean)[] => {
     const [top, second = "", third = ""] = path.split("/");
-    if (top === "apps") return [(overlay) => overlay.endsWith(`/${second.replace(/\.yaml$/, "")}`)];
+    if (top === "apps") return [(overlay) => `${appOf(overlay)}.yaml` === second];
     if (top === "argocd" && second === "settings") return [() => true];
     if (top !== "overlays") return [];
     const isOfApp = overlays.includes(`overlays/${second}/${third}`) && !path.endsWith(".sops.yaml");
@@ -157,17 +161,12 @@ class Catalogue {
 
 /** The differing overlays that need more of a quota than before, or bring quotas. */
 function growingOverlays(
-  {
-    before,
-    after,
-    differing,
-  }: { before: readonly Rendering[]; after: readonly Rendering[]; differing: readonly string[] },
-  catalogue: Catalogue,
+  differing: readonly string[],
+  before: readonly Rendering[],
+  { now: after, catalogue }: { now: readonly Rendering[]; catalogue: Catalogue },
 ): string[] {
   const manifestsOf = (renderings: readonly Rendering[], overlay: string) =>
-    renderings
-      .filter((one) => one.overlay === overlay)
-      .flatMap(({ manifests }) => manifests.map((one) => inNamespace(one, catalogue.namespaceOf(overlay))));
+    renderings.find((one) => one.overlay === overlay)?.manifests ?? [];
   return differing.filter((overlay) => {
     if (catalogue.of(overlay)?.kind === "foundation") return true;
     const ranges = after

@@ -1,4 +1,4 @@
-/** What programs say of the files that are theirs: promtool of rules, amtool of Alertmanager's routes, actionlint of workflows. */
+/** Programs look at their own files: promtool at rules, amtool at Alertmanager's routes, actionlint at workflows. */
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parse, stringify } from "yaml";

@@ -1,4 +1,4 @@
-/** What a check has looked at and found, as people and programs read it. */
+/** The parts of a check and their findings, as people and programs read them. */
 import { counted } from "../cli/counted.ts";
 import { table } from "../cli/table.ts";
 import { type Finding, real } from "../finding.ts";

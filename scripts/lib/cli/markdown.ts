@@ -41,6 +41,11 @@ export function tableRow(cells: readonly string[]): string {
   return `| ${cells.map((cell) => cell.replaceAll("|", "¦")).join(" | ")} |`;
 }
 
+/** A table. @param rows a cell for each heading */
+export function markdownTable(headings: readonly string[], rows: readonly (readonly string[])[]): string {
+  return [headings, headings.map(() => "---"), ...rows].map(tableRow).join("\n");
+}
+
 function visible(char: string): string {
   return `\\u{${char.codePointAt(0)?.toString(16)}}`;
 }

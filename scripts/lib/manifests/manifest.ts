@@ -251,7 +251,8 @@ export function podTemplates(manifests: readonly Manifest[]): PodTemplate[] {
   });
 }
 
-function fieldOf(node: unknown, key: string): unknown {
+/** A field of anything that was read; undefined where it has none. */
+export function fieldOf(node: unknown, key: string): unknown {
   if (typeof node !== "object" || node === null) return undefined;
   return Object.entries(node).find(([name]) => name === key)?.[1];
 }

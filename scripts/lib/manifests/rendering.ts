@@ -1,6 +1,5 @@
 /** Overlays as kustomize renders them, read once for all who look at them. */
-import type { CommandError } from "../errors.ts";
-import { messageOf } from "../errors.ts";
+import { type CommandError, messageOf } from "../errors.ts";
 import { type Finding, findingAt } from "../finding.ts";
 import { idOf, type Manifest, parseManifests } from "./manifest.ts";
 

@@ -1,7 +1,7 @@
 /** Asks a person on a terminal for what the options have not said. */
 import { createInterface } from "node:readline/promises";
 import { readCatalogue } from "../tree/catalogue.ts";
-import type { NewRequest } from "./request.ts";
+import { isStore, type NewRequest } from "./request.ts";
 
 type Asked = "port" | "schedule" | "stores" | "callers" | "owners";
 type Given = Pick<NewRequest, "kind"> & { [Key in Asked]?: NewRequest[Key] | undefined };
@@ -10,9 +10,7 @@ type Given = Pick<NewRequest, "kind"> & { [Key in Asked]?: NewRequest[Key] | und
 export async function askMissing(root: string, given: Given): Promise<Partial<Pick<NewRequest, Asked>>> {
   const catalogue = await readCatalogue(root);
   const services = catalogue.filter(({ kind }) => kind === "service").map(({ app }) => app);
-  const stores = catalogue.flatMap((app) =>
-    app.kind === "store" && app.client !== undefined ? [app.app] : [],
-  );
+  const stores = catalogue.filter(isStore).map(({ app }) => app);
   const owners = [...new Set(catalogue.flatMap((app) => app.owners))].sort();
   const terminal = createInterface({ input: process.stdin, output: process.stderr });
   const line = async (question: string) => (await terminal.question(`${question}: `)).trim();

@@ -6,6 +6,7 @@ import { z } from "zod";
 import { readDocument } from "../document.ts";
 import { RefusedError } from "../errors.ts";
 import { exists, readIfThere } from "../file.ts";
+import { repositoryOf } from "../forge/address.ts";
 import { makeSource } from "../sandbox/sources.ts";
 import { withTemporaryDirectory } from "../temporary.ts";
 import type { App } from "../tree/catalogue.ts";
@@ -344,7 +345,7 @@ async function planOwners(root: string, files: Files, { app, owners }: CheckedRe
   await files.change(file, `${owners.join(", ")} may approve what is theirs`, (text) => {
     const lines = text.split("\n");
     const everybody = /^\*\s+(\S.*)$/m.exec(text)?.[1] ?? "";
-    const organisation = /^@([^/]+)\//.exec(everybody)?.[1] ?? organisationOf(repoURL);
+    const organisation = /^@([^/]+)\//.exec(everybody)?.[1] ?? repositoryOf(repoURL).owner;
     const teams = [everybody, ...owners.map((owner) => `@${organisation}/${owner}`)];
     const last = lines.findLastIndex((line) => line.startsWith("/overlays/*/"));
     const before = last >= 0 ? last : lines.findIndex((line) => line.startsWith("*"));
@@ -354,8 +355,4 @@ async function planOwners(root: string, files: Files, { app, owners }: CheckedRe
     );
     return lines.toSpliced(before + 1, 0, ...own).join("\n");
   });
-}
-
-function organisationOf(repoURL: string): string {
-  return /[/:]([^/:]+)\/[^/]+$/.exec(repoURL)?.[1] ?? "";
 }

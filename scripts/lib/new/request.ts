@@ -212,7 +212,8 @@ function unique(option: string, names: readonly string[]): readonly string[] {
   throw new UsageError(`${option} has ${twice} twice`, "name it once");
 }
 
-function isStore(app: App): app is Store {
+/** Whether services can use an app as their store. */
+export function isStore(app: App): app is Store {
   return app.kind === "store" && app.client !== undefined;
 }
 

@@ -12,6 +12,8 @@ export type Releases = readonly DigestArrival[];
 
 export interface Deployed {
   releases(environment: string, app: string): Releases;
+  /** When a commit of the deployed branch came; undefined when it is none of them. */
+  dateOf(commit: string): Date | undefined;
   /** How many commits of the deployed branch came after one of them; undefined when it is none of them. */
   positionOf(commit: string): number | undefined;
 }
@@ -39,6 +41,7 @@ export async function readDeployed(
     git.changes(["base"], { from: tip }),
   ]);
   const positions = new Map(chain.map(({ commit }, position) => [commit, position]));
+  const dates = new Map(chain.map(({ commit, date }) => [commit, date]));
   // By app, or `components`: what changed the live base, or the image that it has in the first environment.
   const live = new Map<string, Set<string>>();
   const add = (app = "", commit: string) => live.set(app, (live.get(app) ?? new Set()).add(commit));
@@ -56,6 +59,7 @@ export async function readDeployed(
           : (arrivals.get(releasePath(environment, app)) ?? []);
       return found.filter(({ commit }) => commit !== unknown);
     },
+    dateOf: (commit) => dates.get(commit),
     positionOf: (commit) => positions.get(commit),
   };
 }

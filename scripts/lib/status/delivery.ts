@@ -1,8 +1,9 @@
 /** How releases have come to an environment: how many, how fast, and how many were taken back. From Git alone. */
 import type { GitHistory } from "../git/history.ts";
+import { median } from "../median.ts";
 import type { HoldPlace } from "../release/hold.ts";
 import { releaseAt, releasePath } from "../release/release.ts";
-import { isRollback, type Releases } from "./behind.ts";
+import { type Deployed, isRollback } from "./behind.ts";
 
 /** A release that a commit of the deployed branch brought to an environment. */
 export interface Deployment {
@@ -17,15 +18,17 @@ export interface Deployment {
 /**
  * The releases that came to an environment, rollbacks left out, the newest first.
  * @param git a repository
+ * @param deployed its history
  * @param since older ones are left out
- * @param dates of the commits of the deployed branch
  */
 export async function deploymentsOf(
   git: GitHistory,
   place: HoldPlace,
-  releases: Releases,
-  { since, dates }: { since: Date; dates: ReadonlyMap<string, Date> },
+  deployed: Deployed,
+  since: Date,
 ): Promise<Deployment[]> {
+  const { environment, app } = place;
+  const releases = deployed.releases(environment, app);
   const found: Deployment[] = [];
   let rollbackAt: Date | undefined;
   for (const [index, { commit, date, digest }] of releases.entries()) {
@@ -37,10 +40,10 @@ export async function deploymentsOf(
     const restoredSeconds = rollbackAt === undefined ? undefined : secondsBetween(date, rollbackAt);
     rollbackAt = undefined;
     if (digest === undefined) continue;
-    const release = await releaseAt(git, commit, releasePath(place.environment, place.app));
-    const renderedAt = dates.get(release?.commit ?? "");
+    const release = await releaseAt(git, commit, releasePath(environment, app));
+    const renderedAt = deployed.dateOf(release?.commit ?? "");
     const leadSeconds = renderedAt === undefined ? undefined : secondsBetween(renderedAt, date);
-    found.push({ app: place.app, at: date, leadSeconds, restoredSeconds });
+    found.push({ app, at: date, leadSeconds, restoredSeconds });
   }
   return found;
 }
@@ -68,6 +71,11 @@ export function mondayOf(date: Date): Date {
   return new Date(MONDAY_MS + Math.floor((date.getTime() - MONDAY_MS) / WEEK_MS) * WEEK_MS);
 }
 
+/** The Monday that some weeks begin with, the one of now among them. */
+export function beginOf(weeks: number, now: Date): Date {
+  return new Date(mondayOf(now).getTime() - (weeks - 1) * WEEK_MS);
+}
+
 /**
  * Sums deployments up by weeks, the newest first, and in all.
  * @param since the beginning of the first week
@@ -90,15 +98,7 @@ function sumOf(deployments: readonly Deployment[], week: string | undefined): De
     week,
     deployments: deployments.length,
     rolledBack: restored.length,
-    leadSeconds: median(deployments.flatMap(({ leadSeconds }) => leadSeconds ?? [])),
-    restoreSeconds: median(restored),
+    leadSeconds: median(deployments.flatMap(({ leadSeconds }) => leadSeconds ?? [])) ?? null,
+    restoreSeconds: median(restored) ?? null,
   };
-}
-
-function median(values: readonly number[]): number | null {
-  const sorted = values.toSorted((one, other) => one - other);
-  const middle = Math.floor(sorted.length / 2);
-  const upper = sorted[middle];
-  if (upper === undefined) return null;
-  return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? upper) + upper) / 2;
 }

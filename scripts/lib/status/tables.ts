@@ -1,6 +1,6 @@
 /** What is where, for people: a table for a terminal, and one in Markdown. */
 import type { Application } from "../argocd/applications.ts";
-import { inert, tableRow } from "../cli/markdown.ts";
+import { inert, markdownTable } from "../cli/markdown.ts";
 import { table } from "../cli/table.ts";
 import { moment } from "../duration.ts";
 import { imageCommit } from "../release/release.ts";
@@ -36,7 +36,6 @@ export function statusMarkdown(status: Status, { source, changes, now }: Below):
     const [name = "", ...others] = cell(row, status, now);
     return [`\`${name}\``, ...others].join(" ");
   });
-  const grids = [headings, headings.map(() => "---"), ...rows].map(tableRow).join("\n");
   const pulls = changes.map(({ number, title, url }) => `[#${number}](${url}) ${inert(title)}`);
   const below = [
     ...legend(status, now),
@@ -46,7 +45,7 @@ export function statusMarkdown(status: Status, { source, changes, now }: Below):
     source,
     ...status.notes.map(inert),
   ];
-  return `${grids}\n\n${below.map((text) => `- ${text.replaceAll(/ +/g, " ")}`).join("\n")}\n`;
+  return `${markdownTable(headings, rows)}\n\n${below.map((text) => `- ${text.replaceAll(/ +/g, " ")}`).join("\n")}\n`;
 }
 
 /** What Argo CD has, without a look into Git. */

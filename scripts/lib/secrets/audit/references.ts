@@ -23,22 +23,19 @@ import { keysOf, parseSealed } from "../sealed.ts";
  * is not looked at.
  */
 export async function referenceFindings(root: string, renderings: readonly Rendering[]): Promise<Finding[]> {
-  const sealed = new Map<string, string[]>();
-  for (const path of await sealedFiles(root)) {
-    const environment = parseSealedPath(path)?.environment ?? "";
-    const there = sealed.get(environment);
-    if (there === undefined) sealed.set(environment, [path]);
-    else there.push(path);
-  }
+  const sealed = (await sealedFiles(root)).flatMap((path) => {
+    const place = parseSealedPath(path);
+    return place === undefined ? [] : [{ path, ...place }];
+  });
   const found = renderings.map(async ({ overlay, manifests }) => {
-    const files = sealed.get(environmentOf(overlay) ?? overlay);
-    if (files === undefined) return [];
+    const files = sealed.filter(({ environment }) => environment === environmentOf(overlay));
+    if (files.length === 0) return [];
     try {
       const needed = neededReferences(manifests).filter(({ kind }) => kind === "Secret");
       const names = new Set(needed.map(({ name }) => name));
-      const named = files.filter((path) => names.has(parseSealedPath(path)?.name ?? ""));
+      const named = files.filter(({ name }) => names.has(name));
       const offers = await Promise.all(
-        named.map(async (path) => offersOf(await readFile(join(root, path), "utf8"), path)),
+        named.map(async ({ path }) => offersOf(await readFile(join(root, path), "utf8"), path)),
       );
       const missing = missingReferences(needed, [...offers.flat(), ...offeredReferences(manifests)]);
       return missing.map((reference) => describe(overlay, reference));
